@@ -1,0 +1,54 @@
+"""Hypothesis profiles: `dev` (few, random), `ci` (derandomised, the default), `thorough` (≥ 2,000 examples a property).
+
+HYPOTHESIS_PROFILE chooses one; the number of examples that were really run is printed at the end.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+EVERYWHERE = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+settings.register_profile("dev", max_examples=20, **EVERYWHERE)
+settings.register_profile("ci", max_examples=60, derandomize=True, database=None, **EVERYWHERE)
+settings.register_profile("thorough", max_examples=2000, **EVERYWHERE)
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "ci")
+settings.load_profile(PROFILE)
+
+_examples = {"properties": 0, "examples": 0}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item):
+    """Count the examples of a property test by counting the calls of the function under @given."""
+    handle = getattr(getattr(item, "obj", None), "hypothesis", None)
+    if handle is None:
+        return (yield)
+    inner = handle.inner_test
+    _examples["properties"] += 1
+
+    def counted(*args, **kwargs):
+        _examples["examples"] += 1
+        return inner(*args, **kwargs)
+
+    counted.__wrapped__ = inner
+    handle.inner_test = counted
+    try:
+        return (yield)
+    finally:
+        handle.inner_test = inner
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    if _examples["properties"]:
+        terminalreporter.write_line(
+            f"hypothesis profile {PROFILE}: {_examples['examples']} examples of {_examples['properties']} properties"
+        )
+
+
+@pytest.fixture
+def thorough() -> bool:
+    """Whether a fixed-size test should run at its full size."""
+    return PROFILE == "thorough"
