@@ -1,0 +1,251 @@
+"""The one training loop: some networks, one each for a seed, and the history of every epoch.
+
+- The data are tensors on the device; a batch is one gather. Every epoch uses every image, the last batch is smaller.
+- Seed i decides the order of the images for model i, from a CPU generator of its own, so that seed 3 of five is seed 3
+  alone: the same images in the same batches, on any device and engine.
+- Two engines give the gradients, and all else is shared. "loop" trains one network after the other, at the speed of the
+  matrix products on a CPU. "vmap" trains all side by side as one batched network: small networks on a GPU need company.
+- Losses and accuracies are measured at the end of an epoch, at fixed weights, over whole splits; the clock stands still
+  meanwhile. Nothing waits for the device inside an epoch.
+- A network whose loss is no longer finite has diverged: that is recorded, its training ends, the others go on.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rankstudy.config import Training
+from rankstudy.data import Dataset, Split
+from rankstudy.layers import LowRankLinear
+
+SPLITS = ("train", "validation", "test")
+EVALUATION_BATCH = 8192  # images; larger gains nothing, and hidden layers of 1024 units then take 32 MB
+
+Observe = Callable[[nn.Module, int], dict[str, "np.ndarray | Tensor | float"]]
+
+
+@dataclass(frozen=True)
+class History:
+    """What happened, per network (S) and epoch (epochs + 1; epoch 0 is the network before training).
+
+    float64 and NaN where there is nothing: from the epoch of divergence on, or after an early stop.
+    """
+
+    train_loss: np.ndarray  # (S, epochs + 1) mean cross-entropy, nats
+    train_accuracy: np.ndarray  # (S, epochs + 1) fraction
+    validation_loss: np.ndarray
+    validation_accuracy: np.ndarray
+    test_loss: np.ndarray
+    test_accuracy: np.ndarray
+    seconds: np.ndarray  # (S, epochs + 1) spent training so far, evaluation excluded; side by side: each its share
+    seeds: np.ndarray  # (S,) int
+    diverged: np.ndarray  # (S,) bool
+    epochs_run: np.ndarray  # (S,) int, the epoch of divergence included
+    observed: dict[str, np.ndarray]  # name -> (S, epochs + 1, ...)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything in one flat dict; what was observed comes under "observed.<name>"."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "observed"}
+        return own | {f"observed.{name}": values for name, values in self.observed.items()}
+
+
+def train(
+    config: Training | Sequence[Training],
+    models: Sequence[nn.Module],
+    data: Dataset,
+    seeds: Sequence[int],
+    *,
+    observe: Observe | None = None,
+    engine: str | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> History:
+    """Train the models in place, every parameter that requires a gradient, model i in the order of seed i.
+
+    `config` is one for all, or one for each, equal but for learning rate and weight decay. `observe(model, epoch)`
+    is called for each model after each epoch (and as epoch 0 before the first); what it returns is stacked.
+    `engine` is "loop", "vmap" or None: by device. `progress` is told the images trained on since it was last told.
+
+    Raises: ValueError if models, seeds and configs do not match, or a config holds what it cannot.
+    """
+    configs = [config] * len(models) if isinstance(config, Training) else list(config)
+    _check(configs, models, data, seeds)
+    if engine not in ("loop", None):
+        raise ValueError(f"engine must be loop or None, got {engine!r}")
+    record = _Record(seeds, configs[0].epochs, observe)
+    everyone = list(range(len(models)))
+    for rows in [[i] for i in everyone]:
+        _train_together(rows, configs, models, data, engine, record, progress)
+    return record.history()
+
+
+def evaluate(model: nn.Module, split: Split) -> tuple[float, float]:
+    """(mean cross-entropy in nats, accuracy) of the model on the whole split.
+
+    Raises: ValueError if the split is empty.
+    """
+    if len(split.labels) == 0:
+        raise ValueError("split must hold at least one image")
+    loss, correct = _scores(model, split).double().cpu().sum(0).tolist()
+    return loss / len(split.labels), correct / len(split.labels)
+
+
+@torch.no_grad()
+def _scores(model: nn.Module, split: Split) -> Tensor:
+    """(batches, 2): the summed loss and the number of right answers of each batch, left on the device."""
+    scores = []
+    for x, y in zip(split.images.split(EVALUATION_BATCH), split.labels.split(EVALUATION_BATCH), strict=True):
+        logits = model(x)
+        scores.append(torch.stack([F.cross_entropy(logits, y, reduction="sum"), (logits.argmax(1) == y).sum()]))
+    return torch.stack(scores)
+
+
+def _train_together(rows, configs, models, data, engine, record, progress) -> None:
+    """Train the models of these rows, one row or all of them, and record every epoch."""
+    config, n = configs[rows[0]], len(data.train.labels)
+    generators = {i: torch.Generator().manual_seed(int(record.seeds[i])) for i in rows}
+    optimizer, backward = _one(models[rows[0]], configs[rows[0]], data.train)
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    rates = _schedule(config, config.epochs * math.ceil(n / config.batch_size))
+    seconds = 0.0
+    for i in rows:
+        record.add(i, 0, models[i], data, seconds)
+    for epoch in range(1, config.epochs + 1):
+        start = _clock(data)
+        order = torch.stack([torch.randperm(n, generator=generators[i]) for i in rows]).to(data.train.labels.device)
+        for index in order.split(config.batch_size, dim=1):  # (rows, batch)
+            rate = next(rates)
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["lr"] = peak * rate
+            backward(index)
+            optimizer.step()
+        seconds += (_clock(data) - start) / len(rows)
+        for i in rows:
+            record.add(i, epoch, models[i], data, seconds)
+            record.stop(i, config)
+        if progress is not None:
+            progress(n * len(rows))
+        if all(record.stopped[i] for i in rows):
+            return
+
+
+def _one(model: nn.Module, config: Training, split: Split) -> tuple[torch.optim.Optimizer, Callable[[Tensor], None]]:
+    """An optimiser for one network, and the function that computes its gradients on the images of an index."""
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    pairs = _factors(model)
+    optimizer = _optimizer([{"params": list(parameters.values())}], config)
+
+    def backward(index: Tensor) -> None:
+        x, y = split.images.index_select(0, index[0]), split.labels.index_select(0, index[0])
+        loss = F.cross_entropy(model(x), y)
+        if config.frobenius_decay:
+            loss = loss + config.frobenius_decay / 2 * _frobenius(parameters, pairs)
+        optimizer.zero_grad()
+        loss.backward()
+
+    return optimizer, backward
+
+
+def _optimizer(groups: list[dict], config: Training) -> torch.optim.Optimizer:
+    """torch's own, fused: on the CPU too, five times as fast as a Python loop over a small network's parameters."""
+    shared = {"lr": config.learning_rate, "weight_decay": config.weight_decay, "fused": True}
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=config.momentum, **shared)
+    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer](groups, **shared)
+
+
+def _schedule(config: Training, steps: int) -> Iterator[float]:
+    """The fraction of the peak learning rate at each step."""
+    for step in range(steps):
+        yield (1 + math.cos(math.pi * step / steps)) / 2 if config.schedule == "cosine" else 1.0
+
+
+def _factors(model: nn.Module) -> list[tuple[str, str]]:
+    """Names of the two factors of each low-rank layer."""
+    return [(f"{name}.b", f"{name}.c") for name, m in model.named_modules() if isinstance(m, LowRankLinear)]
+
+
+def _frobenius(parameters: dict[str, Tensor], pairs: list[tuple[str, str]]) -> Tensor:
+    """Σ ‖B·C‖²_F as Σ ⟨BᵀB, CCᵀ⟩, so that nothing larger than rank × rank is formed."""
+    products = [(parameters[b].T @ parameters[b] * (parameters[c] @ parameters[c].T)).sum() for b, c in pairs]
+    return torch.stack(products).sum()
+
+
+def _clock(data: Dataset) -> float:
+    """Seconds, once the device has done what it was asked."""
+    if data.train.images.device.type == "cuda":
+        torch.cuda.synchronize(data.train.images.device)
+    return time.perf_counter()
+
+
+class _Record:
+    """A history as it is written."""
+
+    def __init__(self, seeds: Sequence[int], epochs: int, observe: Observe | None) -> None:
+        self.seeds, self.epochs, self.observe = np.array(seeds, dtype=np.int64), epochs, observe
+        self.stopped = np.zeros(len(seeds), bool)
+        self.diverged = np.zeros(len(seeds), bool)
+        self.epochs_run = np.zeros(len(seeds), np.int64)
+        names = [f"{split}_{value}" for split in SPLITS for value in ("loss", "accuracy")]
+        self.values = {name: self._empty() for name in [*names, "seconds"]}
+        self.observed: dict[str, np.ndarray] = {}
+
+    def _empty(self, shape: tuple[int, ...] = (), dtype: type = np.float64) -> np.ndarray:
+        return np.full((len(self.seeds), self.epochs + 1, *shape), np.nan, dtype)
+
+    def add(self, i: int, epoch: int, model: nn.Module, data: Dataset, seconds: float) -> None:
+        """Measure a network that is still in training."""
+        if self.stopped[i]:
+            return
+        self.epochs_run[i] = epoch
+        found = {name: evaluate(model, getattr(data, name)) for name in SPLITS}
+        if not all(math.isfinite(loss) for loss, _ in found.values()):
+            self.diverged[i] = True
+            return
+        self.values["seconds"][i, epoch] = seconds
+        for name, (loss, accuracy) in found.items():
+            self.values[f"{name}_loss"][i, epoch] = loss
+            self.values[f"{name}_accuracy"][i, epoch] = accuracy
+        for name, value in (self.observe(model, epoch) if self.observe else {}).items():
+            value = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+            if name not in self.observed:
+                dtype = value.dtype if np.issubdtype(value.dtype, np.floating) else np.float64
+                self.observed[name] = self._empty(value.shape, dtype)
+            self.observed[name][i, epoch] = value
+
+    def stop(self, i: int, config: Training) -> None:
+        """End the training of a network that has diverged or reached its target."""
+        reached = self.values["validation_accuracy"][i, self.epochs_run[i]]
+        if self.diverged[i] or (config.target_accuracy is not None and reached >= config.target_accuracy):
+            self.stopped[i] = True
+
+    def history(self) -> History:
+        return History(
+            **self.values, seeds=self.seeds, diverged=self.diverged, epochs_run=self.epochs_run, observed=self.observed
+        )
+
+
+def _check(configs: list[Training], models: Sequence[nn.Module], data: Dataset, seeds: Sequence[int]) -> None:
+    if not models or len({len(models), len(seeds), len(configs)}) > 1:
+        raise ValueError(
+            f"models, seeds and configs must be as many, at least one; got {len(models)}, {len(seeds)}, {len(configs)}"
+        )
+    if len({replace(c, learning_rate=0.0, weight_decay=0.0) for c in configs}) > 1:
+        raise ValueError("config may differ between models in learning_rate and weight_decay only")
+    for name, allowed in (("optimizer", ("adam", "adamw", "sgd")), ("schedule", ("cosine", "constant"))):
+        if getattr(configs[0], name) not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(configs[0], name)!r}")
+    if configs[0].epochs < 0 or configs[0].batch_size < 1:
+        raise ValueError(f"epochs must be at least 0 and batch_size at least 1, got {configs[0]}")
+    if len(data.train.labels) == 0:
+        raise ValueError("data.train must hold at least one image")
+    for i, model in enumerate(models):
+        if not any(p.requires_grad for p in model.parameters()):
+            raise ValueError(f"models[{i}] has no parameter that requires a gradient")
