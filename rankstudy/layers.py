@@ -58,8 +58,8 @@ class LowRankLinear(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        _uniform(self.b)
-        _uniform(self.c)
+        uniform_(self.b)
+        uniform_(self.c)
         if self.bias is not None:
             bound = 1 / math.sqrt(self.in_features)
             nn.init.uniform_(self.bias, -bound, bound)
@@ -144,16 +144,15 @@ def build(config: Network, seed: int) -> MLP:
     with torch.no_grad():
         for layer in model.layers:
             if isinstance(layer, nn.Linear):
-                _uniform(layer.weight, generator).mul_(config.gain)
+                uniform_(layer.weight, generator).mul_(config.gain)
                 continue
             if config.initialisation == "spectral":
-                dense = _uniform(torch.empty(layer.out_features, layer.in_features), generator)
-                b, c = _spectral_factors(dense, layer.rank)
-                layer.b.copy_(b)
-                layer.c.copy_(c)
+                dense = uniform_(torch.empty(layer.out_features, layer.in_features), generator)
+                for factor, value in zip((layer.b, layer.c), balanced_factors(dense, layer.rank), strict=True):
+                    factor.copy_(value)
             else:
-                _uniform(layer.b, generator)
-                _uniform(layer.c, generator)
+                uniform_(layer.b, generator)
+                uniform_(layer.c, generator)
                 if config.initialisation == "variance":
                     layer.b.mul_(3**0.25)
                     layer.c.mul_(3**0.25)
@@ -167,16 +166,18 @@ def weights(model: nn.Module) -> list[Tensor]:
     return [layer.weight.detach() for layer in model.layers]
 
 
-def _uniform(weight: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def uniform_(weight: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Fill as `nn.Linear` does: U(±1/√fan_in), written there as Kaiming's rule with a = √5."""
     return nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
 
 
-def _spectral_factors(dense: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """(out, rank) and (rank, in) of equal norms whose product is the best approximation of `dense` of that rank."""
-    u, s, vh = torch.linalg.svd(dense.double(), full_matrices=False)
-    root = s[:rank].sqrt()
-    missing = rank - len(root)
-    b = F.pad(u[:, :rank] * root, (0, max(missing, 0)))
-    c = F.pad(root[:, None] * vh[:rank], (0, 0, 0, max(missing, 0)))
-    return b, c
+def balanced_factors(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """(out, rank) and (rank, in), √σ in each, whose product is the best approximation of `matrix` of that rank.
+
+    In float64 on the CPU, so that every device gets the same; filled up with zeros above min(out, in).
+    """
+    u, s, vh = torch.linalg.svd(matrix.detach().double().cpu(), full_matrices=False)
+    root, missing = s[:rank].sqrt(), max(rank - len(s), 0)
+    b = F.pad(u[:, :rank] * root, (0, missing))
+    c = F.pad(root[:, None] * vh[:rank], (0, 0, 0, missing))
+    return b.to(matrix), c.to(matrix)
