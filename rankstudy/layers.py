@@ -180,4 +180,4 @@ def balanced_factors(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     root, missing = s[:rank].sqrt(), max(rank - len(s), 0)
     b = F.pad(u[:, :rank] * root, (0, missing))
     c = F.pad(root[:, None] * vh[:rank], (0, 0, 0, missing))
-    return b.to(matrix), c.to(matrix)
+    return b.to(matrix).contiguous(), c.to(matrix).contiguous()
