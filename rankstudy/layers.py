@@ -148,7 +148,7 @@ def build(config: Network, seed: int) -> MLP:
                 continue
             if config.initialisation == "spectral":
                 dense = uniform_(torch.empty(layer.out_features, layer.in_features), generator)
-                for factor, value in zip((layer.b, layer.c), balanced_factors(dense, layer.rank), strict=True):
+                for factor, value in zip((layer.b, layer.c), spectral_factors(dense, layer.rank), strict=True):
                     factor.copy_(value)
             else:
                 uniform_(layer.b, generator)
@@ -171,7 +171,7 @@ def uniform_(weight: Tensor, generator: torch.Generator | None = None) -> Tensor
     return nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
 
 
-def balanced_factors(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+def spectral_factors(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """(out, rank) and (rank, in), √σ in each, whose product is the best approximation of `matrix` of that rank.
 
     In float64 on the CPU, so that every device gets the same; filled up with zeros above min(out, in).

@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rankstudy.layers import balanced_factors, checked_rank, uniform_
+from rankstudy.layers import spectral_factors, checked_rank, uniform_
 
 
 class LoRALinear(nn.Module):
@@ -63,7 +63,7 @@ class LoRALinear(nn.Module):
         a = uniform_(torch.empty(self.rank, self.in_features), generator).to(weight)
         b = torch.zeros(self.out_features, self.rank).to(weight)
         if initialisation == "pissa":
-            b, a = (factor / math.sqrt(self.scale) for factor in balanced_factors(weight, self.rank))
+            b, a = (factor / math.sqrt(self.scale) for factor in spectral_factors(weight, self.rank))
         self.lora_a, self.lora_b = nn.Parameter(a), nn.Parameter(b)
         if initialisation == "pissa":
             weight.sub_(self.delta().detach())
