@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rankstudy.layers import spectral_factors, checked_rank, uniform_
+from rankstudy.layers import checked_rank, spectral_factors, uniform_
 
 
 class LoRALinear(nn.Module):
