@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
 from rankstudy.config import Training
@@ -30,6 +32,8 @@ SPLITS = ("train", "validation", "test")
 EVALUATION_BATCH = 8192  # images; larger gains nothing, and hidden layers of 1024 units then take 32 MB
 
 Observe = Callable[[nn.Module, int], dict[str, "np.ndarray | Tensor | float"]]
+# an optimiser, and the function that leaves gradients where it finds them, on the images of an index (models, batch)
+Engine = tuple[torch.optim.Optimizer, Callable[[Tensor], None]]
 
 
 @dataclass(frozen=True)
@@ -77,11 +81,13 @@ def train(
     """
     configs = [config] * len(models) if isinstance(config, Training) else list(config)
     _check(configs, models, data, seeds)
-    if engine not in ("loop", None):
-        raise ValueError(f"engine must be loop or None, got {engine!r}")
+    if engine is None:
+        engine = "vmap" if data.train.images.device.type == "cuda" else "loop"
+    if engine not in ("loop", "vmap"):
+        raise ValueError(f"engine must be loop, vmap or None, got {engine!r}")
     record = _Record(seeds, configs[0].epochs, observe)
     everyone = list(range(len(models)))
-    for rows in [[i] for i in everyone]:
+    for rows in [everyone] if engine == "vmap" else [[i] for i in everyone]:
         _train_together(rows, configs, models, data, engine, record, progress)
     return record.history()
 
@@ -108,49 +114,107 @@ def _scores(model: nn.Module, split: Split) -> Tensor:
 
 
 def _train_together(rows, configs, models, data, engine, record, progress) -> None:
-    """Train the models of these rows, one row or all of them, and record every epoch."""
+    """Train the models of these rows (one row, or all side by side) and record every epoch."""
     config, n = configs[rows[0]], len(data.train.labels)
-    generators = {i: torch.Generator().manual_seed(int(record.seeds[i])) for i in rows}
-    optimizer, backward = _one(models[rows[0]], configs[rows[0]], data.train)
+    here, device = [models[i] for i in rows], data.train.labels.device
+    optimizer, backward = (_one if engine == "loop" else _side_by_side)(here, [configs[i] for i in rows], data.train)
     peaks = [group["lr"] for group in optimizer.param_groups]
     rates = _schedule(config, config.epochs * math.ceil(n / config.batch_size))
+    generators = [torch.Generator().manual_seed(int(record.seeds[i])) for i in rows]
+    final: dict[int, list[Tensor]] = {}  # the parameters of a network whose training has ended before the others'
     seconds = 0.0
     for i in rows:
         record.add(i, 0, models[i], data, seconds)
     for epoch in range(1, config.epochs + 1):
-        start = _clock(data)
-        order = torch.stack([torch.randperm(n, generator=generators[i]) for i in rows]).to(data.train.labels.device)
+        start = _clock(device)
+        order = torch.stack([torch.randperm(n, generator=generator) for generator in generators]).to(device)
         for index in order.split(config.batch_size, dim=1):  # (rows, batch)
             rate = next(rates)
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * rate
+            optimizer.zero_grad()
             backward(index)
             optimizer.step()
-        seconds += (_clock(data) - start) / len(rows)
+        seconds += (_clock(device) - start) / len(rows)
         for i in rows:
-            record.add(i, epoch, models[i], data, seconds)
-            record.stop(i, config)
+            if i not in final:
+                record.add(i, epoch, models[i], data, seconds)
+                if record.ended(i, config):
+                    final[i] = [p.detach().clone() for p in models[i].parameters()]
         if progress is not None:
             progress(n * len(rows))
-        if all(record.stopped[i] for i in rows):
-            return
+        if len(final) == len(rows):
+            break
+    for i in rows:  # every model gets memory of its own again, and an ended one what it had when it ended
+        values = final.get(i) or [p.detach().clone() for p in models[i].parameters()]
+        for parameter, value in zip(models[i].parameters(), values, strict=True):
+            parameter.data = value
 
 
-def _one(model: nn.Module, config: Training, split: Split) -> tuple[torch.optim.Optimizer, Callable[[Tensor], None]]:
-    """An optimiser for one network, and the function that computes its gradients on the images of an index."""
+def _one(models: list[nn.Module], configs: list[Training], split: Split) -> Engine:
+    """The gradients of one network."""
+    (model,), (config,) = models, configs
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     pairs = _factors(model)
-    optimizer = _optimizer([{"params": list(parameters.values())}], config)
 
     def backward(index: Tensor) -> None:
         x, y = split.images.index_select(0, index[0]), split.labels.index_select(0, index[0])
-        loss = F.cross_entropy(model(x), y)
-        if config.frobenius_decay:
-            loss = loss + config.frobenius_decay / 2 * _frobenius(parameters, pairs)
-        optimizer.zero_grad()
-        loss.backward()
+        _loss(model(x), y, parameters, pairs, config).backward()
 
-    return optimizer, backward
+    return _optimizer([{"params": list(parameters.values())}], config), backward
+
+
+def _side_by_side(models: list[nn.Module], configs: list[Training], split: Split) -> Engine:
+    """The gradients of all networks at once: their parameters are stacked, and each keeps a view of its own.
+
+    Neighbours with equal learning rate and decay share a parameter group, a slice of the stack.
+    """
+    trained = [name for name, p in models[0].named_parameters() if p.requires_grad]
+    tensors = [dict(model.named_parameters()) | dict(model.named_buffers()) for model in models]
+    described = [{name: (t.shape, t.dtype, t.requires_grad) for name, t in own.items()} for own in tensors]
+    if any(other != described[0] for other in described):
+        raise ValueError("models must have the same parameters, of the same shapes, to be trained side by side")
+    stacks = {name: torch.stack([own[name].detach() for own in tensors]) for name in tensors[0]}  # (S, ...)
+    parameters = {name: stacks[name].requires_grad_() for name in trained}
+    for name, stack in parameters.items():
+        for own, view in zip(tensors, stack.detach(), strict=True):
+            own[name].data = view
+    arms = [(arm, len(list(same))) for arm, same in itertools.groupby(configs)]
+    sizes = [size for _, size in arms]
+    slices = [stack.detach().split(sizes) for stack in parameters.values()]
+    groups = [
+        {"params": list(parts), "lr": arm.learning_rate, "weight_decay": arm.weight_decay}
+        for (arm, _), parts in zip(arms, zip(*slices, strict=True), strict=True)
+    ]
+    pairs = _factors(models[0])
+
+    def loss(stacks: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        return _loss(functional_call(models[0], stacks, (x,)), y, stacks, pairs, configs[0])
+
+    def backward(index: Tensor) -> None:
+        x, y = split.images[index], split.labels[index]  # (S, batch, 784), (S, batch)
+        gradients = torch.autograd.grad(vmap(loss)(stacks, x, y).sum(), list(parameters.values()))
+        for parts, gradient in zip(slices, gradients, strict=True):
+            # contiguous: fused optimisers walk memory and take a transposed gradient for a straight one
+            for part, own in zip(parts, gradient.contiguous().split(sizes), strict=True):
+                part.grad = own
+
+    return _optimizer(groups, configs[0]), backward
+
+
+def _loss(
+    logits: Tensor, y: Tensor, parameters: dict[str, Tensor], pairs: list[tuple[str, str]], config: Training
+) -> Tensor:
+    """Mean cross-entropy of a batch, plus the decay of the products λ/2·Σ‖B·C‖²_F (Khodak et al. 2021, section 3.2).
+
+    The norm is Σ ⟨BᵀB, CCᵀ⟩, so that nothing larger than rank × rank is formed.
+    """
+    loss = F.cross_entropy(logits, y)
+    if config.frobenius_decay:
+        for b, c in pairs:
+            gram_b, gram_c = parameters[b].T @ parameters[b], parameters[c] @ parameters[c].T
+            loss = loss + config.frobenius_decay / 2 * (gram_b * gram_c).sum()
+    return loss
 
 
 def _optimizer(groups: list[dict], config: Training) -> torch.optim.Optimizer:
@@ -172,16 +236,10 @@ def _factors(model: nn.Module) -> list[tuple[str, str]]:
     return [(f"{name}.b", f"{name}.c") for name, m in model.named_modules() if isinstance(m, LowRankLinear)]
 
 
-def _frobenius(parameters: dict[str, Tensor], pairs: list[tuple[str, str]]) -> Tensor:
-    """Σ ‖B·C‖²_F as Σ ⟨BᵀB, CCᵀ⟩, so that nothing larger than rank × rank is formed."""
-    products = [(parameters[b].T @ parameters[b] * (parameters[c] @ parameters[c].T)).sum() for b, c in pairs]
-    return torch.stack(products).sum()
-
-
-def _clock(data: Dataset) -> float:
+def _clock(device: torch.device) -> float:
     """Seconds, once the device has done what it was asked."""
-    if data.train.images.device.type == "cuda":
-        torch.cuda.synchronize(data.train.images.device)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
@@ -190,7 +248,6 @@ class _Record:
 
     def __init__(self, seeds: Sequence[int], epochs: int, observe: Observe | None) -> None:
         self.seeds, self.epochs, self.observe = np.array(seeds, dtype=np.int64), epochs, observe
-        self.stopped = np.zeros(len(seeds), bool)
         self.diverged = np.zeros(len(seeds), bool)
         self.epochs_run = np.zeros(len(seeds), np.int64)
         names = [f"{split}_{value}" for split in SPLITS for value in ("loss", "accuracy")]
@@ -201,9 +258,7 @@ class _Record:
         return np.full((len(self.seeds), self.epochs + 1, *shape), np.nan, dtype)
 
     def add(self, i: int, epoch: int, model: nn.Module, data: Dataset, seconds: float) -> None:
-        """Measure a network that is still in training."""
-        if self.stopped[i]:
-            return
+        """Measure a network at the end of an epoch."""
         self.epochs_run[i] = epoch
         found = {name: evaluate(model, getattr(data, name)) for name in SPLITS}
         if not all(math.isfinite(loss) for loss, _ in found.values()):
@@ -220,11 +275,10 @@ class _Record:
                 self.observed[name] = self._empty(value.shape, dtype)
             self.observed[name][i, epoch] = value
 
-    def stop(self, i: int, config: Training) -> None:
-        """End the training of a network that has diverged or reached its target."""
+    def ended(self, i: int, config: Training) -> bool:
+        """Whether the network has diverged or reached its target."""
         reached = self.values["validation_accuracy"][i, self.epochs_run[i]]
-        if self.diverged[i] or (config.target_accuracy is not None and reached >= config.target_accuracy):
-            self.stopped[i] = True
+        return bool(self.diverged[i]) or (config.target_accuracy is not None and reached >= config.target_accuracy)
 
     def history(self) -> History:
         return History(
