@@ -69,6 +69,10 @@ class LowRankLinear(nn.Module):
         """The effective weight B·C, (out, in)."""
         return self.b @ self.c
 
+    def squared_norm(self) -> Tensor:
+        """‖B·C‖²_F as ⟨BᵀB, CCᵀ⟩: nothing larger than rank × rank is formed."""
+        return (self.b.T @ self.b * (self.c @ self.c.T)).sum()
+
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(F.linear(x, self.c), self.b, self.bias)  # (…, in) -> (…, rank) -> (…, out)
 

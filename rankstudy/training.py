@@ -99,18 +99,24 @@ def evaluate(model: nn.Module, split: Split) -> tuple[float, float]:
     """
     if len(split.labels) == 0:
         raise ValueError("split must hold at least one image")
-    loss, correct = _scores(model, split).double().cpu().sum(0).tolist()
+    scores = []  # of each batch: the summed loss and the number of right answers, left on the device
+    with torch.no_grad():
+        for x, y in zip(split.images.split(EVALUATION_BATCH), split.labels.split(EVALUATION_BATCH), strict=True):
+            logits = model(x)
+            scores.append(torch.stack([F.cross_entropy(logits, y, reduction="sum"), (logits.argmax(1) == y).sum()]))
+    loss, correct = torch.stack(scores).cpu().double().sum(0).tolist()
     return loss / len(split.labels), correct / len(split.labels)
 
 
-@torch.no_grad()
-def _scores(model: nn.Module, split: Split) -> Tensor:
-    """(batches, 2): the summed loss and the number of right answers of each batch, left on the device."""
-    scores = []
-    for x, y in zip(split.images.split(EVALUATION_BATCH), split.labels.split(EVALUATION_BATCH), strict=True):
-        logits = model(x)
-        scores.append(torch.stack([F.cross_entropy(logits, y, reduction="sum"), (logits.argmax(1) == y).sum()]))
-    return torch.stack(scores)
+def batch_loss(model: nn.Module, x: Tensor, y: Tensor, config: Training) -> Tensor:
+    """What a step descends: mean cross-entropy in nats, plus λ/2·Σ‖B·C‖²_F over the low-rank layers where λ, the
+    Frobenius decay, is not 0 (Khodak et al. 2021, section 3.2)."""
+    loss = F.cross_entropy(model(x), y)
+    if config.frobenius_decay:
+        for layer in model.modules():
+            if isinstance(layer, LowRankLinear):
+                loss = loss + config.frobenius_decay / 2 * layer.squared_norm()
+    return loss
 
 
 def _train_together(rows, configs, models, data, engine, record, progress) -> None:
@@ -154,67 +160,59 @@ def _train_together(rows, configs, models, data, engine, record, progress) -> No
 def _one(models: list[nn.Module], configs: list[Training], split: Split) -> Engine:
     """The gradients of one network."""
     (model,), (config,) = models, configs
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    pairs = _factors(model)
 
     def backward(index: Tensor) -> None:
         x, y = split.images.index_select(0, index[0]), split.labels.index_select(0, index[0])
-        _loss(model(x), y, parameters, pairs, config).backward()
+        batch_loss(model, x, y, config).backward()
 
-    return _optimizer([{"params": list(parameters.values())}], config), backward
+    return _optimizer([{"params": [p for p in model.parameters() if p.requires_grad]}], config), backward
+
+
+class _Objective(nn.Module):
+    """`batch_loss` as a module, so that `functional_call` can give its model other parameters."""
+
+    def __init__(self, model: nn.Module, config: Training) -> None:
+        super().__init__()
+        self.model, self.config = model, config
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return batch_loss(self.model, x, y, self.config)
 
 
 def _side_by_side(models: list[nn.Module], configs: list[Training], split: Split) -> Engine:
-    """The gradients of all networks at once: their parameters are stacked, and each keeps a view of its own.
+    """The gradients of all networks at once: their tensors are stacked, and each network keeps a view of its own.
 
     Neighbours with equal learning rate and decay share a parameter group, a slice of the stack.
     """
-    trained = [name for name, p in models[0].named_parameters() if p.requires_grad]
-    tensors = [dict(model.named_parameters()) | dict(model.named_buffers()) for model in models]
+    objectives = [_Objective(model, config) for model, config in zip(models, configs, strict=True)]
+    tensors = [dict(o.named_parameters()) | dict(o.named_buffers()) for o in objectives]
     described = [{name: (t.shape, t.dtype, t.requires_grad) for name, t in own.items()} for own in tensors]
     if any(other != described[0] for other in described):
         raise ValueError("models must have the same parameters, of the same shapes, to be trained side by side")
     stacks = {name: torch.stack([own[name].detach() for own in tensors]) for name in tensors[0]}  # (S, ...)
-    parameters = {name: stacks[name].requires_grad_() for name in trained}
-    for name, stack in parameters.items():
-        for own, view in zip(tensors, stack.detach(), strict=True):
+    trained = [name for name, t in tensors[0].items() if t.requires_grad]
+    for name in trained:
+        for own, view in zip(tensors, stacks[name].unbind(), strict=True):
             own[name].data = view
     arms = [(arm, len(list(same))) for arm, same in itertools.groupby(configs)]
     sizes = [size for _, size in arms]
-    slices = [stack.detach().split(sizes) for stack in parameters.values()]
+    slices = [stacks[name].split(sizes) for name in trained]
     groups = [
         {"params": list(parts), "lr": arm.learning_rate, "weight_decay": arm.weight_decay}
         for (arm, _), parts in zip(arms, zip(*slices, strict=True), strict=True)
     ]
-    pairs = _factors(models[0])
-
-    def loss(stacks: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        return _loss(functional_call(models[0], stacks, (x,)), y, stacks, pairs, configs[0])
+    leaves = {name: stacks[name].detach().requires_grad_(name in trained) for name in stacks}
+    together = vmap(lambda leaves, x, y: functional_call(objectives[0], leaves, (x, y)))
 
     def backward(index: Tensor) -> None:
-        x, y = split.images[index], split.labels[index]  # (S, batch, 784), (S, batch)
-        gradients = torch.autograd.grad(vmap(loss)(stacks, x, y).sum(), list(parameters.values()))
+        losses = together(leaves, split.images[index], split.labels[index])  # (S, batch, 784), (S, batch) -> (S,)
+        gradients = torch.autograd.grad(losses.sum(), [leaves[name] for name in trained])
         for parts, gradient in zip(slices, gradients, strict=True):
             # contiguous: fused optimisers walk memory and take a transposed gradient for a straight one
             for part, own in zip(parts, gradient.contiguous().split(sizes), strict=True):
                 part.grad = own
 
     return _optimizer(groups, configs[0]), backward
-
-
-def _loss(
-    logits: Tensor, y: Tensor, parameters: dict[str, Tensor], pairs: list[tuple[str, str]], config: Training
-) -> Tensor:
-    """Mean cross-entropy of a batch, plus the decay of the products λ/2·Σ‖B·C‖²_F (Khodak et al. 2021, section 3.2).
-
-    The norm is Σ ⟨BᵀB, CCᵀ⟩, so that nothing larger than rank × rank is formed.
-    """
-    loss = F.cross_entropy(logits, y)
-    if config.frobenius_decay:
-        for b, c in pairs:
-            gram_b, gram_c = parameters[b].T @ parameters[b], parameters[c] @ parameters[c].T
-            loss = loss + config.frobenius_decay / 2 * (gram_b * gram_c).sum()
-    return loss
 
 
 def _optimizer(groups: list[dict], config: Training) -> torch.optim.Optimizer:
