@@ -1,0 +1,102 @@
+"""The style of all figures, and the plots that several chapters share. matplotlib is imported only here.
+
+Figures are made without pyplot, so nothing is shown twice and nothing stays open. Colours are Okabe and Ito's, safe for
+colour-blind readers; backgrounds are white, so a figure reads the same on a dark page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rankstudy.intervals import band
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+MARKERS = "osD^vP*X"
+STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "svg.fonttype": "none",
+    "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
+}
+
+
+def panels(
+    rows: int = 1, columns: int = 1, *, size: tuple[float, float] | None = None, **options: Any
+) -> tuple[Figure, np.ndarray]:
+    """A figure in the book's style with (rows, columns) axes; size in inches."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=size or (min(7.0, 3.4 * columns), 2.6 * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False, **options)
+        for axis in axes.flat:
+            axis.set_axisbelow(True)
+    return figure, axes
+
+
+def curve(
+    axis: Axes, x: Sequence[float], values: np.ndarray, label: str = "", colour: str | None = None, **options: Any
+) -> None:
+    """Mean over networks (axis 0 of `values`) with its 95 % band; one network is a bare line."""
+    mean, low, high = band(values)
+    (line,) = axis.plot(x, mean, label=label or None, color=colour, **options)
+    if len(values) > 1:
+        axis.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+
+
+def points(
+    axis: Axes, x: Sequence[float], values: np.ndarray, label: str = "", colour: str | None = None, **options: Any
+) -> None:
+    """Mean over networks (axis 0) with 95 % error bars, one point per column."""
+    mean, low, high = band(values)
+    style = {"marker": "o", "capsize": 2, **options}
+    axis.errorbar(x, mean, yerr=(mean - low, high - mean), label=label or None, color=colour, **style)
+
+
+def learning_curves(arms: Mapping[str, Mapping[str, np.ndarray]], *, title: str = "") -> Figure:
+    """Loss and accuracy per epoch, on training, validation and test data, one column per arm.
+
+    `arms`: label -> history with `train_loss` … `test_accuracy`, each (networks, epochs + 1).
+    """
+    figure, axes = panels(2, len(arms), size=(max(3.6, min(7.0, 2.4 * len(arms))), 4.2), sharex="col", sharey="row")
+    for column, (label, history) in enumerate(arms.items()):
+        epochs = np.arange(history["train_loss"].shape[1])
+        for colour, split, style in zip(COLOURS, ("train", "validation", "test"), ("-", "--", ":"), strict=False):
+            curve(axes[0, column], epochs, history[f"{split}_loss"], split, colour, linestyle=style)
+            curve(axes[1, column], epochs, 100 * history[f"{split}_accuracy"], split, colour, linestyle=style)
+        axes[0, column].set(yscale="log", title=label)
+        axes[1, column].set(xlabel="epoch")
+        best = 100 * min(float(np.nanmax(h["test_accuracy"].mean(axis=0))) for h in arms.values())
+        axes[1, column].set_ylim(bottom=max(0.0, min(90.0, best - 10)), top=100.3)
+    axes[0, 0].set_ylabel("cross-entropy (nats)")
+    axes[1, 0].set_ylabel("accuracy (%)")
+    axes[0, -1].legend(loc="best")
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def pictures(images: np.ndarray, titles: Sequence[str] = (), columns: int = 10, cmap: str = "gray_r") -> Figure:
+    """(N, h, w) pictures in a grid."""
+    rows = -(-len(images) // columns)
+    figure, axes = panels(rows, columns, size=(7.0, 0.85 * rows + (0.1 if titles else 0)))
+    for index, axis in enumerate(axes.flat):
+        axis.axis("off")
+        if index < len(images):
+            axis.imshow(images[index], cmap=cmap)
+            if titles:
+                axis.set_title(titles[index], fontsize=8)
+    return figure
