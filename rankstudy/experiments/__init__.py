@@ -1,0 +1,1 @@
+"""The study: one module per chapter, frozen config -> result."""

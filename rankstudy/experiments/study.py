@@ -1,0 +1,183 @@
+"""How an experiment gets its answer: from the store, or by computing it and storing it.
+
+A chapter's module has a frozen `Config`, one instance per profile in `CONFIGS`, and `compute(config) -> dict`.
+`result("rank")` is what its chapter reads. Nothing here imports torch until something must be computed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from rankstudy import UsageError, config, data, provenance
+from rankstudy.store import Question, Record, Store
+
+PROFILES = ("smoke", "quick", "full", "published")
+# what a long computation calls with the runs it is about to train; it answers with a callable(pictures done) or None
+progress: Callable[[Any], Callable[[int], None] | None] = lambda runs: None
+PUBLISHED = Path(__file__).parents[2] / "published"  # the committed export of a full study
+
+# chapter number -> experiment; chapter 7 draws on the others and computes nothing
+CHAPTERS = {
+    "01": "data",
+    "02": "training",
+    "03": "rank",
+    "04": "overfitting",
+    "05": "approximation",
+    "06": "low_rank_training",
+    "08": "lora",
+    "09": "intrinsic_dimension",
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A chapter's answer. `result["name"]` looks into the value; arrays are read-only."""
+
+    experiment: str
+    profile: str
+    data: str  # "mnist" or "digits"
+    config: Any  # as stored: plain values
+    provenance: Mapping[str, Any]
+    value: Mapping[str, Any] = dataclasses.field(repr=False)
+    stale: bool = False  # computed by other code than today's (possible under `published` only)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.value[name]
+
+
+def profile() -> str:
+    """RANKSTUDY_PROFILE, or `full` on CUDA and else `quick`.
+
+    Raises:
+        UsageError: RANKSTUDY_PROFILE is none of PROFILES.
+    """
+    wanted = os.environ.get("RANKSTUDY_PROFILE", "").strip().lower()
+    if wanted and wanted not in PROFILES:
+        raise UsageError(f"RANKSTUDY_PROFILE is {wanted!r}; allowed are {', '.join(PROFILES)}")
+    return wanted or ("full" if _has_cuda() else "quick")
+
+
+def store() -> Store:
+    """The store in RANKSTUDY_RESULTS, or else `results/`."""
+    return Store(os.environ.get("RANKSTUDY_RESULTS") or "results")
+
+
+def module(experiment: str) -> Any:
+    """The module of an experiment.
+
+    Raises:
+        UsageError: there is no such experiment.
+    """
+    name = CHAPTERS.get(experiment, experiment)
+    if name not in CHAPTERS.values():
+        known = ", ".join(f"{number} {title}" for number, title in CHAPTERS.items())
+        raise UsageError(f"there is no experiment {experiment!r}; there are {known}")
+    return import_module(f"rankstudy.experiments.{name}")
+
+
+def result(experiment: str) -> Result:
+    """The result that the chapter of the experiment shows under the current profile, computed where it is missing."""
+    chosen = profile()
+    name = module(experiment).__name__.rpartition(".")[2]
+    if chosen == "published":
+        return _published(name)
+    digest = provenance.digest(f"experiments.{name}", *provenance.TRAINED)
+    dataset = "digits" if chosen == "smoke" else data.available()
+    question, settings = _question(name, chosen, dataset)
+    record = store().find(question, digest)
+    if record is None and chosen != "smoke" and (prepared := data.prepare()) != dataset:
+        dataset = prepared  # MNIST has been downloaded
+        question, settings = _question(name, chosen, dataset)
+    record = record or obtain(question, digest, lambda: module(name).compute(settings))
+    return Result(name, chosen, dataset, record.config, record.provenance, record.value)
+
+
+def stored(experiment: str) -> bool:
+    """Whether `result` would answer from the store."""
+    chosen = profile()
+    name = module(experiment).__name__.rpartition(".")[2]
+    if chosen == "published":
+        return True
+    question, _ = _question(name, chosen, "digits" if chosen == "smoke" else data.available())
+    digest = provenance.digest(f"experiments.{name}", *provenance.TRAINED)
+    return store().find(question, digest) is not None
+
+
+def settings(experiment: str) -> Any:
+    """The config of the experiment under the current profile, on the data that is there."""
+    chosen = profile()
+    return _question(experiment, chosen, "digits" if chosen == "smoke" else data.available())[1]
+
+
+def obtain(question: Question, digest: str, compute: Callable[[], Mapping[str, Any]]) -> Record:
+    """The stored record of the question by code with that digest, or else compute it and store it, once."""
+    memory = store()
+    record = memory.find(question, digest)
+    if record is not None:
+        return record
+    with memory.lock(question):
+        record = memory.find(question, digest)  # somebody else may have answered while we waited
+        if record is not None:
+            return record
+        return keep(question, digest, compute)
+
+
+def keep(question: Question, digest: str, compute: Callable[[], Mapping[str, Any]]) -> Record:
+    """Compute and store, under a lock that the caller holds."""
+    from rankstudy import device
+
+    start = time.perf_counter()
+    value = compute()
+    where = device.describe(device.choose())
+    return store().put(question, digest, provenance.describe(where, time.perf_counter() - start), value)
+
+
+def on(settings: Any, dataset: str) -> Any:
+    """A config moved to a data set: every `config.Data` in it is renamed and, on the stand-in, fitted to its size."""
+    if isinstance(settings, config.Data):
+        if dataset == settings.name:
+            return settings
+        return dataclasses.replace(settings, name=dataset, train_size=None, validation_size=200)
+    if dataclasses.is_dataclass(settings):
+        fields = {field.name: on(getattr(settings, field.name), dataset) for field in dataclasses.fields(settings)}
+        return dataclasses.replace(settings, **fields)
+    if isinstance(settings, tuple):
+        return tuple(on(item, dataset) for item in settings)
+    return settings
+
+
+def _question(name: str, chosen: str, dataset: str) -> tuple[Question, Any]:
+    settings = on(module(name).CONFIGS[chosen], dataset)
+    return Question("measured", name, settings, data.CHECKSUMS[dataset]), settings
+
+
+def _published(name: str) -> Result:
+    records = [record for record in Store(PUBLISHED).records("measured") if record.experiment == name]
+    record = Store(PUBLISHED).read(records[-1].path) if records else None
+    if record is None:
+        raise UsageError(
+            f"no published result of {name}: {PUBLISHED.name}/ holds none; choose another RANKSTUDY_PROFILE"
+        )
+    today = provenance.digest(f"experiments.{name}", *provenance.TRAINED)
+    dataset = next((known for known, checksum in data.CHECKSUMS.items() if checksum == record.data), "unknown")
+    return Result(name, "published", dataset, record.config, record.provenance, record.value, record.digest != today)
+
+
+def _has_cuda() -> bool:
+    """Whether a CUDA driver is there, asked without importing torch where it is plain that there is none."""
+    wanted = os.environ.get("RANKSTUDY_DEVICE", "").strip().lower()
+    if wanted:
+        return wanted.startswith("cuda")
+    if sys.platform == "darwin" or (sys.platform == "linux" and not Path("/proc/driver/nvidia").exists()):
+        return False
+    from rankstudy import device
+
+    return device.choose().type == "cuda"
