@@ -1,0 +1,45 @@
+"""What every chapter says: where its numbers come from."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+
+from rankstudy import claims, intervals
+from rankstudy.experiments.study import Result
+from rankstudy.tables import Markdown, table
+
+DATASETS = {"mnist": "MNIST", "digits": "the stand-in (scikit-learn's digits, resized to 28×28)"}
+
+
+def banner(result: Result) -> Markdown:
+    """Profile, data set and device of the numbers on the page; loud where they are not the real study."""
+    when = datetime.datetime.fromtimestamp(result.provenance["created"], datetime.UTC).strftime("%Y-%m-%d")
+    line = (
+        f"*Profile `{result.profile}` · data: {DATASETS.get(result.data, result.data)} · computed on "
+        f"{result.provenance['device']} · {when} · commit `{result.provenance['commit'] or 'unknown'}`*"
+    )
+    if result.data != "mnist":
+        line += (
+            '\n\n::: {.callout-warning title="This is not MNIST"}\n'
+            "MNIST could not be had or was not asked for. Every number on this page comes from the stand-in, 1,797 small "
+            "handwritten digits, and says nothing about MNIST.\n:::"
+        )
+    if result.profile == "quick":
+        line += (
+            "\n\n*A quick run: few seeds and short trainings. Intervals are wide, and claims that lack power say so.*"
+        )
+    if result.stale:
+        line += (
+            '\n\n::: {.callout-note title="Published numbers, newer code"}\n'
+            f"The code has changed since commit `{result.provenance['commit']}` computed these numbers.\n:::"
+        )
+    return Markdown(line)
+
+
+def conclude(found: Sequence[claims.Claim]) -> Markdown:
+    """The chapter's claims, as printed at its end."""
+    return Markdown(claims.markdown(found))
+
+
+__all__ = ["Markdown", "banner", "conclude", "intervals", "table"]

@@ -1,0 +1,84 @@
+"""Chapter 2: what its result looks like."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from rankstudy import claims, figures
+from rankstudy.chapters.common import Markdown, banner, conclude, table
+from rankstudy.experiments import study
+from rankstudy.intervals import estimate, number_text, percent
+
+TARGET = 0.95  # what the assignment asks for, on the test set
+
+
+class Chapter:
+    def __init__(self) -> None:
+        self.result = study.result("training")
+        self.history = self.result["history"]
+
+    def banner(self) -> Markdown:
+        return banner(self.result)
+
+    @cached_property
+    def text(self) -> dict[str, str]:
+        history, settings = self.history, self.result.config
+        final = {split: estimate(history[f"{split}_accuracy"][:, -1]) for split in ("train", "validation", "test")}
+        return {
+            **{name: value.percent() for name, value in final.items()},
+            "worst": percent(history["test_accuracy"][:, -1].min(), 2),
+            "gap": estimate(history["train_accuracy"][:, -1] - history["test_accuracy"][:, -1]).points(),
+            "seeds": str(len(history["seeds"])),
+            "epochs": str(settings["training"]["epochs"]),
+            "batch": str(settings["training"]["batch_size"]),
+            "widths": "–".join(map(str, settings["network"]["widths"])),
+            "parameters": number_text(self.result["parameters"]),
+            "learning_rate": f"{self.result['learning_rate']:g}",
+            "seconds": estimate(history["seconds"][:, -1]).text(unit="s"),
+            "first_epoch": estimate(history["test_accuracy"][:, 1]).percent(),
+        }
+
+    def curves(self) -> figures.Figure:
+        return figures.learning_curves({f"ReLU {self.text['widths']}": self.history})
+
+    def accuracies(self) -> Markdown:
+        history = self.history
+        rows = [
+            [
+                split,
+                estimate(history[f"{split}_accuracy"][:, -1]).percent(),
+                estimate(history[f"{split}_loss"][:, -1]).text(4),
+            ]
+            for split in ("train", "validation", "test")
+        ]
+        return table(["split", "accuracy", "cross-entropy (nats)"], rows)
+
+    def tuning(self) -> Markdown:
+        tried = self.result["tuning"]
+        if not tried:
+            return Markdown(f"The learning rate {self.text['learning_rate']} is taken as it is under this profile.")
+        rows = [
+            [f"{rate:g}", percent(accuracy.mean(), 2), f"{loss.mean():.4f}"]
+            for rate, accuracy, loss in zip(
+                tried["learning_rate"], tried["validation_accuracy"], tried["validation_loss"], strict=True
+            )
+        ]
+        return table(["learning rate", "validation accuracy", "validation loss (nats)"], rows)
+
+    def claims(self) -> list[claims.Claim]:
+        accuracy = self.history["test_accuracy"][:, -1]
+        worst = self.text["worst"]
+        return [
+            claims.every(
+                "training-target",
+                np.asarray(accuracy) >= TARGET,
+                holds=f"Every network classifies at least {percent(TARGET, 0)} of the test set; the worst reaches {worst}.",
+                fails=f"Not every network reaches {percent(TARGET, 0)} on the test set; the worst stays at {worst}.",
+                evidence=f"n = {len(accuracy)} networks, test accuracy {self.text['test']}",
+            )
+        ]
+
+    def conclusion(self) -> Markdown:
+        return conclude(self.claims())
