@@ -42,8 +42,8 @@ def compare(
     surprise: int = 0,
     confirmatory: bool = False,
 ) -> Claim:
-    """Holds where the whole interval lies above the threshold (below it, with `above=False`), fails where it lies on the
-    other side, and is open where it straddles it or there is none (n < 2)."""
+    """Holds where the whole interval lies above the threshold (below it, with `above=False`), fails where it lies on
+    the other side, and is open where it straddles it or there is none (n < 2)."""
     if effect.n < 2 or not effect.half == effect.half:
         verdict = "open"
     elif effect.low > threshold:

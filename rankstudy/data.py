@@ -106,7 +106,7 @@ def prepare() -> str:
                 ) from error
             print(
                 f"rankstudy: MNIST cannot be had ({reason}).\n"
-                "rankstudy: THE STAND-IN is used: 1,797 digits of scikit-learn, resized. Set RANKSTUDY_DATA to MNIST's folder.",
+                "rankstudy: THE STAND-IN is used, 1,797 digits of scikit-learn. Set RANKSTUDY_DATA to MNIST's folder.",
                 file=sys.stderr,
             )
             return "digits"

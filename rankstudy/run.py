@@ -174,27 +174,23 @@ def _reporting(bar: tqdm, seconds: float):
 
 
 def _row(record: Any) -> list[Any]:
-    settings = record.config
-    network, training = settings.get("network"), settings.get("training")
+    text = ""
     if record.experiment == "network":
+        network = record.config["network"]
         rank = "" if network["rank"] is None else f" rank {network['rank']}"
-        text = f"{'-'.join(map(str, network['widths']))} {network['activation']}{rank} seed {settings['seed']}"
-    else:
-        text = next(
-            (name for name, found in study.module(record.experiment).CONFIGS.items() if _same(found, record)), ""
-        )
-    age = duration(time.time() - record.provenance["created"])
-    size = f"{record.path.stat().st_size / 1e3:.0f} kB"
-    took = duration(record.provenance["seconds"])
+        text = f"{'-'.join(map(str, network['widths']))} {network['activation']}{rank} seed {record.config['seed']}"
+    elif record.experiment in study.CHAPTERS.values():
+        configs = study.module(record.experiment).CONFIGS
+        text = next((name for name, found in configs.items() if _same(found, record)), "another configuration")
     return [
         record.kind,
         record.experiment,
         text,
         record.provenance["device"],
         record.provenance["commit"],
-        took,
-        size,
-        age,
+        duration(record.provenance["seconds"]),
+        f"{record.path.stat().st_size / 1e3:.0f} kB",
+        duration(time.time() - record.provenance["created"]),
         "yes" if accepted(record) else "no",
     ]
 

@@ -98,7 +98,7 @@ class Store:
             "value": tree,
         }
         content = _save_tensors(arrays, metadata={"record": canonical(header)})
-        path = self.root / question.kind / f"{question.key}-{_hash(content)}{SUFFIX}"
+        path = self.root / question.kind / f"{question.key}-{digest_of(content)}{SUFFIX}"
         try:
             write_atomically(path, content)
         except OSError as error:
@@ -110,12 +110,12 @@ class Store:
         return record
 
     def read(self, path: Path) -> Record | None:
-        """The record in a file; None, with a line on stderr, where it is damaged (it is set aside) or of another format."""
+        """The record in a file; None where it is damaged (it is set aside, and stderr says so) or of another format."""
         try:
             content = path.read_bytes()
         except FileNotFoundError:
             return None
-        if not path.stem.endswith("-" + _hash(content)):
+        if not path.stem.endswith("-" + digest_of(content)):
             self._set_aside(path)
             return None
         header = self._header(path)
@@ -219,7 +219,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.close(folder)
 
 
-def _hash(content: bytes) -> str:
+def digest_of(content: bytes) -> str:
+    """The hash that a record's file name carries."""
     return hashlib.sha256(content).hexdigest()[:20]
 
 

@@ -60,8 +60,8 @@ class Chapter:
             claims.Claim(
                 "data-dead-pixels",
                 "holds" if r["always_zero"]["official"] > 0 else "fails",
-                f"{self.text['always_zero']} of the 784 pixels are the same in every training image, so the data matrix cannot "
-                "have full column rank."
+                f"{self.text['always_zero']} of the 784 pixels are the same in every training image, so the data "
+                "matrix cannot have full column rank."
                 if r["always_zero"]["official"] > 0
                 else "Every pixel varies over the training images.",
                 f"counted over {number_text(int(r['counts']['train'].sum() + r['counts']['validation'].sum()))} images",

@@ -101,7 +101,7 @@ def tune(run: Run, learning_rates: Sequence[float], seeds: int = 1) -> tuple[flo
     """The learning rate with the best final validation accuracy, on `seeds` seeds that no result uses.
 
     Returns:
-        the rate, and the evidence: `learning_rate` (L,), `validation_accuracy` (L, seeds), `validation_loss` (L, seeds).
+        the rate, and the evidence: `learning_rate` (L,), `validation_accuracy` and `validation_loss` (L, seeds).
     """
     grid = [
         replace(run, training=replace(run.training, learning_rate=rate), seed=TUNING_SEED + seed)

@@ -20,8 +20,6 @@ from rankstudy import UsageError, config, data, provenance
 from rankstudy.store import Question, Record, Store
 
 PROFILES = ("smoke", "quick", "full", "published")
-# what a long computation calls with the runs it is about to train; it answers with a callable(pictures done) or None
-progress: Callable[[Any], Callable[[int], None] | None] = lambda runs: None
 PUBLISHED = Path(__file__).parents[2] / "published"  # the committed export of a full study
 
 # chapter number -> experiment; chapter 7 draws on the others and computes nothing
@@ -51,6 +49,12 @@ class Result:
 
     def __getitem__(self, name: str) -> Any:
         return self.value[name]
+
+
+def progress(runs: Any) -> Callable[[int], None] | None:
+    """Called with the runs about to be trained; the command line replaces it by one that answers with a
+    callable(images done)."""
+    return None
 
 
 def profile() -> str:

@@ -1,0 +1,54 @@
+# A thin wrapper; README has the plain commands. Everything is created inside .venv on first use.
+PYTHON ?= python3
+PROFILE ?=
+VENV := .venv
+PY := $(VENV)/bin/python
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+ifneq ($(PROFILE),)
+export RANKSTUDY_PROFILE := $(PROFILE)
+endif
+
+.PHONY: help report html pdf preview run test check clean
+
+help:
+	@echo "make report   compute what is missing, then render the book (HTML and PDF) into _book/"
+	@echo "make html     the same, HTML only (the fast loop)"
+	@echo "make preview  HTML without Quarto, into _preview/"
+	@echo "make run      compute only (resumes where it was stopped)"
+	@echo "make test     the test suite"
+	@echo "make check    linter"
+	@echo "PROFILE=smoke|quick|full|published chooses how much is computed"
+
+report: $(VENV)/ready
+	$(PY) -m rankstudy report --install-quarto
+
+html: $(VENV)/ready
+	$(PY) -m rankstudy report --to html
+
+pdf: $(VENV)/ready
+	$(PY) -m rankstudy report --to pdf
+
+preview: $(VENV)/ready
+	$(PY) -m rankstudy run
+	$(PY) -m rankstudy preview
+
+run: $(VENV)/ready
+	$(PY) -m rankstudy run
+
+test: $(VENV)/ready
+	$(PY) -m pytest
+
+check: $(VENV)/ready
+	$(PY) -m ruff check .
+
+# torch's default build alone unpacks to some 5 GB: say so before the disk is full, not after
+$(VENV)/ready: pyproject.toml
+	@free=$$(df -Pk . | awk 'NR==2 {print int($$4/1048576)}'); \
+	if [ "$$free" -lt 6 ]; then echo "rankstudy: set-up needs 6 GB of free disk, $$free GB are free here; README says how to get a small CPU-only torch" >&2; exit 2; fi
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check uv
+	$(PY) -m uv pip install --quiet --python $(PY) --editable '.[report,test]'
+	@touch $@
+
+clean:
+	rm -rf _book _preview .pytest_cache .hypothesis .ruff_cache
