@@ -171,6 +171,16 @@ def _train(runs: Sequence[Run], digest: str) -> list[Record]:
     return records
 
 
+def operations(run: Run) -> float:
+    """Floating-point operations of a run, to compare runs with each other: three products per weight and image in
+    training, one in each epoch's evaluation."""
+    network, images = run.network, run.data.train_size or 60_000
+    rank = network.rank
+    weights = sum(out * inp if rank is None else rank * (out + inp) for out, inp in network.shapes())
+    overhead = 1e5  # operations' worth of an image's share of a step that no product does; measured on two cores
+    return run.training.epochs * (2 * weights + overhead) * (3 * images + images + 15_000)
+
+
 PREDICTED: dict[Any, float] = {}  # shape of a run -> seconds that one such run takes here
 
 

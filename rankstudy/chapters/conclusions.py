@@ -1,0 +1,173 @@
+"""Chapter 7 and the home page: what all chapters claim, and what was run."""
+
+from __future__ import annotations
+
+import datetime
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from rankstudy import claims, figures
+from rankstudy.chapters.common import DATASETS, Markdown, banner, table
+from rankstudy.experiments import networks, study
+from rankstudy.intervals import number_text
+
+MARKS = {"holds": "holds", "fails": "fails", "open": "open"}
+
+
+class Book:
+    """Every chapter's result at once."""
+
+    @cached_property
+    def chapters(self) -> dict[str, Any]:
+        return {name: import_module(f"rankstudy.chapters.{name}").Chapter() for name in study.CHAPTERS.values()}
+
+    @cached_property
+    def claims(self) -> list[tuple[str, claims.Claim]]:
+        """(chapter number, claim), corrected for being several, the most surprising and surest first."""
+        found = [(number, claim) for number, name in study.CHAPTERS.items() for claim in self.chapters[name].claims()]
+        corrected = claims.corrected([claim for _, claim in found])
+        numbered = [(number, claim) for (number, _), claim in zip(found, corrected, strict=True)]
+        return sorted(numbered, key=lambda item: (-item[1].surprise, claims.VERDICTS.index(item[1].verdict), item[0]))
+
+    @property
+    def results(self) -> list[study.Result]:
+        return [self.chapters[name].result for name in study.CHAPTERS.values()]
+
+    def banner(self) -> Markdown:
+        return banner(self.results[-1])
+
+
+class Chapter(Book):
+    """Chapter 7."""
+
+    @cached_property
+    def text(self) -> dict[str, str]:
+        verdicts = [claim.verdict for _, claim in self.claims]
+        check = self.eckart_young
+        return {
+            "claims": str(len(verdicts)),
+            **{verdict: str(verdicts.count(verdict)) for verdict in claims.VERDICTS},
+            "competitors": number_text(check["competitors"]),
+            "closest": number_text(check["closest"], 3),
+            "svd_ratio": number_text(check["svd"], 12),
+            "shape": f"{check['shape'][0]} × {check['shape'][1]}",
+            "rank": str(check["rank"]),
+        }
+
+    def claim_table(self) -> Markdown:
+        rows = [[f"{number} · {claim.sentence}", claim.verdict, claim.evidence] for number, claim in self.claims]
+        return table(["claim", "verdict", "evidence"], rows)
+
+    def claim_list(self) -> Markdown:
+        lines = [
+            f"- **{MARKS[claim.verdict]}** (chapter {int(number)}): {claim.sentence} *({claim.evidence})*"
+            for number, claim in self.claims
+        ]
+        return Markdown("\n".join(lines))
+
+    @cached_property
+    def eckart_young(self) -> dict[str, Any]:
+        """Rank-r competitors against the truncated SVD on one random matrix, computed while the page renders."""
+        from rankstudy.factorization import eckart_young_error, truncated_svd
+
+        generator = np.random.default_rng(0)
+        rank, count = 5, 2000
+        a = generator.standard_normal((40, 30)) @ np.diag(0.8 ** np.arange(30))  # (40, 30), falling spectrum
+        best = float(eckart_young_error(a, rank))
+        svd = float(np.linalg.norm(a - truncated_svd(a, rank).product()))
+        # competitors: project onto a random subspace near the best one, then choose C by least squares
+        u = np.linalg.svd(a)[0][:, :rank]
+        noise = generator.standard_normal((count, 40, rank)) * 10.0 ** generator.uniform(-3, 0, (count, 1, 1))
+        q = np.linalg.qr(u + noise)[0]  # (count, 40, rank)
+        errors = np.linalg.norm(a - q @ (q.swapaxes(1, 2) @ a), axis=(1, 2))
+        return {
+            "shape": a.shape,
+            "rank": rank,
+            "competitors": count,
+            "closest": float(errors.min() / best),
+            "svd": svd / best,
+            "ratios": errors / best,
+            "distance": np.linalg.norm(q @ q.swapaxes(1, 2) - u @ u.T, axis=(1, 2)),
+        }
+
+    def eckart_young_figure(self) -> figures.Figure:
+        check = self.eckart_young
+        figure, axes = figures.panels(1, 1, size=(4.6, 2.8))
+        axes[0, 0].loglog(check["distance"], check["ratios"] - 1, ".", markersize=2, rasterized=True)
+        axes[0, 0].set(
+            xlabel="distance of the subspace from the SVD's (Frobenius)", ylabel="error above the bound\n(relative)"
+        )
+        return figure
+
+
+class Home(Book):
+    """The home page."""
+
+    @cached_property
+    def text(self) -> dict[str, str]:
+        from rankstudy.run import duration
+
+        results = self.results
+        seconds = sum(result.provenance["seconds"] for result in results)
+        return {
+            "profile": results[0].profile,
+            "data": DATASETS.get(results[0].data, results[0].data),
+            "seconds": duration(seconds),
+            "full": self.full_time(),
+        }
+
+    def full_time(self) -> str:
+        """How long `full` would take here, from the trainings that were timed; a sentence, empty under `full`."""
+        from rankstudy.run import duration
+
+        if self.results[0].profile in ("full", "published"):
+            return ""
+        done = {record.key: record for record in study.store().records("trained") if record.experiment == "network"}
+        operations = seconds = 0.0
+        for name in study.CHAPTERS.values():
+            for run in study.module(name).plan(study.settings(name))[0]:
+                if (record := done.get(run.question().key)) is not None:
+                    operations += networks.operations(run)
+                    seconds += record.provenance["seconds"]
+        if not seconds:
+            return ""
+        total = 0.0
+        for name in study.CHAPTERS.values():
+            runs, rest = study.module(name).plan(study.module(name).CONFIGS["full"])
+            total += rest + sum(networks.operations(run) for run in dict.fromkeys(runs)) * seconds / operations
+        return (
+            f"The full study (`RANKSTUDY_PROFILE=full`) would take about {duration(total)} here, "
+            "judging by the trainings that were timed."
+        )
+
+    def findings(self, most: int = 5) -> Markdown:
+        """The claims that matter most: surprising ones first, open ones last."""
+        settled = [item for item in self.claims if item[1].verdict != "open"] or self.claims
+        lines = [f"{n}. {claim.sentence} *(chapter {int(number)}; {claim.evidence})*" for n, (number, claim) in
+                 enumerate(settled[:most], 1)]  # fmt: skip
+        return Markdown("\n".join(lines))
+
+    def what_was_run(self) -> Markdown:
+        from rankstudy.run import duration
+
+        rows = []
+        for number, name in study.CHAPTERS.items():
+            result = self.chapters[name].result
+            origin = result.provenance
+            when = datetime.datetime.fromtimestamp(origin["created"], datetime.UTC).strftime("%Y-%m-%d")
+            versions = f"torch {origin['torch']}, Python {origin['python']}"
+            rows.append(
+                [
+                    f"{number} {name.replace('_', ' ')}",
+                    DATASETS.get(result.data, result.data).partition(" (")[0],
+                    origin["device"],
+                    versions,
+                    origin["commit"] or "unknown",
+                    when,
+                    duration(origin["seconds"]),
+                ]
+            )
+        return table(["chapter", "data", "device", "versions", "commit", "computed", "took"], rows)
