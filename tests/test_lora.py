@@ -1,0 +1,367 @@
+"""LoRA: what the adapter adds, what it leaves alone, and that `peft` says the same."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional as F
+
+from rankstudy import lora
+from rankstudy.config import Network
+from rankstudy.layers import LowRankLinear, build, weights
+from rankstudy.lora import LoRALinear, add_lora, load_adapters, merged, save_adapters, trainable
+
+EPS = float(np.finfo(np.float32).eps)
+NETWORK = Network((12, 9, 7))
+sizes = st.integers(1, 9)
+alphas = st.floats(0.1, 20)
+scalings = st.sampled_from(["lora", "rslora"])
+seeds = st.integers(0, 2**32 - 1)
+
+
+def exact(x: torch.Tensor) -> np.ndarray:
+    """float32 values as float64, in which the references are computed."""
+    return x.detach().double().numpy()
+
+
+def randomised(model: nn.Module, seed: int = 0, std: float = 1.0) -> nn.Module:
+    """The model with adapters as after some training."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if "lora_" in name:
+                p.normal_(0, std, generator=generator)
+    return model
+
+
+def layer(inp, out, rank, alpha, scaling, bias, seed) -> tuple[LoRALinear, torch.Generator]:
+    torch.manual_seed(seed)
+    made = LoRALinear(nn.Linear(inp, out, bias=bias), rank, alpha, scaling=scaling)
+    return randomised(made, seed), torch.Generator().manual_seed(seed)
+
+
+@given(sizes, sizes, sizes, alphas, scalings, seeds)
+def test_delta_is_alpha_over_r_times_b_times_a(inp, out, rank, alpha, scaling, seed):
+    """ΔW = (α/r)·B·A, or (α/√r)·B·A: (r + 2) roundings an entry. Its rank is at most r."""
+    adapted, _ = layer(inp, out, rank, alpha, scaling, False, seed)
+    a, b = exact(adapted.lora_a), exact(adapted.lora_b)
+    scale = alpha / (rank if scaling == "lora" else math.sqrt(rank))
+    assert (abs(exact(adapted.delta()) - scale * b @ a) <= (rank + 2) * EPS * scale * (abs(b) @ abs(a))).all()
+    assert adapted.delta().shape == (out, inp)
+    tail = np.linalg.svd(exact(adapted.double().delta()), compute_uv=False)[rank:]
+    assert (tail <= (inp + out + rank) * 2**-52 * scale * np.linalg.norm(abs(b) @ abs(a))).all()
+
+
+@given(sizes, sizes, sizes, sizes, alphas, scalings, st.booleans(), seeds)
+def test_unmerged_and_merged_are_the_same_layer(batch, inp, out, rank, alpha, scaling, bias, seed):
+    """Both are x·(W + ΔW)ᵀ + bias within the bound for their float32 sums, and so within twice it of each other."""
+    adapted, generator = layer(inp, out, rank, alpha, scaling, bias, seed)
+    x = torch.randn(batch, inp, generator=generator)
+    w, a, b = exact(adapted.base.weight), exact(adapted.lora_a), exact(adapted.lora_b)
+    offset = exact(adapted.base.bias) if bias else np.zeros(out)
+    scale = alpha / (rank if scaling == "lora" else math.sqrt(rank))
+    expected = exact(x) @ (w + scale * b @ a).T + offset
+    largest = abs(w) + scale * abs(b) @ abs(a)
+    bound = (inp + rank + 5) * EPS * (abs(exact(x)) @ largest.T + abs(offset))
+    assert (abs(exact(adapted(x)) - expected) <= bound).all()
+    plain = merged(adapted)
+    assert type(plain) is nn.Linear and torch.equal(plain.weight, adapted.weight)
+    assert (abs(exact(plain(x)) - expected) <= bound).all()
+
+
+@given(sizes, sizes, scalings, seeds)
+def test_before_training_it_is_its_base(rank, batch, scaling, seed):
+    """B = 0, so output, merged weight and ΔW are those of the base, bit for bit; A does not depend on anyone else."""
+    model = build(NETWORK, seed)
+    state = torch.get_rng_state()
+    adapted = add_lora(model, rank, 3.0, scaling=scaling, seed=seed)
+    assert torch.equal(torch.get_rng_state(), state)
+    x = torch.randn(batch, 12, generator=torch.Generator().manual_seed(seed))
+    assert torch.equal(adapted(x), model(x)) and torch.equal(merged(adapted)(x), model(x))
+    again, other = add_lora(model, rank, seed=seed), add_lora(model, rank, seed=seed + 1)
+    for own, same, another in zip(adapted.layers, again.layers, other.layers, strict=True):
+        assert not own.delta().any() and own.lora_a.abs().max() <= 1 / math.sqrt(own.in_features)
+        assert torch.equal(own.lora_a, same.lora_a) and not torch.equal(own.lora_a, another.lora_a)
+
+
+def test_only_adapters_get_gradients_and_the_base_never_moves():
+    model = build(NETWORK, 0)
+    before = copy.deepcopy(model.state_dict())
+    adapted = randomised(add_lora(model, 2))
+    base = [found.base.weight.clone() for found in adapted.layers]
+    optimizer = torch.optim.SGD(adapted.parameters(), lr=0.1, weight_decay=0.1)
+    adapted(torch.randn(5, 12)).square().sum().backward()
+    optimizer.step()
+    for found, weight in zip(adapted.layers, base, strict=True):
+        assert found.base.weight.grad is None and torch.equal(found.base.weight, weight)
+        assert found.lora_a.grad.abs().sum() > 0 and found.lora_b.grad.abs().sum() > 0
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())
+    assert all(p.requires_grad for p in model.parameters())  # the argument stays as it was
+
+
+def test_base_is_copied_not_shared():
+    base = nn.Linear(5, 4)
+    before = base.weight.detach().clone()
+    adapted = LoRALinear(base, 2, initialisation="pissa")
+    assert adapted.base is not base and base.weight.requires_grad and torch.equal(base.weight, before)
+
+
+def test_trainable_says_names_numbers_and_bytes():
+    model = build(NETWORK, 0)
+    everything = trainable(model)
+    assert everything.names == ("layers.0.weight", "layers.1.weight")
+    assert everything.parameters == 12 * 9 + 9 * 7 and everything.bytes == 4 * everything.parameters
+    found = trainable(add_lora(model, 2).double())
+    assert found.names == tuple(f"layers.{i}.lora_{x}" for i in (0, 1) for x in "ab")
+    assert found.parameters == 2 * (12 + 9) + 2 * (9 + 7) and found.bytes == 8 * found.parameters
+
+
+def test_every_linear_layer_is_adapted_wherever_it_is():
+    inner = nn.Sequential(nn.Linear(4, 6), nn.ReLU())
+    model = nn.Sequential(inner, nn.Dropout(0.5), LowRankLinear(6, 5, 2), nn.Linear(5, 3)).eval()
+    adapted = add_lora(model, 2)
+    assert isinstance(adapted[0][0], LoRALinear) and isinstance(adapted[3], LoRALinear)
+    assert isinstance(adapted[2], LowRankLinear) and not adapted[2].b.requires_grad
+    assert [name for name in trainable(adapted).names if "lora" not in name] == []
+    plain = merged(randomised(adapted))
+    assert [type(m) for m in plain.modules()] == [type(m) for m in model.modules()]
+    assert all(p.requires_grad for p in plain.parameters())
+    assert isinstance(add_lora(nn.Linear(4, 3), 2), LoRALinear)  # the model itself may be the layer
+
+
+@given(st.integers(1, 7), alphas, scalings, seeds)
+def test_pissa_splits_the_base_by_singular_value(rank, alpha, scaling, seed):
+    """It begins as the base, the adapter holding the best rank-r approximation and the base the rest."""
+    model = build(NETWORK, seed)
+    adapted = add_lora(model, rank, alpha, scaling=scaling, initialisation="pissa")
+    for before, after in zip(model.layers, adapted.layers, strict=True):
+        w, delta, rest = exact(before.weight), exact(after.delta()), exact(after.base.weight)
+        u, s, vh = np.linalg.svd(w)
+        # factors rounded to float32 and divided, multiplied by the scale, and (r + 2) roundings of their product
+        rounding = (rank + 8) * EPS * s[: rank + 1].sum()
+        assert np.linalg.norm(delta - (u[:, :rank] * s[:rank]) @ vh[:rank]) <= rounding
+        assert np.linalg.norm(delta + rest - w) <= EPS * np.linalg.norm(rest)  # one rounding of W − ΔW
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rank": 0}, "rank must be an integer of at least 1, got 0"),
+        ({"rank": 2.5}, "rank must be an integer of at least 1, got 2.5"),
+        ({"rank": 2, "alpha": 0}, "alpha must be positive and finite, got 0"),
+        ({"rank": 2, "alpha": -1.0}, "alpha must be positive and finite"),
+        ({"rank": 2, "alpha": math.nan}, "alpha must be positive and finite"),
+        ({"rank": 2, "alpha": math.inf}, "alpha must be positive and finite"),
+        ({"rank": 2, "scaling": "dora"}, "scaling must be lora or rslora, got 'dora'"),
+        ({"rank": 2, "initialisation": "random"}, "initialisation must be zero or pissa, got 'random'"),
+        ({"rank": 8, "initialisation": "pissa"}, "rank must be at most min\\(out, in\\) = 7 for pissa, got 8"),
+    ],
+)
+def test_impossible_adapters_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        add_lora(build(NETWORK, 0), **arguments)
+
+
+def test_a_rank_above_the_layer_is_legal_and_alpha_is_the_rank():
+    adapted = add_lora(build(NETWORK, 0), 16)
+    assert adapted.layers[1].lora_b.shape == (7, 16) and adapted.layers[1].alpha == 16 and adapted.layers[1].scale == 1
+    assert "rank=16, alpha=16, scaling=lora" in repr(adapted)
+
+
+def test_misuse_is_refused(tmp_path):
+    model = build(NETWORK, 0)
+    with pytest.raises(ValueError, match="has LoRA adapters already"):
+        add_lora(add_lora(model, 2), 2)
+    with pytest.raises(ValueError, match=r"no nn\.Linear to adapt"):
+        add_lora(build(Network((5, 4), rank=2), 0), 2)
+    with pytest.raises(ValueError, match="no LoRA adapters to merge"):
+        merged(model)
+    with pytest.raises(ValueError, match="no LoRA adapters to save"):
+        save_adapters(model, tmp_path / "a.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 3e38])
+def test_a_merged_weight_that_is_not_finite_is_refused(value):
+    adapted = randomised(add_lora(build(NETWORK, 0), 2))
+    with torch.no_grad():
+        adapted.layers[1].lora_a[0, 0] = value  # 3e38 overflows in the product
+        adapted.layers[1].lora_b[:, 0] = 2.0
+    with pytest.raises(ValueError, match=r"merged weight of layer 'layers\.1' is not finite"):
+        merged(adapted)
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 5), alphas, scalings, st.sampled_from(["zero", "pissa"]))
+def test_adapters_survive_the_file(tmp_path_factory, rank, alpha, scaling, initialisation):
+    """load(save(adapters)) = adapters, bit for bit, and the file holds nothing else."""
+    path = tmp_path_factory.mktemp("lora") / "adapters.safetensors"
+    options = {"scaling": scaling, "initialisation": initialisation}
+    source = randomised(add_lora(build(NETWORK, 0), rank, alpha, **options))
+    target = add_lora(build(NETWORK, 0), rank, alpha, **options)
+    save_adapters(source, path)
+    load_adapters(target, path)
+    assert all(torch.equal(a, b) for a, b in zip(source.parameters(), target.parameters(), strict=True))
+    with safe_open(path, "pt") as file:
+        assert set(file.keys()) == set(trainable(source).names)
+    assert [p.name for p in path.parent.iterdir()] == ["adapters.safetensors"]
+
+
+def changed(change):
+    """A model that is not quite the one whose adapters were saved."""
+    return {
+        "rank": lambda: add_lora(build(NETWORK, 0), 3, 2.0),
+        "alpha": lambda: add_lora(build(NETWORK, 0), 2, 4.0),
+        "scaling": lambda: add_lora(build(NETWORK, 0), 2, 2.0, scaling="rslora"),
+        "initialisation": lambda: add_lora(build(NETWORK, 0), 2, 2.0, initialisation="pissa"),
+        "dtype": lambda: add_lora(build(NETWORK, 0), 2, 2.0).double(),
+        "layers": lambda: add_lora(build(Network((12, 9, 7, 7)), 0), 2, 2.0),
+        "nothing": lambda: build(NETWORK, 0),
+    }[change]()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("rank", r"layers\.0\.lora_a is torch\.float32 \(2, 12\), the model has torch\.float32 \(3, 12\)"),
+        ("alpha", '"alpha": 2.0.*the model has.*"alpha": 4.0'),
+        ("scaling", '"scaling": "lora".*the model has.*"rslora"'),
+        ("initialisation", '"zero".*the model has.*"pissa"'),
+        ("dtype", "the model has torch.float64"),
+        ("layers", r"missing \['layers\.2\.lora_a', 'layers\.2\.lora_b'\], unknown \[\]"),
+        ("nothing", r"missing \[\], unknown \['layers\.0\.lora_a'"),
+    ],
+)
+def test_adapters_of_another_model_are_refused_whole(tmp_path, change, message):
+    save_adapters(randomised(add_lora(build(NETWORK, 0), 2)), tmp_path / "a.safetensors")
+    target = changed(change)
+    before = copy.deepcopy(target.state_dict())
+    with pytest.raises(ValueError, match=message):
+        load_adapters(target, tmp_path / "a.safetensors")
+    assert all(torch.equal(target.state_dict()[name], value) for name, value in before.items())
+
+
+def test_a_file_without_description_is_refused(tmp_path):
+    adapted = add_lora(build(NETWORK, 0), 2)
+    save_file({name: p.detach() for name, p in adapted.named_parameters() if "lora" in name}, tmp_path / "a")
+    with pytest.raises(ValueError, match=r"was saved with \{\}"):
+        load_adapters(adapted, tmp_path / "a")
+
+
+@pytest.mark.parametrize("kept", [0, 5, 100, -1])
+def test_a_file_that_is_not_whole_is_refused(tmp_path, kept):
+    path, adapted = tmp_path / "a.safetensors", add_lora(build(NETWORK, 0), 2)
+    save_adapters(adapted, path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError, match="is not a whole safetensors file"):
+        load_adapters(adapted, path)
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch, step):
+    path, adapted = tmp_path / "a.safetensors", add_lora(build(NETWORK, 0), 2)
+    save_adapters(adapted, path)
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(lora.os, step, fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_adapters(randomised(adapted), path)
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+# --- peft -------------------------------------------------------------------------------------------------------------
+
+
+def with_peft(model: nn.Module, rank: int, alpha: float, scaling: str, start: bool | str) -> nn.Module:
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(
+        r=rank, lora_alpha=alpha, target_modules=["layers.0", "layers.1"], lora_dropout=0.0,
+        use_rslora=scaling == "rslora", init_lora_weights=start,
+    )  # fmt: skip
+    return peft.get_peft_model(copy.deepcopy(model), config)
+
+
+def pairs(theirs: nn.Module, ours: nn.Module):
+    """(peft's A, our A), (peft's B, our B) of each layer."""
+    for other, own in zip(theirs.base_model.model.layers, ours.layers, strict=True):
+        yield other.lora_A["default"].weight, own.lora_a
+        yield other.lora_B["default"].weight, own.lora_b
+
+
+@pytest.mark.parametrize("scaling", ["lora", "rslora"])
+@pytest.mark.parametrize(("rank", "alpha"), [(1, 2.0), (4, 8.0), (16, 4.0)])
+def test_peft_agrees_before_during_and_after_training(rank, alpha, scaling):
+    """The same outputs, gradients, steps and merged weights, bit for bit where the scale is a power of two.
+
+    The two multiply by the scale at different places. A power of two commutes with rounding (short of underflow, hence
+    the small adapters), so it makes no difference.
+    """
+    model = build(NETWORK, 1)
+    ours = randomised(add_lora(model, rank, alpha, scaling=scaling), std=0.2)
+    theirs = with_peft(model, rank, alpha, scaling, True)
+    assert math.log2(ours.layers[0].scale).is_integer()
+    with torch.no_grad():
+        for other, own in pairs(theirs, ours):
+            other.copy_(own)
+    generator = torch.Generator().manual_seed(2)
+    x, y = torch.randn(6, 12, generator=generator), torch.randint(0, 7, (6,), generator=generator)
+    optimizers = [torch.optim.SGD([p for p in m.parameters() if p.requires_grad], lr=1e-2) for m in (ours, theirs)]
+    assert sum(p.numel() for p in theirs.parameters() if p.requires_grad) == trainable(ours).parameters
+    for _ in range(10):
+        assert torch.equal(ours(x), theirs(x))
+        for network, optimizer in zip((ours, theirs), optimizers, strict=True):
+            optimizer.zero_grad()
+            F.cross_entropy(network(x), y).backward()
+            optimizer.step()
+        assert all(torch.equal(own.grad, other.grad) and torch.equal(own, other) for other, own in pairs(theirs, ours))
+    for own, other in zip(weights(merged(ours)), weights(theirs.merge_and_unload()), strict=True):
+        assert torch.equal(own, other)
+
+
+@pytest.mark.parametrize("scaling", ["lora", "rslora"])
+def test_peft_agrees_at_any_scale(scaling):
+    """Merged weights differ by the (r + 3) roundings an entry that either of them makes."""
+    model = build(NETWORK, 1)
+    ours = randomised(add_lora(model, 3, 8.0, scaling=scaling))
+    theirs = with_peft(model, 3, 8.0, scaling, True)
+    with torch.no_grad():
+        for other, own in pairs(theirs, ours):
+            other.copy_(own)
+    for adapted, other in zip(ours.layers, weights(theirs.merge_and_unload()), strict=True):
+        w, a, b = exact(adapted.base.weight), exact(adapted.lora_a), exact(adapted.lora_b)
+        largest = abs(w) + adapted.scale * abs(b) @ abs(a)
+        assert (abs(exact(merged(adapted).weight) - exact(other)) <= 6 * EPS * largest).all()
+
+
+@pytest.mark.parametrize("scaling", ["lora", "rslora"])
+def test_peft_agrees_on_pissa(scaling):
+    """The same ΔW and the same remaining base; singular vectors have free signs, so factors are not compared.
+
+    peft's SVD is in float32: backward error max(m, n)·eps·‖W‖, which a gap between σ_r and σ_{r+1} turns into at most
+    1 + 2σ_r/(σ_r − σ_{r+1}) times as much in the truncated matrix (Wedin 1972).
+    """
+    model = build(NETWORK, 3)
+    spectrum = torch.tensor([4.0, 3.0, 2.0, 0.4, 0.3, 0.2, 0.1])
+    for found in model.layers:
+        u, _, vh = torch.linalg.svd(found.weight.detach(), full_matrices=False)
+        found.weight.data = ((u[:, :7] * spectrum) @ vh[:7]).contiguous()
+    ours = add_lora(model, 3, 6.0, scaling=scaling, initialisation="pissa")
+    theirs = with_peft(model, 3, 6.0, scaling, "pissa")
+    for other, own in zip(theirs.base_model.model.layers, ours.layers, strict=True):
+        bound = 12 * EPS * np.linalg.norm(exact(own.weight)) * (1 + 2 * 2.0 / (2.0 - 0.4))
+        assert np.linalg.norm(exact(other.get_delta_weight("default")) - exact(own.delta())) <= bound
+        assert np.linalg.norm(exact(other.base_layer.weight) - exact(own.base.weight)) <= bound
