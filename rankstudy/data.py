@@ -16,6 +16,7 @@ import shutil
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -157,12 +158,21 @@ def loaders(dataset: Dataset, batch_size: int, seed: int = 0) -> tuple[DataLoade
     collation), so a batch is one gather, as in `training.train`; the orders are the same as there for the same seed.
     """
     import torch
-    from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
+    from torch.utils.data import BatchSampler, DataLoader, Sampler, SequentialSampler, TensorDataset
+
+    class Permutation(Sampler):  # RandomSampler throws a second permutation away after each epoch
+        def __init__(self, n: int) -> None:
+            self.n, self.generator = n, torch.Generator().manual_seed(seed)
+
+        def __iter__(self) -> Iterator[int]:
+            yield from torch.randperm(self.n, generator=self.generator).tolist()
+
+        def __len__(self) -> int:
+            return self.n
 
     def loader(split: Split, shuffle: bool) -> DataLoader:
         pairs = TensorDataset(split.images, split.labels)
-        generator = torch.Generator().manual_seed(seed)
-        sampler = RandomSampler(pairs, generator=generator) if shuffle else SequentialSampler(pairs)
+        sampler = Permutation(len(pairs)) if shuffle else SequentialSampler(pairs)
         return DataLoader(pairs, sampler=BatchSampler(sampler, batch_size, drop_last=False), batch_size=None)
 
     return loader(dataset.train, True), loader(dataset.validation, False), loader(dataset.test, False)
