@@ -125,6 +125,16 @@ def percent(value: float, places: int = 1) -> str:
     return f"{number_text(100 * value, places)} %"
 
 
+def duration(seconds: float) -> str:
+    """3 s, 2 min 5 s, 1 h 20 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
 def _places(mean: float, half: float) -> int:
     """Digits after the point: two significant ones of the interval, three of the mean where there is none."""
     if math.isfinite(half) and half > 0:

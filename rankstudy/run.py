@@ -12,8 +12,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from rankstudy import UsageError, data, provenance
+from rankstudy import data, provenance
 from rankstudy.experiments import study
+from rankstudy.intervals import duration
 
 
 def main(argv: Sequence[str]) -> int:
@@ -126,16 +127,6 @@ def accepted(record: Any) -> bool:
     return True  # kept by a chapter for itself; it goes when its chapter's code asks for another
 
 
-def duration(seconds: float) -> str:
-    """3 s, 2 min 5 s, 1 h 20 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
 def predict(names: Sequence[str], profile: str | None = None) -> float:
     """Seconds that the experiments would take here under the current profile."""
     return sum(_predict(names).values())
@@ -215,6 +206,3 @@ def _number(name: str) -> str:
 
 def _dataset(chosen: str) -> str:
     return "digits (stand-in)" if chosen == "smoke" or data.available() == "digits" else "mnist"
-
-
-__all__ = ["UsageError", "duration", "main", "predict", "prune", "run", "show"]

@@ -33,6 +33,7 @@ from rankstudy import UsageError
 FORMAT = 1  # of a record; a record of another format is not read
 SUFFIX = ".safetensors"
 KINDS = ("trained", "measured")
+FIELDS = ("kind", "experiment", "key", "config", "data", "digest", "provenance")  # of a record's header
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,9 @@ class Store:
 
     def find(self, question: Question, digest: str | None = None) -> Record | None:
         """The newest intact record of the question, computed by the code with that digest (None: by any code)."""
-        paths = (self.root / question.kind).glob(f"{question.key}-*{SUFFIX}")
-        headers = [(path, header) for path in paths if (header := self._header(path)) is not None]
-        for path, _ in sorted(headers, key=lambda item: (-item[1]["provenance"]["created"], item[0].name)):
-            if digest in (None, _["digest"]) and (record := self.read(path)) is not None:
-                return record
-        return None
+        paths = sorted((self.root / question.kind).glob(f"{question.key}-*{SUFFIX}"))
+        found = [record for path in paths if (record := self.read(path)) and digest in (None, record.digest)]
+        return max(found, key=lambda record: record.provenance["created"], default=None)
 
     def put(self, question: Question, digest: str, provenance: Mapping[str, Any], value: Mapping[str, Any]) -> Record:
         """Write a record and return it as `find` would.
@@ -124,9 +122,7 @@ class Store:
         arrays = _load_tensors(content)
         for array in arrays.values():
             array.flags.writeable = False
-        fields = {
-            name: header[name] for name in ("kind", "experiment", "key", "config", "data", "digest", "provenance")
-        }
+        fields = {name: header[name] for name in FIELDS}
         return Record(**fields, value=_join(header["value"], "", arrays), path=path)
 
     def records(self, kind: str | None = None) -> Iterator[Record]:
@@ -135,8 +131,7 @@ class Store:
         for folder in KINDS if kind is None else (kind,):
             for path in (self.root / folder).glob(f"*{SUFFIX}"):
                 if (header := self._header(path)) is not None:
-                    names = ("kind", "experiment", "key", "config", "data", "digest", "provenance")
-                    found.append(Record(**{name: header[name] for name in names}, value={}, path=path))
+                    found.append(Record(**{name: header[name] for name in FIELDS}, value={}, path=path))
         yield from sorted(found, key=lambda record: (record.provenance["created"], record.path.name))
 
     @contextmanager
@@ -161,6 +156,7 @@ class Store:
                 if not 0 < length <= path.stat().st_size - 8:
                     raise ValueError("no header")
                 header = json.loads(json.loads(file.read(length))["__metadata__"]["record"])
+                _ = [header[name] for name in FIELDS], header["provenance"]["created"], header["value"]
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, SafetensorError, OSError):

@@ -12,7 +12,7 @@ import numpy as np
 from rankstudy import claims, figures
 from rankstudy.chapters.common import DATASETS, Markdown, banner, table
 from rankstudy.experiments import networks, study
-from rankstudy.intervals import number_text
+from rankstudy.intervals import duration, number_text
 
 MARKS = {"holds": "holds", "fails": "fails", "open": "open"}
 
@@ -108,8 +108,6 @@ class Home(Book):
 
     @cached_property
     def text(self) -> dict[str, str]:
-        from rankstudy.run import duration
-
         results = self.results
         seconds = sum(result.provenance["seconds"] for result in results)
         return {
@@ -121,8 +119,6 @@ class Home(Book):
 
     def full_time(self) -> str:
         """How long `full` would take here, from the trainings that were timed; a sentence, empty under `full`."""
-        from rankstudy.run import duration
-
         if self.results[0].profile in ("full", "published"):
             return ""
         done = {record.key: record for record in study.store().records("trained") if record.experiment == "network"}
@@ -151,8 +147,6 @@ class Home(Book):
         return Markdown("\n".join(lines))
 
     def what_was_run(self) -> Markdown:
-        from rankstudy.run import duration
-
         rows = []
         for number, name in study.CHAPTERS.items():
             result = self.chapters[name].result

@@ -1,0 +1,51 @@
+"""A claim prints the sentence that its data bear out."""
+
+from __future__ import annotations
+
+import pytest
+
+from rankstudy import claims
+from rankstudy.intervals import Estimate, estimate
+
+SENTENCES = {"holds": "It does.", "fails": "It does not.", "open": "Who knows."}
+
+
+@pytest.mark.parametrize(
+    ("effect", "above", "verdict"),
+    [
+        (Estimate(2.0, 1.0, 5), True, "holds"),
+        (Estimate(-2.0, 1.0, 5), True, "fails"),
+        (Estimate(0.5, 1.0, 5), True, "open"),
+        (Estimate(-2.0, 1.0, 5), False, "holds"),
+        (Estimate(2.0, 1.0, 5), False, "fails"),
+        (estimate([2.0]), True, "open"),
+        (Estimate(1.0, 1.0, 5), True, "open"),
+    ],
+)
+def test_the_interval_decides(effect, above, verdict):
+    found = claims.compare("a", effect, above=above, evidence="n", **SENTENCES)
+    assert found.verdict == verdict and found.sentence == SENTENCES[verdict]
+
+
+def test_every_network_or_none():
+    assert claims.every("a", [True, True], holds="All.", fails="Not all.", evidence="n").verdict == "holds"
+    assert claims.every("a", [True, False], holds="All.", fails="Not all.", evidence="n").sentence == "Not all."
+    alone = claims.every("a", [True], holds="All.", fails="Not all.", evidence="n")
+    assert alone.verdict == "open" and "too few" in alone.sentence
+
+
+def test_correction_turns_a_lucky_claim_open():
+    lucky = claims.Claim("a", "holds", "A.", "n", confirmatory=True, p=0.04)
+    sure = claims.Claim("b", "holds", "B.", "n", confirmatory=True, p=0.001)
+    descriptive = claims.Claim("c", "holds", "C.", "n", p=0.04)
+    found = {claim.name: claim for claim in claims.corrected([lucky, sure, descriptive])}
+    assert [found[name].verdict for name in "abc"] == ["holds", "holds", "holds"]
+    other = claims.Claim("d", "holds", "D.", "n", confirmatory=True, p=0.03)
+    found = {claim.name: claim for claim in claims.corrected([lucky, sure, other])}
+    assert (found["a"].verdict, found["b"].verdict, found["d"].verdict) == ("open", "holds", "open")
+    assert "Holm" in found["a"].evidence
+
+
+def test_markdown_shows_verdict_sentence_and_evidence():
+    text = claims.markdown([claims.Claim("a", "fails", "It does not.", "n = 3")])
+    assert text == "- **✗ fails.** It does not. *(n = 3)*"

@@ -1,0 +1,142 @@
+"""The house holds: imports point up the list, importing does nothing, and the lists that say the same thing agree."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rankstudy.experiments import study
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "rankstudy"
+FLOORS = [  # a module may import from its own floor and the floors above it in this list
+    {"", "_arrays", "rank", "spectrum", "factorization"},
+    {"config", "layers", "lora", "subspace"},
+    {"device", "data", "training", "measure"},
+    {"store", "provenance"},
+    {"experiments"},
+    {"intervals", "claims", "figures", "tables", "chapters"},
+    {"checkpoint", "run", "portable", "preview", "book", "__main__"},
+]
+EXCEPTIONS = {("intervals", "experiments")}  # arithmetic of means, used by studies as well as by chapters
+
+
+def modules() -> list[str]:
+    return [".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in sorted(PACKAGE.rglob("*.py"))]
+
+
+def floor(name: str) -> int | None:
+    head = name.removesuffix("__init__").rstrip(".").partition(".")[0]
+    return next((number for number, names in enumerate(FLOORS) if head in names), None)
+
+
+def imports(name: str) -> set[str]:
+    tree = ast.parse(PACKAGE.joinpath(*name.split(".")).with_suffix(".py").read_text(encoding="utf-8"))
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "rankstudy":
+            parent = node.module.partition(".")[2]
+            names = [alias.name for alias in node.names]
+            found |= (
+                {parent} if parent else {n for n in names if (PACKAGE / f"{n}.py").exists() or (PACKAGE / n).is_dir()}
+            )
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[2] for alias in node.names if alias.name.startswith("rankstudy.")}
+    return found
+
+
+@pytest.mark.parametrize("name", modules())
+def test_imports_point_up(name):
+    level = floor(name)
+    if level is None:  # a chapter's own piece outside the list is fine as long as it is below what it imports
+        level = len(FLOORS)
+    for other in imports(name):
+        if (other.partition(".")[0], name.partition(".")[0]) in EXCEPTIONS or floor(other) is None:
+            continue
+        assert floor(other) <= level, f"{name} imports {other}, which is further down the list"
+
+
+def test_only_figures_import_matplotlib():
+    users = [
+        name
+        for name in modules()
+        if re.search(
+            r"^\s*(import|from) matplotlib",
+            (PACKAGE.joinpath(*name.split(".")).with_suffix(".py")).read_text(encoding="utf-8"),
+            re.M,
+        )
+    ]
+    assert set(users) <= {"figures"}
+
+
+CHAPTERS = [f"{folder}.{name}" for folder in ("experiments", "chapters") for name in study.CHAPTERS.values()]
+LIGHT = ["experiments.networks", *CHAPTERS, "chapters.conclusions", "store", "rank", "spectrum", "factorization", "run"]
+
+
+def test_the_render_path_imports_no_torch():
+    program = (
+        f"import sys\nimport {', '.join(f'rankstudy.{name}' for name in LIGHT)}\n"
+        "print([name for name in ('torch', 'torchvision', 'sklearn') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def test_importing_everything_does_nothing(tmp_path):
+    """No file read or written outside the installation, no network, no output."""
+    names = [f"rankstudy.{name}".removesuffix(".__init__") for name in modules() if not name.endswith("__main__")]
+    program = (
+        "import sys, socket\n"
+        "def no(*a, **k): raise AssertionError('network')\n"
+        "socket.socket.connect = no\n"
+        f"import {', '.join(names)}\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def _requirements() -> dict[str, str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["report"], *extras["test"]]
+    return dict(re.fullmatch(r"([A-Za-z0-9_.-]+)>=([\d.]+)", line).groups() for line in lines)
+
+
+def test_conda_and_pip_install_the_same():
+    other = {"torch": "pytorch", "matplotlib": "matplotlib-base", "pypandoc_binary": "pypandoc"}
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    listed = dict(
+        re.fullmatch(r"([a-z0-9_-]+)>=([\d.]+)", line).groups()
+        for line in conda
+        if isinstance(line, str) and ">" in line
+    )
+    for name, version in _requirements().items():
+        assert listed.pop(other.get(name, name), None) == version, name
+    assert set(listed) == {"python", "quarto", "pandoc"}
+
+
+def test_every_dependency_is_bounded_below_and_used():
+    source = "\n".join(
+        path.read_text(encoding="utf-8") for folder in ("rankstudy", "tests") for path in (ROOT / folder).rglob("*.py")
+    )
+    imported = {"scikit-learn": "sklearn", "pyyaml": "yaml", "pypandoc_binary": "pypandoc"}
+    indirect = {"jupyter", "ipykernel", "pytest-cov"}  # Quarto's engine, the kernel, the coverage option
+    for name in _requirements().keys() - indirect:
+        module = imported.get(name, name)
+        assert re.search(rf"(import|from) {module}\b|importorskip\(\"{module}", source), name
+
+
+def test_the_tree_in_the_readme_is_the_tree():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for path in sorted(PACKAGE.glob("*.py")):
+        if not path.name.startswith("_") or path.name == "__main__.py":  # the others are pieces of the file they serve
+            assert re.search(rf"\b{re.escape(path.name)}", text), f"README's tree lacks {path.name}"

@@ -1,0 +1,194 @@
+"""The digest changes when computing code changes, and only then."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from rankstudy import provenance
+from rankstudy.provenance import normalised
+
+SOURCE = textwrap.dedent(
+    '''
+    """Module docstring."""
+
+    import math  # a comment
+
+
+    class A:
+        """Class docstring
+        over lines."""
+
+        name = "# not a comment"
+
+        def f(self, x):
+            """Docstring."""
+            # why
+            return math.sqrt(x)  # root
+
+        def g(self): """one line"""
+
+
+    text = f"{math.pi:.3f} # neither {'x'}"
+    '''
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("# a comment", "# another comment"),
+        ("# why\n", "# why not\n            # at all\n"),
+        ('"""Docstring."""', '"""Another docstring, with "quotes" and # signs."""'),
+        ('"""Class docstring\n    over lines."""', '"""One line."""'),
+        ('"""Module docstring."""', '"""Module docstring.\n\nAnd more."""'),
+        ("\n        return", "\n\n        return"),
+        ('"""one line"""', '"""another line"""'),
+    ],
+)
+def test_comments_docstrings_and_blank_lines_do_not_count(old, new):
+    assert old in SOURCE
+    assert normalised(SOURCE) == normalised(SOURCE.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("sqrt(x)", "sqrt(-x)"),
+        ('"# not a comment"', '"# still not"'),
+        (":.3f", ":.2f"),
+        ("def g", "def h"),
+        ("# neither", "#neither"),
+    ],
+)
+def test_code_counts(old, new):
+    assert old in SOURCE
+    assert normalised(SOURCE) != normalised(SOURCE.replace(old, new))
+
+
+def test_what_is_left_is_the_same_program():
+    """Of every file of the package, nothing but docstrings is gone from the syntax tree."""
+    for path in provenance.PACKAGE.rglob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        bare = ast.parse(normalised(_with_pass(source)))
+        assert ast.dump(bare) == ast.dump(_without_docstrings(ast.parse(_with_pass(source)))), path
+
+
+def _with_pass(source: str) -> str:
+    """A body that is a docstring alone would be empty without it; such a file is left to the parametrised tests."""
+    try:
+        ast.parse(normalised(source))
+    except SyntaxError:
+        return "pass\n"
+    return source
+
+
+def _without_docstrings(tree: ast.AST) -> ast.AST:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        if (
+            isinstance(node, kinds)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+        ):
+            if isinstance(body[0].value.value, str):
+                del body[0]
+    return tree
+
+
+def test_the_closure_follows_imports(tmp_path, monkeypatch):
+    package = tmp_path / "rankstudy"
+    (package / "sub").mkdir(parents=True)
+    files = {
+        "__init__.py": "",
+        "a.py": "from rankstudy import b\n",
+        "b.py": "def f():\n    from rankstudy.sub.c import g\n",
+        "sub/__init__.py": "",
+        "sub/c.py": "import rankstudy.d\n",
+        "d.py": "x = 1\n",
+        "unused.py": "x = 1\n",
+    }
+    for name, source in files.items():
+        (package / name).write_text(source)
+    monkeypatch.setattr(provenance, "PACKAGE", package)
+    assert provenance._closure(("a",)) == {"a", "b", "sub.c", "d"}
+
+    def digest():
+        provenance.digest.cache_clear()
+        return provenance.digest("a")
+
+    before = digest()
+    (package / "unused.py").write_text("x = 2\n")
+    assert digest() == before
+    (package / "d.py").write_text("x = 1  # one\n")
+    assert digest() == before
+    (package / "d.py").write_text("x = 2\n")
+    assert digest() != before
+    provenance.digest.cache_clear()
+    with pytest.raises(ValueError, match="nothing"):
+        provenance.digest("nothing")
+
+
+def test_mathematics_retrains_nothing():
+    reached = provenance._closure(provenance.TRAINED)
+    assert reached.isdisjoint({"rank", "spectrum", "factorization", "measure", "figures", "claims"})
+    assert "training" in reached and "layers" in reached
+
+
+def test_telling_is_not_computing():
+    for name in ("rank", "training", "lora"):
+        if (provenance.PACKAGE / "experiments" / f"{name}.py").exists():
+            reached = provenance._closure((f"experiments.{name}",))
+            assert not [
+                module
+                for module in reached
+                if module.startswith("chapters") or module in ("figures", "tables", "claims")
+            ]
+
+
+@pytest.mark.parametrize("version", ["3.12", "3.13", "3.14"])
+def test_the_digest_is_the_same_under_every_python(version, tmp_path):
+    """Where another supported Python is installed, it normalises the whole package to the same text."""
+    program = (
+        "import sys, json, pathlib, importlib.util, types\n"
+        "sys.modules['rankstudy'] = types.ModuleType('rankstudy')\n"
+        f"spec = importlib.util.spec_from_file_location('p', {str(provenance.PACKAGE / 'provenance.py')!r})\n"
+        "p = importlib.util.module_from_spec(spec); spec.loader.exec_module(p)\n"
+        "files = sorted(p.PACKAGE.rglob('*.py'))\n"
+        "print(json.dumps({str(f): p.normalised(f.read_text(encoding='utf-8')) for f in files}))"
+    )
+    python = _other_python(version)
+    if python is None:
+        pytest.skip(f"no Python {version} here")
+    done = subprocess.run([python, "-c", program], capture_output=True, text=True, check=True)
+    here = {
+        str(path): normalised(path.read_text(encoding="utf-8")) for path in sorted(provenance.PACKAGE.rglob("*.py"))
+    }
+    assert json.loads(done.stdout) == here
+
+
+def _other_python(version: str) -> str | None:
+    import shutil
+
+    candidates = [
+        shutil.which(f"python{version}"),
+        *map(str, Path(sys.base_prefix).parent.glob(f"{version}.*/bin/python3")),
+    ]
+    for python in candidates:
+        if python and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
+            return python
+    return None
+
+
+def test_provenance_names_machine_versions_and_commit():
+    found = provenance.describe("a device", 1.23456)
+    assert found["device"] == "a device" and found["seconds"] == 1.235
+    assert found["peak_memory"] > 1e6 and found["torch"] and found["numpy"] and found["python"]
