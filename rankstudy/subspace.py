@@ -229,7 +229,8 @@ def _within_memory(needed: int, size: int, dimension: int) -> None:
     if needed > MEMORY:
         raise ValueError(
             f"a projection of {dimension} dimensions into {size} parameters needs {needed / 2**30:.1f} GiB, "
-            f"allowed are {MEMORY / 2**30:.0f}; fastfood needs {FastfoodProjection.bytes_needed(size, dimension) / 2**30:.2f}"
+            f"allowed are {MEMORY / 2**30:.0f}; "
+            f"fastfood needs {FastfoodProjection.bytes_needed(size, dimension) / 2**30:.2f}"
         )
 
 
