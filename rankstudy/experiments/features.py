@@ -1,0 +1,51 @@
+"""The rank of what the layers say, rather than of what they are: features on training and on test images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rankstudy.experiments.networks import Trained, dataset_on_device
+from rankstudy.spectrum import Spectrum, effective_rank, numerical_rank, stable_rank
+
+FLOAT32_EPS = float(np.finfo(np.float32).eps)  # features are computed in float32
+DEFINITIONS = ("numerical_rank_float32", "stable_rank", "effective_rank")
+
+
+def measure(found: Sequence[Trained], images: int) -> dict[str, Any]:
+    """{split: {"raw" | "centred": {definition: (seeds, layers)}}} of the first `images` images of train and test.
+
+    A layer's features are the (images, width) values after its activation; the last layer's are the logits. Centred:
+    less their mean over the images. The input itself is the first entry, so there is one more column than layers.
+    """
+    import torch
+
+    dataset = dataset_on_device(found[0].run.data)
+    count = min(images, len(dataset.train), len(dataset.test))
+    result: dict[str, Any] = {}
+    for split, part in (("train", dataset.train), ("test", dataset.test)):
+        result[split] = {kind: {name: [] for name in DEFINITIONS} for kind in ("raw", "centred")}
+        for each in found:
+            with torch.no_grad():
+                pictures = part.images[:count].cpu()
+                layers = [pictures, *each.model().features(pictures)]
+            for kind in ("raw", "centred"):
+                ranks = [_ranks(layer.numpy().astype(np.float64), kind) for layer in layers]
+                for name in DEFINITIONS:
+                    result[split][kind][name].append([float(rank[name]) for rank in ranks])
+        for kind in ("raw", "centred"):
+            for name in DEFINITIONS:
+                result[split][kind][name] = np.array(result[split][kind][name])  # (seeds, layers + 1)
+    return {**result, "images": count}
+
+
+def _ranks(features: np.ndarray, kind: str) -> dict[str, Any]:
+    """Of (images, width) features."""
+    spectrum = Spectrum.of(features - features.mean(axis=0) if kind == "centred" else features)
+    return {
+        "numerical_rank_float32": numerical_rank(spectrum, FLOAT32_EPS),
+        "stable_rank": stable_rank(spectrum),
+        "effective_rank": effective_rank(spectrum),
+    }

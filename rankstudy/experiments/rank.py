@@ -1,0 +1,119 @@
+"""Chapter 3: the rank of the trained matrices, by elimination and by every other definition, beside its nulls."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from rankstudy import config
+from rankstudy.experiments import arms, networks, training
+from rankstudy.experiments.arms import Arms
+from rankstudy.rank import eliminate, matrix_rank
+
+
+@dataclass(frozen=True)
+class Config:
+    base: training.Config  # Task 2's networks
+    shallow: Arms  # Task 2's shape, one arm per activation
+    deep: Arms  # six square hidden layers, so that depth is not confounded with shape
+    images: int  # whose features are measured, of each of training and test set
+    textbook: tuple[int, int, int]  # rows, columns and rank of the matrix that the textbook's elimination is tried on
+
+
+DEEP = (784, 256, 256, 256, 256, 256, 256, 256, 10)
+# rates that the search under `full` prefers, for the profile that does not search
+RATES = (
+    ("relu", (1e-3,)),
+    ("leaky_relu", (1e-3,)),
+    ("gelu", (1e-3,)),
+    ("tanh", (1e-3,)),
+    ("sigmoid", (3e-3,)),
+    ("identity", (1e-3,)),
+)
+SEARCHED = tuple(
+    (activation, (1e-3, 3e-3, 1e-2) if activation == "sigmoid" else (3e-4, 1e-3, 3e-3)) for activation, _ in RATES
+)
+
+
+def _arms(widths: tuple[int, ...], training: config.Training, rates: Any, seeds: int, size: int | None = None) -> Arms:
+    return Arms(config.Network(widths), training, config.Data("mnist", train_size=size), rates, seeds)
+
+
+_FEW = tuple((activation, (3e-3,)) for activation in ("relu", "tanh", "identity"))
+CONFIGS = {
+    "smoke": Config(
+        training.CONFIGS["smoke"],
+        _arms((784, 32, 32, 32, 10), config.Training(3, 32), _FEW, 2),
+        _arms((784, 32, 32, 32, 32, 10), config.Training(3, 32), _FEW[:1], 2),
+        200,
+        (48, 40, 20),
+    ),
+    "quick": Config(
+        training.CONFIGS["quick"],
+        _arms(training.WIDTHS, config.Training(3, 64), RATES, 3, 15_000),
+        _arms(DEEP, config.Training(3, 64), RATES[:1], 2, 15_000),
+        1000,
+        (512, 392, 250),
+    ),
+    "full": Config(
+        training.CONFIGS["full"],
+        _arms(training.WIDTHS, config.Training(5, 128), SEARCHED, 10),
+        _arms(DEEP, config.Training(5, 128), SEARCHED, 5),
+        2000,
+        (1024, 784, 500),
+    ),
+}
+
+
+def plan(settings: Config) -> tuple[list[networks.Run], float]:
+    """Trainings, and seconds of everything else."""
+    base, _ = training.plan(settings.base)
+    planned = [*base, *arms.plan(settings.shallow), *arms.plan(settings.deep)]
+    measured = [run for run in planned if 0 <= run.seed < networks.TUNING_SEED]
+    return planned, sum(seconds_to_measure(run, settings.images) for run in measured) + 2.0
+
+
+def seconds_to_measure(run: networks.Run, images: int) -> float:
+    """Of the battery and of the features of one network, from the cubes of their shorter sides."""
+    work = sum(max(shape) * min(shape) ** 2 for shape in run.network.shapes())
+    features = 4 * images * sum(width**2 for width in run.network.widths)
+    return 1e-9 * (3 * work + features / 2)
+
+
+def compute(settings: Config) -> dict[str, Any]:
+    chosen, _ = training.runs(settings.base)
+    base = networks.trained(chosen)
+    return {
+        "base": arms.measured(base, settings.images, {}),
+        "shallow": arms.compute(settings.shallow, settings.images),
+        "deep": arms.compute(settings.deep, settings.images),
+        "textbook": textbook(*settings.textbook),
+    }
+
+
+def textbook(rows: int, columns: int, rank: int) -> dict[str, Any]:
+    """What elimination's pivots say of a matrix whose rank is known: a product of Gaussian factors.
+
+    Returns:
+        `singular_values`, `partial`, `complete` (pivots, largest first), `tolerance`, and the ranks that follow:
+        `rank_partial`, `rank_complete`, `rank_ours`, `rank_svd`; `seconds_…` of each.
+    """
+    generator = np.random.default_rng(0)
+    a = generator.standard_normal((rows, rank)) @ generator.standard_normal((rank, columns)) / np.sqrt(rank)
+    found: dict[str, Any] = {"shape": [rows, columns], "rank": rank}
+    for pivoting in ("partial", "complete"):
+        begun = time.perf_counter()
+        elimination = eliminate(a, pivoting=pivoting)
+        found[f"seconds_{pivoting}"] = time.perf_counter() - begun
+        found[f"rank_{pivoting}"] = elimination.rank
+        found[pivoting] = np.sort(np.abs(eliminate(a, pivoting=pivoting, tol=0.0).pivots))[::-1].astype(np.float32)
+        found["tolerance"] = elimination.tolerance
+    for method, name in (("elimination", "ours"), ("svd", "svd")):
+        begun = time.perf_counter()
+        found[f"rank_{name}"] = matrix_rank(a, method=method)
+        found[f"seconds_{name}"] = time.perf_counter() - begun
+    found["singular_values"] = np.linalg.svd(a, compute_uv=False).astype(np.float32)
+    return found
