@@ -14,6 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -25,16 +28,13 @@ BLOCKS = 20  # measurements of a latency
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """Bytes while a network is trained, split by what they hold."""
+    """Bytes while a network is trained: what is held, part by part, and the most that is held at once."""
 
     weights: int  # all parameters and buffers, frozen ones too
     gradients: int  # of the parameters that require one
     optimizer: int  # its state after the first step
     activations: int  # what autograd keeps for the backward pass: the batch and its labels too, weights not
-
-    @property
-    def total(self) -> int:
-        return self.weights + self.gradients + self.optimizer + self.activations
+    peak: int  # of a step; less than the sum, as activations are let go while gradients come, plus passing values
 
 
 @dataclass(frozen=True)
@@ -57,32 +57,57 @@ def parameter_bytes(model: nn.Module) -> int:
 
 
 def training_memory(model: nn.Module, config: Training, images: Tensor) -> TrainingMemory:
-    """Bytes that a step on these images, (batch, in), holds at its fullest, gradients and optimiser state included.
+    """What a training step on these images, (batch, in), holds in memory; from one step without its update.
 
     The optimisers keep, per trained parameter: Adam and AdamW two moments and a float32 step count, SGD a momentum if
     it has one. Kernels' scratch memory and the allocator's rounding come on top.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
+    own = {_address(t): t.nbytes for t in [*model.parameters(), *model.buffers()]}
     gradients = sum(p.nbytes for p in trained)
     state = {"sgd": gradients if config.momentum else 0}.get(config.optimizer, 2 * gradients + 4 * len(trained))
-    tensors = [*model.parameters(), *model.buffers()]
-    return TrainingMemory(sum(t.nbytes for t in tensors), gradients, state, saved_bytes(model, config, images))
-
-
-def saved_bytes(model: nn.Module, config: Training, images: Tensor) -> int:
-    """Bytes that autograd keeps between the forward and the backward pass, each storage once, weights excluded."""
-    saved = {}  # address of a storage -> the storage, kept alive so that no address is given away twice
+    saved: dict[int, torch.UntypedStorage] = {}  # kept alive while they count, so that no address is given away twice
 
     def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        saved[storage._cdata] = storage
+        saved[_address(tensor)] = tensor.untyped_storage()
         return tensor
 
-    labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
-    with saved_tensors_hooks(pack, lambda tensor: tensor):
-        batch_loss(model, images, labels, config)
-    own = {t.untyped_storage()._cdata for t in [*model.parameters(), *model.buffers()]}
-    return sum(storage.nbytes() for address, storage in saved.items() if address not in own)
+    with _Live() as live:
+        batch, labels = images.clone(), torch.zeros(len(images), dtype=torch.int64, device=images.device)
+        with saved_tensors_hooks(pack, lambda tensor: tensor):
+            loss = batch_loss(model, batch, labels, config)
+        activations = sum(storage.nbytes() for address, storage in saved.items() if address not in own)
+        saved.clear()
+        torch.autograd.grad(loss, trained)
+    weights = sum(own.values())
+    return TrainingMemory(weights, gradients, state, activations, weights + state + live.peak)
+
+
+class _Live(TorchDispatchMode):
+    """Counts the bytes of the tensors that operations have made and somebody still holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.living: dict[int, tuple[StorageWeakRef, int]] = {}
+        self.peak = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        given = {_address(t) for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+        self.living = {address: held for address, held in self.living.items() if not held[0].expired()}
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor) and _address(tensor) not in given:  # neither a view nor in place
+                storage = tensor.untyped_storage()
+                self.living[_address(tensor)] = (StorageWeakRef(storage), storage.nbytes())
+        # autograd adds up gradients in place, except under a mode like this one: that sum is no third tensor
+        if not (func is torch.ops.aten.add.Tensor and not torch.is_grad_enabled()):
+            self.peak = max(self.peak, sum(nbytes for _, nbytes in self.living.values()))
+        return result
+
+
+def _address(tensor: Tensor) -> int:
+    """Of the storage itself, which tensors on the meta device have too."""
+    return tensor.untyped_storage()._cdata
 
 
 def flops(model: nn.Module, images: Tensor, *, backward: bool = False) -> int:
