@@ -1,0 +1,169 @@
+"""The figures of chapters 3 and 4, from the same functions, so that they can be laid side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rankstudy import figures
+from rankstudy.chapters.rank_views import ACTIVATIONS, MATRICES, NAMES, SOFT, Arm, average, did_train, ranks, square
+
+_COLOUR = {"initial": figures.COLOURS[7], "weights": figures.COLOURS[0], "update": figures.COLOURS[1]}
+_STYLE = {"initial": "--", "weights": "-", "update": "-."}
+
+
+def spectra(arm: Arm, shapes: Sequence[tuple[int, int]], title: str = "") -> figures.Figure:
+    """Singular values of the three matrices of the first network, one panel per layer; outliers marked."""
+    count = len(shapes)
+    columns = min(4, count)
+    rows = -(-count // columns)
+    figure, axes = figures.panels(rows, columns, size=(7.0, 2.5 * rows), sharey=True)
+    for layer, axis in enumerate(axes.flat):
+        if layer >= count:
+            axis.axis("off")
+            continue
+        edge = arm["ranks"]["edges"][layer]
+        axis.axhline(edge, color=figures.COLOURS[6], linewidth=0.8, linestyle=":")
+        for name in MATRICES:
+            values = arm["ranks"]["spectra"][name][str(layer)]
+            index = np.arange(1, len(values) + 1)
+            axis.plot(index, values, _STYLE[name], color=_COLOUR[name], label=MATRICES[name] if layer == 0 else None)
+            if name == "weights":
+                above = values > edge
+                axis.plot(index[above], values[above], "o", color=_COLOUR[name], markersize=3)
+        axis.set(yscale="log", title=f"layer {layer + 1}, {shapes[layer][0]}×{shapes[layer][1]}", xlabel="index")
+    smallest = min(
+        float(arm["ranks"]["spectra"][name][str(layer)].max()) for name in MATRICES for layer in range(count)
+    )
+    axes[0, 0].set_ylim(bottom=smallest * 1e-4)
+    axes[0, 0].set_ylabel("singular value")
+    figure.legend(loc="outside lower center", ncols=3)
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def layers(arms: Mapping[str, Arm], names: Sequence[str] = SOFT, only_square: bool = False) -> figures.Figure:
+    """Normalised ranks against the layer, of the three matrices; one row per arm, one column per definition."""
+    figure, axes = figures.panels(len(arms), len(names), size=(7.0, 2.1 * len(arms) + 0.4), sharex="row", sharey="col")
+    for row, (label, arm) in enumerate(arms.items()):
+        chosen = square(arm) if only_square else list(range(len(arm["ranks"]["limits"])))
+        x = np.array(chosen) + 1
+        for column, name in enumerate(names):
+            axis = axes[row, column]
+            for matrix, text in MATRICES.items():
+                found = 100 * ranks(arm, matrix, name, normalised=True)[:, chosen]
+                figures.points(
+                    axis,
+                    x,
+                    found,
+                    text if row == column == 0 else "",
+                    _COLOUR[matrix],
+                    linestyle=_STYLE[matrix],
+                )
+            axis.set_xticks(x)
+            if row == 0:
+                axis.set_title(NAMES[name])
+            if row == len(arms) - 1:
+                axis.set_xlabel("layer")
+        axes[row, 0].set_ylabel(f"{label}\n% of full rank" if label else "% of full rank")
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def activations(
+    groups: Mapping[str, Mapping[str, Arm]], names: Sequence[str] = ("effective_rank", "stable_rank")
+) -> figures.Figure:
+    """Mean over layers of the normalised ranks, one point per activation; hollow: the arm did not train."""
+    figure, axes = figures.panels(len(groups), len(names), size=(7.0, 2.3 * len(groups) + 0.5), sharex=True)
+    order = list(dict.fromkeys(activation for arms in groups.values() for activation in arms))
+    for row, (label, arms) in enumerate(groups.items()):
+        for column, name in enumerate(names):
+            axis = axes[row, column]
+            for matrix, offset in (("initial", -0.15), ("weights", 0.0), ("update", 0.15)):
+                for activation, arm in arms.items():
+                    first = row == column == 0 and activation == next(iter(arms))
+                    figures.points(
+                        axis,
+                        [order.index(activation) + offset],
+                        100 * average(arm, matrix, name, normalised=True)[:, None],
+                        MATRICES[matrix] if first else "",
+                        _COLOUR[matrix],
+                        markerfacecolor=_COLOUR[matrix] if did_train(arm) else "white",
+                    )
+            axis.set_xticks(range(len(order)), [ACTIVATIONS[each] for each in order], rotation=35, ha="right")
+            if row == 0:
+                axis.set_title(f"{NAMES[name]}, mean over layers")
+        axes[row, 0].set_ylabel(f"{label}\n% of full rank" if label else "% of full rank")
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def features(arms: Mapping[str, Arm], name: str = "effective_rank", kind: str = "centred") -> figures.Figure:
+    """Rank of the features against the layer, on training (full lines) and test images (dotted), one panel each."""
+    figure, axes = figures.panels(1, 2, size=(7.0, 2.9), sharey=True)
+    for axis, split in zip(axes[0], ("train", "test"), strict=True):
+        for index, (activation, arm) in enumerate(arms.items()):
+            found = arm["features"][split][kind][name]
+            style = {"marker": figures.MARKERS[index], "linestyle": "-" if did_train(arm) else ":"}
+            label = ACTIVATIONS.get(activation, activation) if split == "train" else ""
+            figures.points(axis, range(found.shape[1]), found, label, figures.COLOURS[index], **style)
+        axis.set(yscale="log", xlabel="layer (0: the images)", title=f"{split} images")
+        axis.set_xticks(range(found.shape[1]))
+    axes[0, 0].set_ylabel(f"{NAMES[name]} of features")
+    figure.legend(loc="outside lower center", ncols=min(6, len(arms)))
+    return figure
+
+
+def trainings(groups: Mapping[str, Mapping[str, Arm]]) -> figures.Figure:
+    """Loss and accuracy per epoch of many arms: one column per group of arms, colour per arm, style per split."""
+    figure, axes = figures.panels(2, len(groups), size=(7.0, 4.4), sharex="col", sharey="row")
+    seen: set[str] = set()
+    lowest = 100.0
+    for column, (title, arms) in enumerate(groups.items()):
+        for name, arm in arms.items():
+            history, colour = arm["history"], figures.COLOURS[_place(groups, name)]
+            epochs = np.arange(history["train_loss"].shape[1])
+            for split, style in (("train", "-"), ("validation", "--"), ("test", ":")):
+                label = ACTIVATIONS.get(name, name) if split == "train" and name not in seen else ""
+                figures.curve(axes[0, column], epochs, history[f"{split}_loss"], label, colour, linestyle=style)
+                accuracy = 100 * history[f"{split}_accuracy"]
+                figures.curve(axes[1, column], epochs, accuracy, "", colour, linestyle=style)
+                if did_train(arm):
+                    lowest = min(lowest, float(np.nanmin(accuracy[:, 1:].mean(axis=0))))
+            seen.add(name)
+        axes[0, column].set(yscale="log", title=title)
+        axes[1, column].set(xlabel="epoch")
+    axes[1, 0].set_ylim(max(0.0, lowest - 2), 100.5)
+    axes[0, 0].set_ylabel("cross-entropy (nats)")
+    axes[1, 0].set_ylabel("accuracy (%)")
+    figure.legend(loc="outside lower center", ncols=6)
+    return figure
+
+
+def textbook(found: Mapping[str, Any]) -> figures.Figure:
+    """Pivots of the textbook's elimination beside the singular values, of a matrix of known rank."""
+    figure, axes = figures.panels(1, 2, size=(7.0, 2.9), sharey=True)
+    for axis, wide in zip(axes[0], (True, False), strict=True):
+        for name, label, style in (
+            ("singular_values", "singular values", "-"),
+            ("partial", "pivots, partial pivoting", "--"),
+            ("complete", "pivots, complete pivoting", "-."),
+        ):
+            values = np.sort(np.abs(found[name]))[::-1]
+            axis.plot(np.arange(1, len(values) + 1), np.maximum(values, 1e-18), style, label=label if wide else None)
+        axis.axhline(found["tolerance"], color="black", linewidth=0.8, label="tolerance τ" if wide else None)
+        axis.axvline(found["rank"], color=figures.COLOURS[7], linewidth=0.8, linestyle=":")
+        axis.set(yscale="log", xlabel="index, largest first", title="all" if wide else "near the true rank")
+    axes[0, 0].set_ylim(bottom=1e-17)
+    axes[0, 0].set_ylabel("size")
+    axes[0, 1].set_xlim(found["rank"] - 12, found["rank"] + 12)
+    figure.legend(loc="outside lower center", ncols=4)
+    return figure
+
+
+def _place(groups: Mapping[str, Mapping[str, Arm]], name: str) -> int:
+    """A colour index that an arm keeps in every group."""
+    return list(dict.fromkeys(each for arms in groups.values() for each in arms)).index(name) % len(figures.COLOURS)

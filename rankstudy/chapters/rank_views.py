@@ -1,0 +1,142 @@
+"""What chapters 3 and 4 both ask of an arm: its ranks by layer, averaged over layers, and against depth.
+
+An arm is what `experiments.arms.measured` keeps of equal networks that differ in their seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from rankstudy.chapters.common import Markdown, table
+from rankstudy.intervals import Estimate, estimate, percent
+
+Arm = Mapping[str, Any]
+
+NAMES = {
+    "elimination_float64": "rank (elimination, float64)",
+    "elimination_float32": "rank (elimination, float32)",
+    "numerical_rank_float64": "rank (SVD, float64)",
+    "numerical_rank_float32": "rank (SVD, float32)",
+    "energy_rank_99": "energy rank, 99 %",
+    "energy_rank_95": "energy rank, 95 %",
+    "energy_rank_90": "energy rank, 90 %",
+    "effective_rank": "effective rank (entropy)",
+    "participation_ratio": "participation ratio",
+    "stable_rank": "stable rank",
+    "outliers_initialisation": "outliers above the initialisation's edge",
+}
+SOFT = ("energy_rank_90", "effective_rank", "stable_rank")
+MATRICES = {"initial": "W₀ (initialisation)", "weights": "W (trained)", "update": "W − W₀ (update)"}
+ACTIVATIONS = {
+    "relu": "ReLU",
+    "leaky_relu": "leaky ReLU",
+    "gelu": "GELU",
+    "tanh": "tanh",
+    "sigmoid": "sigmoid",
+    "identity": "identity",
+}
+TRAINED = 0.9  # training accuracy below which an arm "did not train" and supports no conclusion about rank
+
+
+def ranks(arm: Arm, matrix: str, name: str, *, normalised: bool = False) -> np.ndarray:
+    """(seeds, layers) of one definition; normalised: as a fraction of min(out, in)."""
+    found = arm["ranks"][matrix][name]
+    return found / arm["ranks"]["limits"] if normalised else found
+
+
+def average(arm: Arm, matrix: str, name: str, *, normalised: bool = False) -> np.ndarray:
+    """(seeds,) mean over the layers of each network."""
+    return ranks(arm, matrix, name, normalised=normalised).mean(axis=1)
+
+
+def shapes(widths: Sequence[int]) -> list[tuple[int, int]]:
+    """(out, in) of each layer."""
+    return [(out, inp) for inp, out in pairwise(widths)]
+
+
+def square(arm: Arm) -> list[int]:
+    """The hidden layers of equal, square shape: those between which depth alone differs. Layers count from 0."""
+    limits = arm["ranks"]["limits"]
+    return list(range(1, len(limits) - 1))
+
+
+def slope(arm: Arm, matrix: str, name: str) -> np.ndarray:
+    """(seeds,) change of the normalised rank per layer over the square layers, by least squares in each network."""
+    layers = square(arm)
+    found = ranks(arm, matrix, name, normalised=True)[:, layers]
+    return np.polyfit(np.arange(len(layers)), found.T, 1)[0].round(12)  # equal ranks have slope 0, not 1e-17
+
+
+def did_train(arm: Arm) -> bool:
+    """Whether every network of the arm reached the stated training accuracy."""
+    return bool((arm["history"]["train_accuracy"][:, -1] >= TRAINED).all())
+
+
+def final(arm: Arm, metric: str) -> Estimate:
+    """Of the last epoch."""
+    return estimate(arm["history"][metric][:, -1])
+
+
+def by_layer(arm: Arm, shapes: Sequence[tuple[int, int]], matrix: str) -> Markdown:
+    """One row per layer: every definition."""
+    names = [*NAMES]
+    names.remove("numerical_rank_float64")
+    names.remove("numerical_rank_float32")
+    rows = []
+    for layer, (out, inp) in enumerate(shapes):
+        cells = [estimate(ranks(arm, matrix, name)[:, layer]).text() for name in names]
+        rows.append([f"{layer + 1}", f"{out}×{inp}", *cells])
+    rows.append(["mean", "", *[estimate(average(arm, matrix, name)).text() for name in names]])
+    return table(["layer", "shape", *[NAMES[name] for name in names]], rows)
+
+
+def averages(arm: Arm) -> Markdown:
+    """Mean over layers of each definition, absolute and normalised, of the three matrices."""
+    rows = []
+    for name, label in NAMES.items():
+        row = [label]
+        for matrix in ("initial", "weights", "update"):
+            row.append(estimate(average(arm, matrix, name)).text())
+            row.append(estimate(average(arm, matrix, name, normalised=True)).percent())
+        rows.append(row)
+    return table(["mean over layers", "W₀", "", "W", "", "W − W₀", ""], rows)
+
+
+def by_activation(arms: Mapping[str, Arm]) -> Markdown:
+    """One row per activation: how it trained, and the mean over layers of its ranks."""
+    rows = []
+    for activation, arm in arms.items():
+        rows.append(
+            [
+                ACTIVATIONS[activation] + ("" if did_train(arm) else " (did not train)"),
+                f"{arm['learning_rate']:g}",
+                final(arm, "train_accuracy").percent(),
+                final(arm, "test_accuracy").percent(),
+                estimate(average(arm, "weights", "elimination_float64")).text(),
+                estimate(average(arm, "weights", "elimination_float32")).text(),
+                estimate(average(arm, "weights", "effective_rank", normalised=True)).percent(),
+                estimate(average(arm, "update", "effective_rank", normalised=True)).percent(),
+                estimate(average(arm, "update", "stable_rank")).text(),
+            ]
+        )
+    headers = ["activation", "rate", "train", "test", "rank of W, float64", "float32"]
+    return table([*headers, "effective rank of W", "of W − W₀", "stable rank of W − W₀"], rows)
+
+
+def features(arms: Mapping[str, Arm], split: str) -> Markdown:
+    """One row per activation: the effective rank of the centred features, layer by layer."""
+    rows = []
+    for activation, arm in arms.items():
+        found = arm["features"][split]["centred"]["effective_rank"]
+        rows.append([ACTIVATIONS[activation], *[estimate(found[:, layer]).text() for layer in range(found.shape[1])]])
+    count = max(len(row) for row in rows) - 2
+    return table(["activation", "input", *[f"after layer {layer + 1}" for layer in range(count)]], rows)
+
+
+def worst(values: np.ndarray) -> str:
+    """The lowest of some fractions, as a percentage."""
+    return percent(float(np.min(values)), 2)

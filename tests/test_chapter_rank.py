@@ -1,0 +1,121 @@
+"""Chapter 3: the battery on trained networks, the matched gain, and the chapter under `smoke`, top to bottom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rankstudy import claims
+from rankstudy.chapters import rank_views
+from rankstudy.config import ACTIVATIONS, Network
+from rankstudy.experiments import arms, battery, networks, rank, study
+
+CHAPTER = Path(__file__).parents[1] / "report" / "03-rank.qmd"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def results(tmp_path_factory):
+    """A store of its own, under `smoke`, for all tests of this module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RANKSTUDY_RESULTS", str(tmp_path_factory.mktemp("results")))
+        patch.setenv("RANKSTUDY_PROFILE", "smoke")
+        yield
+
+
+@pytest.fixture(scope="module")
+def chapter():
+    from rankstudy.chapters.rank import Chapter
+
+    return Chapter()
+
+
+@pytest.fixture(scope="module")
+def found():
+    settings = study.settings("rank")
+    return networks.trained(arms.runs(settings.shallow)["relu"][0])
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_matched_gain_keeps_the_size_of_the_signal(activation):
+    """Behind many units with z ~ N(0, 1) the next layer has variance 1 again, within 4 standard errors."""
+    from scipy.special import erf
+
+    functions = {
+        "relu": lambda z: np.maximum(z, 0),
+        "leaky_relu": lambda z: np.where(z > 0, z, 0.01 * z),
+        "gelu": lambda z: z * (1 + erf(z / np.sqrt(2))) / 2,
+        "tanh": np.tanh,
+        "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+        "identity": lambda z: z,
+    }
+    generator = np.random.default_rng(0)
+    width = 1000
+    squares = functions[activation](generator.standard_normal(200_000)) ** 2
+    gain = arms.matched_gain(activation)
+    variance = gain**2 / 3 * squares.mean()
+    assert abs(variance - 1) < 4 * gain**2 / 3 * squares.std() / np.sqrt(squares.size)
+    std = battery.initial_std(Network((width, width), activation, gain=gain))[0]
+    assert std**2 * width * squares.mean() == pytest.approx(variance)
+
+
+def test_initial_std_is_that_of_the_weights_as_built():
+    from rankstudy import layers
+
+    network = Network((400, 300, 200), gain=1.5)
+    for weight, std in zip(layers.weights(layers.build(network, 0)), battery.initial_std(network), strict=True):
+        assert weight.std().item() == pytest.approx(std, rel=0.02)
+
+
+def test_the_battery_measures_each_network_as_if_alone(found):
+    together, alone = battery.measure(found), battery.measure(found[1:])
+    for matrix in battery.MATRICES:
+        for name, values in together[matrix].items():
+            np.testing.assert_allclose(values[1], alone[matrix][name][0], rtol=1e-12, err_msg=name)
+
+
+def test_the_battery_knows_the_three_matrices(found):
+    measured = battery.measure(found)
+    for seed, each in enumerate(found):
+        for layer, (w, w0) in enumerate(zip(each.weights, each.initial, strict=True)):
+            for matrix, a in (("weights", w), ("initial", w0), ("update", w - w0)):
+                assert measured[matrix]["norm"][seed, layer] == pytest.approx(np.linalg.norm(a.astype(float)))
+                expected = np.linalg.matrix_rank(a.astype(float))
+                assert measured[matrix]["elimination_float64"][seed, layer] == expected
+    assert (measured["weights"]["effective_rank"] <= measured["limits"]).all()
+
+
+def test_a_chapter_compares_arms_on_equal_terms():
+    """Arms of a group share data, epochs, initial weights and order of images."""
+    for chosen in (rank.CONFIGS["full"].shallow, rank.CONFIGS["quick"].deep):
+        planned = arms.plan(chosen)
+        assert len({(run.data, run.training.epochs, run.network.widths, run.network.gain) for run in planned}) == 1
+
+
+def test_the_textbook_counts_rounding_errors_as_rank():
+    """512×392 of rank 250: one pivot too many with partial pivoting, on the matrix that `quick` shows."""
+    found = rank.textbook(*rank.CONFIGS["quick"].textbook)
+    assert found["rank_ours"] == found["rank_svd"] == found["rank"] == 250
+    assert (found["partial"][250:] > found["singular_values"][250:]).mean() > 0.5
+
+
+def test_text_is_ready_to_print(chapter):
+    assert all(isinstance(value, str) and value and "nan" not in value for value in chapter.text.values())
+
+
+def test_every_claim_is_decided(chapter):
+    stated = chapter.claims()
+    assert len({claim.name for claim in stated}) == len(stated) >= 3
+    assert all(claim.verdict in claims.VERDICTS and claim.evidence for claim in stated)
+
+
+def test_an_arm_that_did_not_train_supports_no_claim(chapter):
+    untrained = [name for name, arm in chapter.deep.items() if not rank_views.did_train(arm)]
+    depth = [claim for claim in chapter.claims() if claim.name == "rank-depth-falls"]
+    assert bool(depth) == ("relu" not in untrained)
+
+
+def test_the_chapter_executes(chapter):
+    preview = pytest.importorskip("rankstudy.preview")
+    preview.execute(CHAPTER)
