@@ -1,10 +1,11 @@
-"""Quarto's step before rendering: compute what is missing, and write down what was run."""
+"""Quarto's step before rendering: compute what is missing. `RANKSTUDY_SKIP_RUN` set: somebody has done so already."""
 
+import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path.cwd()))  # Quarto starts it in the project's folder
+if not os.environ.get("RANKSTUDY_SKIP_RUN"):
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    from rankstudy.__main__ import main
 
-from rankstudy.book import prerender
-
-sys.exit(prerender())
+    sys.exit(main(["run", "--quiet"]))
