@@ -1,0 +1,187 @@
+"""Chapter 9: what its result looks like."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from rankstudy import claims, figures
+from rankstudy.chapters import intrinsic_figures, li2018
+from rankstudy.chapters.common import Markdown, banner, conclude, table
+from rankstudy.experiments import study
+from rankstudy.experiments.intrinsic_dimension import crossing
+from rankstudy.intervals import Estimate, estimate, number_text, percent
+
+CLOSE = 0.02  # of accuracy: how near to the published curve ours is to lie
+FROM = 200  # dimensions, below which a few random directions decide
+SPLITS = ("train", "validation", "test")
+
+
+class Chapter:
+    def __init__(self) -> None:
+        self.result = study.result("intrinsic_dimension")
+        self.curve = self.result["curve"]
+
+    def banner(self) -> Markdown:
+        return banner(self.result)
+
+    @cached_property
+    def text(self) -> dict[str, str]:
+        curve, settings = self.curve, self.result.config["curve"]
+        thresholds = self.thresholds
+        return {
+            "widths": "–".join(map(str, settings["network"]["widths"])),
+            "parameters": number_text(curve["parameters"]),
+            "seeds": str(self.seeds),
+            "epochs": str(settings["training"]["epochs"]),
+            "batch": str(settings["training"]["batch_size"]),
+            "images": _images(settings["data"]["train_size"]),
+            "smallest": number_text(curve["dimension"][0]),
+            "largest": number_text(curve["dimension"][-1]),
+            "direct_test": estimate(curve["direct"]["test_accuracy"][:, -1]).percent(),
+            "direct_train": estimate(curve["direct"]["train_accuracy"][:, -1]).percent(),
+            "relative_threshold": percent(thresholds["90 % of its own, relative"]),
+            "absolute": self.d_int("absolute", "test"),
+            "absolute_train": self.d_int("absolute", "train"),
+            "relative": self.d_int("relative", "test"),
+            "relative_train": self.d_int("relative", "train"),
+            "share": _share(estimate(curve["intrinsic"]["test"]["absolute"]), curve["parameters"]),
+            "published": number_text(li2018.D_INT90),
+            "published_runs": " and ".join(number_text(each) for each in self.published_crossings),
+            "best_test": estimate(self.final("test")[:, -1]).percent(),
+            "best_train": estimate(self.final("train")[:, -1]).percent(),
+            "learning_rates": self._learning_rates(),
+        }
+
+    @property
+    def seeds(self) -> int:
+        return self.curve["history"]["test_accuracy"].shape[1]
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        own = float(np.mean(self.curve["direct"]["test_accuracy"][:, -1]))
+        return {"0.90, absolute": 0.9, "90 % of its own, relative": 0.9 * own}
+
+    @property
+    def published_crossings(self) -> np.ndarray:
+        """Where their two runs cross 0.90 by our rule."""
+        return crossing(li2018.DIMENSION, li2018.RUNS, np.full(2, 0.9))
+
+    def final(self, split: str) -> np.ndarray:
+        """(seeds, dimensions) accuracy after the last epoch."""
+        return self.curve["history"][f"{split}_accuracy"][:, :, -1].T.astype(float)
+
+    def d_int(self, definition: str, split: str) -> str:
+        """The intrinsic dimension with its interval, or why there is none."""
+        found = self.curve["intrinsic"][split][definition]
+        if np.isfinite(found).all():
+            return estimate(found).text(0)
+        level = 0.9 if definition == "absolute" else 0.9 * self.curve["direct"][f"{split}_accuracy"][:, -1]
+        reached = (self.final(split) >= np.reshape(level, (-1, 1))).any(axis=1)
+        if not reached.any():
+            return f"more than {self.curve['dimension'][-1]}"
+        return f"less than {self.curve['dimension'][0]}" if reached.all() else "not reached by every seed"
+
+    def _learning_rates(self) -> str:
+        if not self.curve["tuning"]:
+            return f"is {self.curve['learning_rate'][0]:g} at every dimension under this profile"
+        tried = ", ".join(f"{rate:g}" for rate in self.curve["tuning"]["learning_rate"])
+        return f"is the best of {tried} on validation data, for each dimension by itself, with a seed of its own"
+
+    def accuracy(self) -> figures.Figure:
+        return intrinsic_figures.accuracy(self.curve, self.thresholds)
+
+    def learning(self) -> figures.Figure:
+        return intrinsic_figures.learning(self.curve)
+
+    def tuning(self) -> Markdown:
+        tried = self.curve["tuning"]
+        if not tried:
+            return Markdown("No learning rates are compared under this profile.")
+        rows = [
+            [number_text(d), *(percent(value, 2) for value in values)]
+            for d, values in zip(tried["dimension"], tried["validation_accuracy"], strict=True)
+        ]
+        return table(["d", *(f"rate {rate:g}" for rate in tried["learning_rate"])], rows)
+
+    def points(self) -> Markdown:
+        published = li2018.at(self.curve["dimension"])
+        rows = []
+        for column, d in enumerate(self.curve["dimension"]):
+            cited = [f"{100 * value:.2f} %" if np.isfinite(value) else "–" for value in published[:, column]]
+            ours = [estimate(self.final(split)[:, column]).percent() for split in SPLITS]
+            rows.append([number_text(d), *ours, *cited])
+        direct = [estimate(self.curve["direct"][f"{split}_accuracy"][:, -1]).percent() for split in SPLITS]
+        rows.append(["all", *direct, *(f"{100 * value:.2f} %" for value in li2018.DIRECT)])
+        return table(["d", "ours, train", "validation", "test", "theirs, run 1, test", "runs 2 and 3"], rows)
+
+    def dimensions(self) -> Markdown:
+        rows = [
+            ["0.90, absolute", self.d_int("absolute", "train"), self.d_int("absolute", "test"), str(li2018.D_INT90)],
+            ["90 % of its own accuracy", self.d_int("relative", "train"), self.d_int("relative", "test"), "–"],
+        ]
+        return table(["threshold", "ours, train", "ours, test", "published, test"], rows)
+
+    @cached_property
+    def differences(self) -> dict[int, Estimate]:
+        """Ours minus the mean of their two runs, at each dimension from `FROM` on that both have."""
+        theirs = li2018.at(self.curve["dimension"]).mean(axis=0)
+        return {
+            int(d): estimate(self.final("test")[:, column] - theirs[column])
+            for column, d in enumerate(self.curve["dimension"])
+            if d >= FROM and np.isfinite(theirs[column])
+        }
+
+    def claims(self) -> list[claims.Claim]:
+        return [self._near_published(), self._small()]
+
+    def _near_published(self) -> claims.Claim:
+        found = self.differences
+        worst = max(found, key=lambda d: abs(found[d].mean), default=None)
+        if worst is None or self.seeds < 2 or self.result.data != "mnist":
+            return claims.Claim(
+                "intrinsic-published-curve",
+                "open",
+                "Whether our curve lies near the published one is not asked of this data, or of so few seeds.",
+                f"n = {self.seeds} seeds, {len(found)} dimensions in common",
+            )
+        within = all(-CLOSE <= each.low and each.high <= CLOSE for each in found.values())
+        outside = [d for d, each in found.items() if each.low > CLOSE or each.high < -CLOSE]
+        verdict = "holds" if within else "fails" if outside else "open"
+        points = f"{100 * CLOSE:.0f} points"
+        sentence = {
+            "holds": f"From {FROM} dimensions on our test accuracy lies within {points} of the published curve.",
+            "fails": f"Our test accuracy differs from the published curve by more than {points} "
+            f"(at d = {', '.join(map(str, outside))}).",
+            "open": f"Our intervals do not decide whether the curve lies within {points} of the published one.",
+        }[verdict]
+        evidence = f"n = {self.seeds} seeds, largest difference {found[worst].points()} at d = {worst}"
+        return claims.Claim("intrinsic-published-curve", verdict, sentence, evidence)
+
+    def _small(self) -> claims.Claim:
+        curve = self.curve
+        share = estimate(curve["intrinsic"]["test"]["absolute"] / curve["parameters"])
+        return claims.compare(
+            "intrinsic-one-percent",
+            share,
+            0.01,
+            above=False,
+            holds="A random subspace of less than a hundredth of the parameters reaches 0.90 on the test set.",
+            fails="A random subspace must have more than a hundredth of the parameters to reach 0.90 on the test set.",
+            open="Whether a hundredth of the parameters is enough for 0.90 on the test set is not decided here.",
+            evidence=f"d_int90 = {self.d_int('absolute', 'test')} of {self.text['parameters']}, n = {self.seeds} seeds",
+            surprise=1,
+        )
+
+    def conclusion(self) -> Markdown:
+        return conclude(self.claims())
+
+
+def _images(train_size: Any) -> str:
+    return f"the first {number_text(train_size)} training images" if train_size else "all training images"
+
+
+def _share(found: Estimate, parameters: int) -> str:
+    return f"{percent(found.mean / parameters, 2)} of them" if np.isfinite(found.mean) else "a share not reached here"
