@@ -1,0 +1,270 @@
+"""Chapter 5: what its result says."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+
+from rankstudy import claims, figures
+from rankstudy.chapters import approximation_claims, approximation_figures
+from rankstudy.chapters.common import Markdown, banner, conclude, table
+from rankstudy.experiments import study
+from rankstudy.factorization import break_even_rank, eckart_young_error, smallest_rank
+from rankstudy.intervals import Estimate, estimate, number_text, paired, percent
+from rankstudy.spectrum import Spectrum
+
+TRAIN, VALIDATION, TEST = range(3)
+USUAL = 0.1  # relative error that is commonly called a good approximation
+THRESHOLDS = (0.7, 0.5, 0.3, USUAL, 0.05)
+
+
+class Chapter:
+    def __init__(self) -> None:
+        self.result = study.result("approximation")
+        self.settings = self.result.config
+        self.rank = int(self.result["rank"])
+        widths = self.settings["overfitting"]["network"]["widths"]
+        self.shapes = [(out, inp) for inp, out in pairwise(widths)]
+        self.full_rank = max(min(shape) for shape in self.shapes)
+        self.networks = len(self.result["seeds"])
+
+    def banner(self) -> Markdown:
+        return banner(self.result)
+
+    # what is read off the stored spectra
+
+    def spectra(self, kind: str) -> list[Spectrum]:
+        """One batched spectrum (networks,) per layer; kind: weights, initial, update or weighted."""
+        stored = self.result["spectra"][kind]
+        return [Spectrum(stored[str(layer)], shape) for layer, shape in enumerate(self.shapes)]
+
+    def bound(self, kind: str, layer: int, rank: int, relative: bool = True) -> np.ndarray:
+        """Eckart–Young error of a layer (networks,), 0 where the rank is full."""
+        return eckart_young_error(self.spectra(kind)[layer], min(rank, *self.shapes[layer]), relative)
+
+    def average_error(self, ranks: np.ndarray, kind: str = "weights", relative: bool = True) -> np.ndarray:
+        """Mean over layers of the smallest possible error at the same rank in every layer, (networks, ranks)."""
+        total = np.zeros((self.networks, self.full_rank + 1))
+        for spectrum in self.spectra(kind):
+            tails = np.sqrt(spectrum.tails())  # (networks, own full rank + 1), as a share of σ₁
+            scale = 1 / tails[:, :1] if relative else spectrum.largest[:, None]
+            total[:, : tails.shape[1]] += tails * scale
+        return total[:, np.minimum(ranks, self.full_rank)] / len(self.shapes)
+
+    @cached_property
+    def norms(self) -> np.ndarray:
+        """‖W‖_F, (networks, layers)."""
+        return np.stack([self.bound("weights", layer, 0, False) for layer in range(len(self.shapes))], axis=1)
+
+    @cached_property
+    def threshold(self) -> float:
+        """The average relative error at the effective rank, mean over networks."""
+        return float(self.average_error(np.array([self.rank])).mean())
+
+    def threshold_rank(self, threshold: float, kind: str = "weights") -> np.ndarray:
+        """Smallest rank for all layers whose average relative error is within the threshold, (networks,)."""
+        errors = self.average_error(np.arange(self.full_rank + 1), kind)
+        return (errors > threshold).sum(axis=1)
+
+    def share(self, rank: float) -> float:
+        """Parameters of the factors at that rank in every layer, as a share of the dense network's."""
+        dense = sum(m * n for m, n in self.shapes)
+        return sum(rank * (m + n) for m, n in self.shapes) / dense
+
+    # what the sweeps say
+
+    def accuracy(self, way: str, rank: int, split: int = TEST) -> np.ndarray:
+        """(networks,) at a rank that was tried."""
+        sweep = self.settings["sweep"]
+        tried = sweep["ranks"] if way == "truncated" else sweep["sequential" if way == "sequential" else "compared"]
+        return self.result[way][:, list(tried).index(rank), 1, split]
+
+    def original(self, split: int) -> np.ndarray:
+        return self.result["original"][:, 1, split]
+
+    def lost(self, split: int) -> Estimate:
+        """Accuracy lost at the effective rank, paired by network."""
+        return paired(self.original(split), self.accuracy("truncated", self.rank, split))
+
+    def next_tried(self, rank: float) -> int:
+        """The smallest rank of the sweep that is no smaller."""
+        return next(tried for tried in self.settings["sweep"]["ranks"] if tried >= min(rank, self.full_rank))
+
+    @cached_property
+    def below(self) -> int:
+        """The largest compared rank under the effective rank: where cutting starts to hurt and ways differ."""
+        compared = self.settings["sweep"]["compared"]
+        return max([rank for rank in compared if rank < self.rank], default=min(compared))
+
+    @cached_property
+    def best(self) -> np.ndarray:
+        """(networks,) index of the rank with the best validation accuracy; the smallest of equals."""
+        return self.result["truncated"][:, :, 1, VALIDATION].argmax(axis=1)
+
+    @cached_property
+    def gained(self) -> Estimate:
+        """Test accuracy at the rank that validation likes best, above the whole network's."""
+        rows = np.arange(self.networks)
+        return paired(self.result["truncated"][rows, self.best, 1, TEST], self.original(TEST))
+
+    @cached_property
+    def text(self) -> dict[str, str]:
+        sweep, tolerance = self.settings["sweep"], self.settings["tolerance"]
+        usual = estimate(self.threshold_rank(USUAL).astype(float))
+        fits = self.result["alternating"]
+        hidden = self.shapes[1]
+        at = np.array([self.rank])
+        tried = np.asarray(sweep["ranks"])
+        return {
+            "rank": str(self.rank),
+            "own_ranks": ", ".join(str(int(rank)) for rank in self.result["own_rank"]),
+            "n": str(self.networks),
+            "widths": "–".join(map(str, self.settings["overfitting"]["network"]["widths"])),
+            "layers": str(len(self.shapes)),
+            "hidden": f"{hidden[0]} × {hidden[1]}",
+            "tolerance": f"{number_text(100 * tolerance, 1)} points",
+            "images": number_text(sweep["inputs"]),
+            "tol": f"{sweep['tol']:g}",
+            "limit": str(sweep["max_iterations"]),
+            "threshold": number_text(self.threshold, 2),
+            "error_relative": estimate(self.average_error(at)[:, 0]).text(2),
+            "error_absolute": estimate(self.average_error(at, relative=False)[:, 0]).text(1),
+            "energy": percent(1 - (self.average_error(at) ** 2).mean(), 0),
+            "usual": percent(USUAL, 0),
+            "usual_rank": usual.text(0),
+            "usual_share": percent(self.share(usual.mean), 0),
+            "share": percent(self.share(self.rank), 1),
+            "break_even": str(break_even_rank(*hidden)),
+            "break_even_first": str(break_even_rank(*self.shapes[0])),
+            **{
+                f"{name}_{kind}": value
+                for split, name in enumerate(("train", "validation", "test"))
+                for kind, value in (
+                    ("original", estimate(self.original(split)).percent()),
+                    ("cut", estimate(self.accuracy("truncated", self.rank, split)).percent()),
+                    ("lost", self.lost(split).points()),
+                )
+            },
+            "excess": f"{max(fits['least_squares']['excess'].max(), 0):.1e}",
+            "iterations_als": self._range(fits["least_squares"]["iterations"]),
+            "iterations_gradient": self._range(fits["gradient"]["iterations"]),
+            "unfinished": str(int((~fits["gradient"]["reached"]).sum() + (~fits["least_squares"]["reached"]).sum())),
+            "fits": str(fits["gradient"]["reached"].size + fits["least_squares"]["reached"].size),
+            "below": str(self.below),
+            "best_ranks": ", ".join(str(rank) for rank in tried[self.best]),
+            "gained": self.gained.points(),
+            **{
+                f"below_{way}": estimate(self.accuracy(way, self.below)).percent(1)
+                for way in ("truncated", "weighted", "update", "allotted", "allotted_weighted")
+            },
+        }
+
+    @staticmethod
+    def _range(values: np.ndarray) -> str:
+        low, high = int(values.min()), int(values.max())
+        return str(low) if low == high else f"{low} to {high}"
+
+    # figures
+
+    def convergence(self) -> figures.Figure:
+        return approximation_figures.convergence(self)
+
+    def errors(self) -> figures.Figure:
+        return approximation_figures.errors(self)
+
+    def accuracies(self) -> figures.Figure:
+        return approximation_figures.accuracies(self)
+
+    def ways(self) -> figures.Figure:
+        return approximation_figures.ways(self)
+
+    def spectra_figure(self) -> figures.Figure:
+        return approximation_figures.spectra(self)
+
+    # tables
+
+    def certificates(self) -> Markdown:
+        """Per rank: what each alternating method reached, beside the bound; averages over layers and networks."""
+        rows = []
+        fits = self.result["alternating"]
+        for index, rank in enumerate(self.settings["sweep"]["alternating"]):
+            row = [str(rank), estimate(self.average_error(np.array([rank]))[:, 0]).text(4)]
+            for method in ("least_squares", "gradient"):
+                found = fits[method]
+                row += [
+                    number_text(found["error"][:, index].mean(), 4),
+                    f"{max(found['excess'][:, index].max(), 0):.0e}",
+                    number_text(found["iterations"][:, index].mean()),
+                ]
+            rows.append(row)
+        each = ["worst excess", "iterations"]
+        return table(["r", "bound", "least squares", *each, "gradient", *each], rows)
+
+    def thresholds(self) -> Markdown:
+        """What a threshold on the average relative error asks for, and what it buys."""
+        rows = []
+        chosen = sorted({*THRESHOLDS, round(self.threshold, 2)}, reverse=True)
+        for threshold in chosen:
+            rank = estimate(self.threshold_rank(threshold).astype(float))
+            tried = self.next_tried(rank.mean)
+            rows.append(
+                [
+                    number_text(threshold, 2),
+                    rank.text(0),
+                    percent(self.share(rank.mean), 0),
+                    str(tried),
+                    *(
+                        paired(self.accuracy("truncated", tried, split), self.original(split)).points(2)
+                        for split in (TRAIN, VALIDATION, TEST)
+                    ),
+                ]
+            )
+        return table(
+            ["threshold", "rank r", "parameters", "nearest r tried", "train accuracy", "validation", "test"], rows
+        )
+
+    def criteria(self) -> Markdown:
+        """The effective rank under each criterion, per layer and for all layers."""
+        limits = {
+            "relative error ≤ 0.5": 0.5,
+            "relative error ≤ 0.32 (energy ≥ 90 %)": math.sqrt(0.1),
+            "relative error ≤ 0.1 (energy ≥ 99 %)": 0.1,
+        }
+        rows = []
+        for kind, suffix in (("weights", ""), ("weighted", ", weighted by the inputs")):
+            for name, limit in limits.items():
+                each = [smallest_rank(spectrum, limit) for spectrum in self.spectra(kind)]
+                rows.append([name + suffix, *map(self._count, [*each, self.threshold_rank(limit, kind)])])
+        own = self._count(self.result["own_rank"])
+        rows.append([f"validation accuracy within {self.text['tolerance']}", *[""] * len(self.shapes), own])
+        return table(["criterion", *(f"layer {i + 1}" for i in range(len(self.shapes))), "one r for all"], rows)
+
+    @staticmethod
+    def _count(ranks: np.ndarray) -> str:
+        """A rank per network as their mean and interval."""
+        return estimate(np.asarray(ranks, dtype=float)).text(0)
+
+    def allotments(self) -> Markdown:
+        """Which ranks the layers get at the budget of one rank for all."""
+        rows = []
+        for index, rank in enumerate(self.settings["sweep"]["compared"]):
+            for way, label in (("allotted", "Frobenius"), ("allotted_weighted", "weighted")):
+                ranks = self.result[f"{way}_ranks"][:, index].mean(axis=0)
+                rows.append(
+                    [
+                        f"{rank}, {label}",
+                        ", ".join(number_text(value) for value in ranks),
+                        estimate(self.accuracy("truncated" if way == "allotted" else "weighted", rank)).percent(1),
+                        estimate(self.accuracy(way, rank)).percent(1),
+                    ]
+                )
+        return table(["budget of r, norm", "ranks of the layers", "test, one r for all", "test, allotted"], rows)
+
+    def claims(self) -> list[claims.Claim]:
+        return approximation_claims.made(self)
+
+    def conclusion(self) -> Markdown:
+        return conclude(self.claims())

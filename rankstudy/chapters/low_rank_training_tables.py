@@ -1,0 +1,128 @@
+"""Chapter 6: its tables, each from the chapter's result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rankstudy.chapters.common import Markdown, table
+from rankstudy.experiments.low_rank_training import DENSE, PLAIN
+from rankstudy.intervals import estimate, number_text, percent
+
+LEVELS = (0.90, 0.95, 0.97, 0.98)  # validation accuracies to be reached
+MEANINGS = {
+    DENSE: "every layer one matrix (the control)",
+    PLAIN: "every layer B·C, both factors at the standard initialisation",
+    "variance": "factors scaled so that B·C has the dense layer's variance",
+    "spectral": "B·C begins as the truncated SVD of the dense initialisation",
+    "decay": "standard initialisation, decay on ‖B·C‖² (Frobenius decay)",
+    "spectral + decay": "both",
+    "warm": "some dense epochs, then cut to r and trained on",
+    "trained": "chapter 5's trained network cut to r, then fine-tuned",
+}
+
+
+def memory(chapter: Any) -> Markdown:
+    rows = []
+    for name, held in chapter.result["memory"].items():
+        kind, _, rank = name.partition(" ")
+        label = {"dense": "dense", "rank": f"every layer, r = {rank}", "spared": f"all but the last, r = {rank}"}
+        rows.append(
+            [
+                label[kind],
+                number_text(held["parameters"]),
+                number_text(held["formula"]),
+                percent(held["parameters"] / chapter.result["memory"]["dense"]["parameters"], 1),
+                *(
+                    number_text(held[part] / 1e6, 2)
+                    for part in ("file", "weights", "gradients", "optimizer", "activations")
+                ),
+            ]
+        )
+    return table(
+        [
+            "layers as B·C",
+            "counted",
+            "formula",
+            "of dense",
+            "file (MB)",
+            "weights",
+            "gradients",
+            "optimiser",
+            "saved",
+        ],
+        rows,
+    )
+
+
+def accuracies(chapter: Any) -> Markdown:
+    rows = [
+        [
+            name,
+            "dense" if arm["rank"] is None else str(arm["rank"]),
+            f"{arm['learning_rate']:g}",
+            *(estimate(chapter.final(name, split)).percent(2) for split in ("train", "validation", "test")),
+            "" if name == DENSE else chapter.against(name).points(2),
+        ]
+        for name, arm in chapter.arms.items()
+    ]
+    return table(["arm", "r", "rate", "train", "validation", "test", "test − dense"], rows)
+
+
+def meanings(chapter: Any) -> Markdown:
+    lines = [f"- *{name}*: {MEANINGS[name]}" for name in chapter.arms if name in MEANINGS]
+    if any(name.startswith("rank ×") for name in chapter.arms):
+        lines.append("- *rank × k*: the standard initialisation at k times the effective rank")
+    return Markdown("\n".join(lines))
+
+
+def convergence(chapter: Any) -> Markdown:
+    """Epochs and seconds to given validation accuracies."""
+    levels = [level for level in LEVELS if any(chapter.reached(name, level)[0] for name in chapter.arms)]
+    rows = []
+    for name, arm in chapter.arms.items():
+        count, row = len(arm["history"]["seeds"]), [name]
+        for level in levels:
+            epochs, seconds = chapter.reached(name, level)
+            note = "" if len(epochs) == count else f" ({len(epochs)} of {count})"
+            row.append(
+                f"{number_text(np.mean(epochs), 1)} / {number_text(np.mean(seconds), 1)} s{note}" if epochs else "never"
+            )
+        rows.append([*row, f"{number_text(chapter.epoch_seconds(name).mean(), 2)} s"])
+    return table(["arm", *(percent(level, 0) for level in levels), "per epoch"], rows)
+
+
+def tuning(chapter: Any) -> Markdown:
+    rows = []
+    for name, arm in chapter.arms.items():
+        tried = arm["tuning"]
+        if tried:
+            cells = [
+                f"{rate:g}: {percent(accuracy.mean(), 2)}"
+                for rate, accuracy in zip(tried["learning_rate"], tried["validation_accuracy"], strict=True)
+            ]
+            rows.append([name, "; ".join(cells), f"{arm['learning_rate']:g}"])
+        else:
+            rows.append([name, "not tuned under this profile", f"{arm['learning_rate']:g}"])
+    return table(["arm", "learning rate: validation accuracy", "taken"], rows)
+
+
+def latencies(chapter: Any) -> Markdown:
+    """Median and interquartile range of a forward pass, and images per second."""
+    timing = chapter.result["inference"]
+    rows = []
+    for what in ("layer", "network"):
+        for variant in ("dense", f"rank {chapter.rank}", "merged"):
+            for index, batch in enumerate(timing["batches"]):
+                found = timing[what][variant]
+                rows.append(
+                    [
+                        f"{what}, {variant}",
+                        number_text(int(batch)),
+                        " ± ".join(number_text(1e3 * found[key][index], 3) for key in ("median", "iqr")),
+                        number_text(batch / found["median"][index]),
+                        number_text(chapter.speedup(what, variant)[index], 2),
+                    ]
+                )
+    return table(["what", "batch", "ms ± IQR", "images per second", "times dense"], rows)

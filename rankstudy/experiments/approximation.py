@@ -1,0 +1,123 @@
+"""Chapter 5: the big network's matrices as B·C, how wrong that is at each rank, and the one rank that is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rankstudy import data, provenance
+from rankstudy.experiments import networks, overfitting, study, truncation
+from rankstudy.store import Question
+
+
+@dataclass(frozen=True)
+class Config:
+    overfitting: overfitting.Config
+    sweep: truncation.Sweep
+    tolerance: float = 0.005  # of validation accuracy that a cut network may lose
+    seconds: float = 1.0  # that the sweep of one network is expected to take on two CPU cores
+
+
+CONFIGS = {
+    "smoke": Config(
+        overfitting.CONFIGS["smoke"],
+        truncation.Sweep((1, 2, 4, 8, 16, 32, 64), (2, 8, 32), (2, 8), (2, 4, 8), (4,), inputs=200),
+    ),
+    "quick": Config(
+        overfitting.CONFIGS["quick"],
+        truncation.Sweep(
+            ranks=(1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 128, 256, 1024),
+            alternating=(4, 16, 64),
+            traced=(4, 16, 64),
+            compared=(4, 8, 16, 32),
+            sequential=(8,),
+            inputs=2000,
+            max_iterations=60,
+        ),
+        seconds=11.0,
+    ),
+    "full": Config(
+        overfitting.CONFIGS["full"],
+        truncation.Sweep(
+            ranks=(1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 80, 96, 128, 192, 256, 512, 1024),
+            alternating=(1, 4, 8, 16, 32, 64, 128, 256),
+            traced=(4, 16, 64, 256),
+            compared=(4, 6, 8, 12, 16, 24, 32, 64, 128),
+            sequential=(4, 8, 16, 32),
+        ),
+        seconds=90.0,
+    ),
+}
+
+
+def plan(settings: Config) -> tuple[list[networks.Run], float]:
+    """Trainings, and seconds of everything else."""
+    runs, _ = overfitting.runs(settings.overfitting)
+    return runs, settings.seconds * len(runs)
+
+
+def compute(settings: Config) -> dict[str, Any]:
+    runs, _ = overfitting.runs(settings.overfitting)
+    networks.trained(runs)
+    found = stacked([truncation.measured(run, settings.sweep) for run in runs])
+    accuracy = found["truncated"][:, :, 1]  # (networks, ranks, splits)
+    lost = found["original"][:, None, 1] - accuracy
+    own = enough(settings.sweep.ranks, lost[:, :, truncation.SPLITS.index("validation")], settings.tolerance)
+    return {
+        **found,
+        "seeds": np.array([run.seed for run in runs]),
+        "own_rank": own,  # (networks,) the smallest rank within tolerance
+        "rank": int(own.max()),  # the one that serves every network: what chapter 6 trains with
+    }
+
+
+def enough(ranks: Sequence[int], lost: np.ndarray, tolerance: float) -> np.ndarray:
+    """The smallest rank from which on no rank loses more than the tolerance, one per network.
+
+    Args:
+        ranks: (R,) ascending; at the last one nothing is lost.
+        lost: (networks, R) accuracy below the original network's.
+        tolerance: fraction.
+    """
+    fits = lost <= tolerance + 1e-12  # accuracies are counts over a count: a tie is a tie
+    fits[:, -1] = True
+    from_here = np.flip(np.logical_and.accumulate(np.flip(fits, axis=1), axis=1), axis=1)
+    return np.asarray(ranks)[from_here.argmax(axis=1)]
+
+
+def answer(settings: Config) -> Mapping[str, Any]:
+    """This chapter's result for other experiments: from the store, or computed."""
+    return study.obtain(question(settings), digest(), lambda: compute(settings)).value
+
+
+def known_rank(settings: Config, otherwise: int) -> int:
+    """The effective rank if it is known already, for predictions of time."""
+    record = study.store().find(question(settings), digest())
+    return otherwise if record is None else record.value["rank"]
+
+
+def question(settings: Config) -> Question:
+    return Question("measured", "approximation", settings, data.CHECKSUMS[settings.overfitting.data.name])
+
+
+def digest() -> str:
+    return provenance.digest("experiments.approximation", *provenance.TRAINED)
+
+
+def stacked(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One nested dict of arrays per network -> one with the networks along the first axis.
+
+    Traces differ in length; of each, the first network's is kept.
+    """
+    merged: dict[str, Any] = {}
+    for name, first in found[0].items():
+        if name == "trace":
+            merged[name] = first
+        elif isinstance(first, Mapping):
+            merged[name] = stacked([each[name] for each in found])
+        else:
+            merged[name] = np.stack([each[name] for each in found])
+    return merged

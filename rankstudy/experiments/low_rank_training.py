@@ -1,0 +1,217 @@
+"""Chapter 6: the big network with every layer as B·C from the start, at the rank that chapter 5 found to be enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from rankstudy import config
+from rankstudy.experiments import approximation, inference, networks, overfitting
+from rankstudy.factorization import break_even_rank
+
+DENSE, PLAIN = "dense", "low rank"  # the control, and what the assignment asks for
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training."""
+
+    name: str
+    scale: float | None = 1.0  # rank as a multiple of the effective rank; None: dense
+    initialisation: str = "default"  # as in config.Network
+    frobenius_decay: float = 0.0  # as in config.Training
+    start: str = ""  # "": at the initialisation; "warm": after `warm_epochs` dense ones; "trained": chapter 5's network
+    learning_rates: tuple[float, ...] = ()  # tried on validation data; one only: taken as it is; none: the study's
+
+
+@dataclass(frozen=True)
+class Config:
+    approximation: approximation.Config  # where the architecture, the data and the rank come from
+    training: config.Training
+    arms: tuple[Arm, ...]
+    learning_rates: tuple[float, ...]
+    seeds: int
+    batches: tuple[int, ...]  # images per forward pass when latency is measured
+    ranks: tuple[int, ...]  # at which latency is measured, besides those of the arms
+    seconds: float  # per latency measurement
+    warm_epochs: int = 2  # of dense training, taken off the epochs of a "warm" arm
+    tuned_epochs: int = 3  # of a "trained" arm
+    expected_rank: int = 16  # for predictions of time, as long as chapter 5 has not been computed
+
+
+_LADDER = tuple(Arm(f"rank × {scale:g}", scale) for scale in (0.25, 0.5, 2.0, 4.0))
+_QUICK, _FULL = (overfitting.CONFIGS[profile] for profile in ("quick", "full"))
+CONFIGS = {
+    "smoke": Config(
+        approximation.CONFIGS["smoke"],
+        config.Training(6, 32, learning_rate=3e-3),
+        (Arm(DENSE, None), Arm(PLAIN), Arm("variance", initialisation="variance"), Arm("warm", start="warm")),
+        (3e-3,),
+        seeds=2,
+        batches=(1, 64),
+        ranks=(),
+        seconds=0.002,
+    ),
+    "quick": Config(
+        approximation.CONFIGS["quick"],
+        _QUICK.training,
+        (
+            Arm(DENSE, None, learning_rates=(_QUICK.training.learning_rate,)),
+            Arm(PLAIN),
+            Arm("variance", initialisation="variance"),
+            Arm("trained", start="trained", learning_rates=(1e-3,)),
+        ),
+        (1e-3, 3e-3),
+        seeds=2,
+        batches=(1, 128, 1024),
+        ranks=(256,),
+        seconds=0.1,
+    ),
+    "full": Config(
+        approximation.CONFIGS["full"],
+        replace(_FULL.training, epochs=10),
+        (
+            Arm(DENSE, None, learning_rates=(3e-4, 1e-3)),
+            Arm(PLAIN),
+            *_LADDER,
+            Arm("variance", initialisation="variance"),
+            Arm("spectral", initialisation="spectral"),
+            Arm("decay", frobenius_decay=1e-4),
+            Arm("spectral + decay", initialisation="spectral", frobenius_decay=1e-4),
+            Arm("warm", start="warm"),
+            Arm("trained", start="trained", learning_rates=(1e-4, 3e-4, 1e-3)),
+        ),
+        (1e-3, 3e-3, 1e-2),
+        seeds=5,
+        batches=(1, 8, 64, 256, 1024, 8192),
+        ranks=(8, 32, 128, 256, 384, 512),
+        seconds=0.5,
+    ),
+}
+
+
+def plan(settings: Config) -> tuple[list[networks.Run], float]:
+    """Trainings, and seconds of everything else."""
+    rank = approximation.known_rank(settings.approximation, settings.expected_rank)
+    runs = []
+    for arm in settings.arms:
+        rates = arm.learning_rates or settings.learning_rates
+        first = [make(arm, settings, rank, seed) for seed in range(settings.seeds)]
+        runs += [run.start for run in first if run.start is not None]
+        if len(rates) > 1:
+            runs += [
+                replace(make(arm, settings, rank, networks.TUNING_SEED), training=each)
+                for each in _rated(arm, settings)
+            ]
+        runs += first
+    measurements = 2 * (len(_latency_ranks(settings, rank)) + 2) * len(settings.batches)
+    return runs, 1.2 * settings.seconds * measurements + 2.0
+
+
+def compute(settings: Config) -> dict[str, Any]:
+    rank = approximation.answer(settings.approximation)["rank"]
+    network = settings.approximation.overfitting.network
+    ranks = _latency_ranks(settings, rank)
+    setting = inference.Setting(network, ranks, settings.batches, settings.seconds)
+    return {
+        "rank": rank,
+        "images": networks.training_images(make(settings.arms[0], settings, rank, 0)),
+        "arms": {arm.name: trained(arm, settings, rank) for arm in settings.arms},
+        "memory": memory(network, settings.training, sorted({*ranks, break_even_rank(*network.shapes()[1])})),
+        "inference": inference.measured(setting, settings.approximation.overfitting.data.name),
+    }
+
+
+def trained(arm: Arm, settings: Config, rank: int) -> dict[str, Any]:
+    """The arm's networks at their tuned learning rate.
+
+    Returns:
+        `history`, `learning_rate`, `tuning` (its evidence, empty where nothing was tuned), `rank` (None: dense) and
+        `before` (seeds,): seconds of the dense training that the arm begins with; 0 where it begins at random.
+    """
+    rates = arm.learning_rates or settings.learning_rates
+    rate, evidence = rates[0], {}
+    if len(rates) > 1:
+        rate, evidence = networks.tune(make(arm, settings, rank, networks.TUNING_SEED), rates)
+    runs = [make(arm, settings, rank, seed) for seed in range(settings.seeds)]
+    found = networks.trained([replace(run, training=replace(run.training, learning_rate=rate)) for run in runs])
+    starts = [networks.trained([run.start])[0] if run.start else None for run in runs]
+    return {
+        "history": networks.histories(found),
+        "learning_rate": rate,
+        "tuning": evidence,
+        "rank": runs[0].network.rank,
+        "before": np.array([start.history["seconds"][-1] if start else 0.0 for start in starts]),
+    }
+
+
+def make(arm: Arm, settings: Config, rank: int, seed: int) -> networks.Run:
+    """The arm's run of that seed, at the first of its learning rates."""
+    source = settings.approximation.overfitting
+    own = None if arm.scale is None else scaled(arm.scale, rank)
+    network = replace(source.network, rank=own, initialisation=arm.initialisation)
+    rate = (arm.learning_rates or settings.learning_rates)[0]
+    training = replace(settings.training, learning_rate=rate, frobenius_decay=arm.frobenius_decay)
+    run = networks.Run(network, training, source.data, seed)
+    if arm.start == "warm":
+        warm = replace(settings.training, epochs=settings.warm_epochs, schedule="constant")
+        start = networks.Run(source.network, warm, source.data, seed)
+        return replace(run, start=start, training=replace(training, epochs=training.epochs - settings.warm_epochs))
+    if arm.start == "trained":
+        chosen, _ = overfitting.runs(source)
+        start = chosen[seed % len(chosen)]  # a tuning seed decides the order of the images only
+        return replace(run, start=start, training=replace(training, epochs=settings.tuned_epochs))
+    return run
+
+
+def scaled(scale: float, rank: int) -> int:
+    return max(1, round(scale * rank))
+
+
+def memory(network: config.Network, training: config.Training, ranks: Sequence[int]) -> dict[str, Any]:
+    """What each variant holds, counted on modules that are never filled: dense, every layer factorised, and (`spared`)
+    every layer but the last.
+
+    Returns:
+        variant -> `parameters` (counted), `formula`, `file` (bytes on disk), `flops` of a training step per image, and
+        the bytes `weights`, `gradients`, `optimizer`, `activations` of a training step on one batch.
+    """
+    import torch
+    from safetensors.torch import save
+
+    from rankstudy import measure
+    from rankstudy.layers import MLP
+
+    shapes = network.shapes()
+    variants: dict[str, list[int | None]] = {"dense": [None] * len(shapes)}
+    for rank in ranks:
+        variants[f"rank {rank}"] = [rank] * len(shapes)
+        variants[f"spared {rank}"] = [rank] * (len(shapes) - 1) + [None]
+    found = {}
+    for name, each in variants.items():
+        with torch.device("meta"):
+            model = MLP(network.widths, network.activation, rank=each)
+            images = torch.empty(training.batch_size, network.widths[0])
+        state = {key: torch.zeros(tensor.shape) for key, tensor in model.state_dict().items()}
+        found[name] = {
+            "parameters": measure.parameters(model),
+            "formula": sum(m * n if r is None else r * (m + n) for r, (m, n) in zip(each, shapes, strict=True)),
+            "file": len(save(state)),
+            "flops": measure.flops(model, images, backward=True) / training.batch_size,
+            **asdict(measure.training_memory(model, training, images)),
+        }
+    return found
+
+
+def _rated(arm: Arm, settings: Config) -> list[config.Training]:
+    base = make(arm, settings, 1, 0).training
+    return [replace(base, learning_rate=rate) for rate in arm.learning_rates or settings.learning_rates]
+
+
+def _latency_ranks(settings: Config, rank: int) -> tuple[int, ...]:
+    """The effective rank first, then the others in order."""
+    others = {scaled(arm.scale, rank) for arm in settings.arms if arm.scale is not None} | set(settings.ranks)
+    return (rank, *sorted(others - {rank}))

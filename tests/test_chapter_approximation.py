@@ -1,0 +1,155 @@
+"""Chapter 5: it computes, is told and executes under smoke; its helpers keep their laws."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rankstudy import claims, config, factorization
+from rankstudy.experiments import approximation, truncation
+from rankstudy.spectrum import Spectrum
+
+CHAPTER = Path(__file__).parents[1] / "report" / "05-approximation.qmd"
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RANKSTUDY_PROFILE", "smoke")
+        patch.setenv("RANKSTUDY_RESULTS", str(tmp_path_factory.mktemp("results")))
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def chapter(results):
+    from rankstudy.chapters.approximation import Chapter
+
+    return Chapter()
+
+
+def test_the_chapter_is_told_from_its_result(chapter):
+    assert all(isinstance(value, str) and value for value in chapter.text.values())
+    assert all(claim.verdict in claims.VERDICTS for claim in chapter.claims())
+    for draw in (chapter.convergence, chapter.errors, chapter.accuracies, chapter.ways, chapter.spectra_figure):
+        assert draw().axes
+    for tell in (chapter.certificates, chapter.thresholds, chapter.criteria, chapter.allotments):
+        assert tell().count("\n") > 2
+
+
+def test_the_qmd_executes(results, chapter):
+    from rankstudy.preview import execute
+
+    execute(CHAPTER)
+
+
+def test_the_whole_rank_is_the_whole_network(chapter):
+    last = chapter.result["truncated"][:, -1]
+    np.testing.assert_allclose(last[:, 1], chapter.result["original"][:, 1], atol=2 / 360)  # a tie may fall either way
+    np.testing.assert_allclose(last[:, 0], chapter.result["original"][:, 0], rtol=1e-3)
+
+
+def test_the_rank_is_chosen_on_validation_data_alone(chapter):
+    result, tolerance = chapter.result, chapter.settings["tolerance"]
+    ranks = list(chapter.settings["sweep"]["ranks"])
+    lost = result["original"][:, None, 1, 1] - result["truncated"][:, :, 1, 1]
+    for row, own in zip(lost, result["own_rank"], strict=True):
+        index = ranks.index(own)
+        assert (row[index:-1] <= tolerance + 1e-9).all()
+        assert index == 0 or row[index - 1] > tolerance
+    assert result["rank"] == max(result["own_rank"])
+
+
+def test_a_worse_cut_flips_the_claim(chapter, monkeypatch):
+    def verdict(shift: float) -> str:
+        index = list(chapter.settings["sweep"]["ranks"]).index(chapter.rank)
+        truncated = np.array(chapter.result["truncated"])
+        truncated[:, index, 1, 2] = chapter.original(2) + shift
+        monkeypatch.setitem(chapter.result.value, "truncated", truncated)
+        return {claim.name: claim.verdict for claim in chapter.claims()}["approximation-norm-misleads"]
+
+    assert [verdict(0.0), verdict(-0.1)] == ["holds", "fails"]
+
+
+def test_stored_spectra_and_fits_agree(chapter):
+    """A certified error is never below the bound that the stored float32 spectrum gives."""
+    fits = chapter.result["alternating"]["least_squares"]["error"]
+    bound = chapter.average_error(np.array(chapter.settings["sweep"]["alternating"]))
+    assert (fits.mean(axis=2) >= bound - 1e-5).all()
+
+
+@given(st.lists(st.lists(st.floats(-0.1, 1), min_size=5, max_size=5), min_size=1, max_size=3), st.floats(0, 0.5))
+def test_enough_is_the_smallest_rank_that_stays_within_tolerance(rows, tolerance):
+    ranks = (1, 2, 4, 8, 16)
+    for row, found in zip(rows, approximation.enough(ranks, np.array(rows), tolerance), strict=True):
+        index = ranks.index(found)
+        assert all(value <= tolerance + 1e-12 for value in row[index:-1])
+        if index:
+            assert any(value > tolerance + 1e-12 for value in row[index - 1 : -1])
+
+
+def _spectra(rng: np.random.Generator, shapes: list[tuple[int, int]]) -> list[Spectrum]:
+    return [Spectrum.of(rng.standard_normal(shape) * 0.5 ** np.arange(shape[1])) for shape in shapes]
+
+
+@given(st.integers(0, 10_000), st.integers(1, 3))
+def test_allotted_ranks_are_the_best_of_all_that_fit(seed, rank):
+    """No allocation that costs as much or less leaves less."""
+    shapes = [(4, 6), (4, 4), (2, 4)]
+    spectra = _spectra(np.random.default_rng(seed), shapes)
+
+    def left(ranks):
+        return sum((s.tails()[r] / s.tails()[0]) for s, r in zip(spectra, ranks, strict=True))
+
+    def cost(ranks):
+        return sum(r * (m + n) for r, (m, n) in zip(ranks, shapes, strict=True))
+
+    budget = cost([min(rank, m, n) for m, n in shapes])
+    found = truncation.allotted(spectra, shapes, rank)
+    assert cost(found) <= budget and min(found) >= 1
+    every = itertools.product(*(range(1, min(shape) + 1) for shape in shapes))
+    within = [ranks for ranks in every if cost(ranks) <= cost(found)]
+    assert left(found) <= min(map(left, within)) + 1e-9
+
+
+def test_factors_at_full_rank_make_the_same_network():
+    import torch
+
+    from rankstudy import layers
+
+    network = config.Network((9, 8, 7, 3))
+    model = layers.build(network, 1)
+    weights = [weight.numpy() for weight in layers.weights(model)]
+    factors = [factorization.truncated_svd(weight, min(weight.shape)) for weight in weights]
+    images = torch.randn(5, 9, generator=torch.Generator().manual_seed(0))
+    for cut in (truncation.cut(factors, 8), truncation.sequential(network, weights, images, 8)):
+        rebuilt = truncation.assembled(network, cut)
+        np.testing.assert_allclose(rebuilt(images).detach(), model(images).detach(), atol=1e-5)
+
+
+def test_thin_factors_stay_apart():
+    from rankstudy.layers import LowRankLinear
+
+    network = config.Network((20, 20, 3))
+    factors = [factorization.truncated_svd(np.eye(20), 4), factorization.truncated_svd(np.eye(3, 20), 3)]
+    model = truncation.assembled(network, factors)
+    assert isinstance(model.layers[0], LowRankLinear) and not isinstance(model.layers[1], LowRankLinear)
+
+
+def test_layers_fitted_one_after_the_other_meet_compressed_inputs():
+    """On these images, the sequential fit of the second layer is the best for what the cut first layer gives it."""
+    import torch
+
+    from rankstudy import layers
+
+    network = config.Network((9, 8, 7, 3))
+    weights = [weight.numpy() for weight in layers.weights(layers.build(network, 1))]
+    images = torch.randn(50, 9, generator=torch.Generator().manual_seed(0))
+    found = truncation.sequential(network, weights, images, 3)
+    inputs = truncation.layer_inputs(truncation.assembled(network, [found[0], *weights[1:]]), images)[1]
+    best = factorization.weighted_svd(weights[1], 3, inputs)
+    np.testing.assert_allclose(found[1].product(), best.product(), atol=1e-5)

@@ -1,0 +1,117 @@
+"""Chapter 6: it computes, is told and executes under smoke; its helpers keep their laws."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rankstudy import claims
+from rankstudy.experiments import inference, low_rank_training, networks
+from rankstudy.experiments.low_rank_training import DENSE, PLAIN
+
+CHAPTER = Path(__file__).parents[1] / "report" / "06-low-rank-training.qmd"
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RANKSTUDY_PROFILE", "smoke")
+        patch.setenv("RANKSTUDY_RESULTS", str(tmp_path_factory.mktemp("results")))
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def chapter(results):
+    from rankstudy.chapters.low_rank_training import Chapter
+
+    return Chapter()
+
+
+def test_the_chapter_is_told_from_its_result(chapter):
+    assert all(isinstance(value, str) and value for value in chapter.text.values())
+    assert all(claim.verdict in claims.VERDICTS for claim in chapter.claims())
+    for draw in (chapter.curves, chapter.arms_figure, chapter.costs, chapter.ladder_figure, chapter.inference):
+        assert draw().axes
+    for tell in (chapter.memory, chapter.accuracies, chapter.convergence, chapter.tuning, chapter.latencies):
+        assert tell().count("\n") > 2
+
+
+def test_the_qmd_executes(results, chapter):
+    from rankstudy.preview import execute
+
+    execute(CHAPTER)
+
+
+def test_the_rank_comes_from_chapter_5(results, chapter):
+    from rankstudy.experiments import study
+
+    assert chapter.rank == study.result("approximation")["rank"]
+    assert chapter.arms[PLAIN]["rank"] == chapter.rank
+    assert chapter.arms[DENSE]["rank"] is None
+
+
+def test_formula_and_count_of_parameters_agree(chapter):
+    for held in chapter.result["memory"].values():
+        assert held["parameters"] == held["formula"] == held["weights"] / inference.FLOAT
+
+
+def test_a_changed_accuracy_flips_the_claim(chapter, monkeypatch):
+    def verdict(shift: float) -> str:
+        accuracy = chapter.history(DENSE)["test_accuracy"]
+        moved = {**chapter.arms[PLAIN], "history": {**chapter.history(PLAIN), "test_accuracy": accuracy + shift}}
+        monkeypatch.setitem(chapter.arms, PLAIN, moved)
+        found = {claim.name: claim.verdict for claim in chapter.claims()}
+        return found["low-rank-costs-accuracy"]
+
+    assert [verdict(-0.1), verdict(0.1)] == ["holds", "fails"]
+
+
+def test_operations_and_bytes_at_full_size():
+    shapes = [(1024, 1024)]
+    assert inference.operations(shapes, None, 3) == 2 * 3 * 1024 * 1024
+    assert inference.operations(shapes, None, 1) == 16 * inference.operations(shapes, 32, 1)
+    assert inference.operations(shapes, 512, 1) == inference.operations(shapes, None, 1)  # break-even
+    assert inference.moved(shapes, None, 1) == 4 * (1024 * 1024 + 2 * 1024)
+    assert inference.moved(shapes, 32, 1) == 4 * (2 * 32 * 1024 + 2 * (1024 + 32))
+
+
+def test_an_arm_that_begins_dense_trains_as_long_in_all():
+    settings = low_rank_training.CONFIGS["smoke"]
+    run = low_rank_training.make(low_rank_training.Arm("warm", start="warm"), settings, 4, 1)
+    assert run.start is not None and run.start.network.rank is None and run.network.rank == 4
+    assert run.training.epochs + run.start.training.epochs == settings.training.epochs
+    assert run.start.seed == run.seed == 1
+
+
+@pytest.mark.parametrize("profile", ["smoke", "quick", "full"])
+def test_the_plan_names_every_training(profile):
+    settings = low_rank_training.CONFIGS[profile]
+    runs, seconds = low_rank_training.plan(settings)
+    planned = {replace(run, training=replace(run.training, learning_rate=0.0)) for run in runs}
+    rank = low_rank_training.approximation.known_rank(settings.approximation, settings.expected_rank)
+    for arm in settings.arms:
+        for seed in range(settings.seeds):
+            run = low_rank_training.make(arm, settings, rank, seed)
+            assert replace(run, training=replace(run.training, learning_rate=0.0)) in planned
+    assert seconds > 0
+    assert networks.TUNING_SEED not in range(settings.seeds)
+
+
+def test_names_of_arms_are_unique():
+    for settings in low_rank_training.CONFIGS.values():
+        names = [arm.name for arm in settings.arms]
+        assert len(set(names)) == len(names) and {DENSE, PLAIN} <= set(names)
+
+
+def test_merging_keeps_the_outputs():
+    import torch
+
+    from rankstudy import config, layers
+
+    model = layers.build(config.Network((7, 6, 5), rank=3), 0)
+    merged = inference._merged(model)
+    images = torch.randn(4, 7, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(merged(images).detach(), model(images).detach(), rtol=1e-4, atol=1e-6)
