@@ -20,7 +20,7 @@ COMMANDS = {
     "report": ("rankstudy.book", "run, then render the book (HTML and PDF) with Quarto, or else the preview"),
     "preview": ("rankstudy.preview", "render the chapters to HTML without Quarto"),
     "analyze": ("rankstudy.checkpoint", "the ranks of every weight matrix of a checkpoint"),
-    "compress": ("rankstudy.checkpoint", "write a checkpoint with low-rank factors where they pay"),
+    "compress": ("rankstudy.compression", "write a checkpoint with low-rank factors where they pay"),
 }
 
 

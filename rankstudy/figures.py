@@ -100,3 +100,20 @@ def pictures(images: np.ndarray, titles: Sequence[str] = (), columns: int = 10, 
             if titles:
                 axis.set_title(titles[index], fontsize=8)
     return figure
+
+
+def spectra(found: Mapping[str, tuple[np.ndarray, int]]) -> Figure:
+    """Singular values, log scale, one small panel per matrix; name -> (values, a rank to mark)."""
+    columns = min(4, max(1, len(found)))
+    rows = -(-len(found) // columns)
+    figure, axes = panels(rows, columns, size=(2.2 * columns + 0.4, 1.6 * rows + 0.4))
+    for axis, (name, (values, rank)) in zip(axes.flat, found.items(), strict=False):
+        index = np.arange(1, len(values) + 1)
+        axis.semilogy(index, np.maximum(values, 1e-12 * max(values.max(initial=0.0), 1e-300)))
+        axis.axvline(rank + 0.5, color=COLOURS[1], linewidth=1, linestyle="--")
+        axis.set_title(name if len(name) < 30 else "…" + name[-28:], fontsize=7)
+    for axis in axes.flat[len(found) :]:
+        axis.axis("off")
+    figure.supxlabel("index", fontsize=8)
+    figure.supylabel("singular value (dashed: rank at the given error)", fontsize=8)
+    return figure
