@@ -124,11 +124,14 @@ def _reader(file: Any, offset: int, length: int) -> Callable[[], bytes]:
 
 def _torch_load(path: Path, name: str, mmap: bool) -> Any:
     import pickle
+    import warnings
 
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)  # the old format has no mmap
+        with warnings.catch_warnings():  # torch's remarks on the format; what matters is an error
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)  # the old format has no mmap
     except pickle.UnpicklingError as error:
         raise UsageError(
             f"{name} {path} is a pickle that holds more than tensors and may run code; it is not loaded. "
