@@ -1,0 +1,174 @@
+"""Chapter 8's costs: memory is counted in bytes, times are measured, each method in its turn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from rankstudy import claims, figures
+from rankstudy.chapters import lora_figures
+from rankstudy.chapters.common import Markdown, table
+from rankstudy.intervals import estimate, number_text, percent
+
+NAMES = {"full": "full fine-tuning", "last": "last layer", "row": "new output row"}
+
+
+def kilobytes(count: float) -> str:
+    return f"{number_text(count / 1e3, 0 if count >= 1e4 else 1)} kB"
+
+
+def scientific(value: float) -> str:
+    """4.3×10⁻⁶."""
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}×10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
+class Costs:
+    def __init__(self, found: Mapping[str, Any]) -> None:
+        self.found = found
+        self.methods: list[str] = list(found["methods"])
+        self.labels = [NAMES.get(name, name.replace("lora-", "LoRA r = ")) for name in self.methods]
+        self.seconds = np.asarray(found["step_seconds"])  # (methods, rounds)
+        self.memory = sum(np.asarray(found[name]) for name in ("weights", "gradients", "optimizer", "activations"))
+
+    def at(self, method: str) -> int:
+        return self.methods.index(method)
+
+    def ratio(self, method: str) -> np.ndarray:
+        """(rounds,): step time over that of full fine-tuning in the same round."""
+        return self.seconds[self.at(method)] / self.seconds[self.at("full")]
+
+    @cached_property
+    def text(self) -> dict[str, str]:
+        found, full, lora = self.found, self.at("full"), self.at(f"lora-{self.found['rank']}")
+        latency = np.asarray(found["latency"])[:, :, 0]  # (base, unmerged, merged; batches)
+        widest = np.median(np.asarray(found["width_seconds"])[:, 1] / np.asarray(found["width_seconds"])[:, 0], axis=1)
+
+        def share(name: str) -> str:
+            values = self.memory if name == "memory" else np.asarray(found[name])
+            return percent(values[lora] / values[full], 1)
+
+        return {
+            "rank": str(found["rank"]),
+            "device": found["device"],
+            "batch": str(found["batch_size"]),
+            "trainable": number_text(found["trainable"][lora]),
+            "trainable_full": number_text(found["trainable"][full]),
+            "optimizer": kilobytes(found["optimizer"][lora]),
+            "optimizer_full": kilobytes(found["optimizer"][full]),
+            "gradients": kilobytes(found["gradients"][lora]),
+            "gradients_full": kilobytes(found["gradients"][full]),
+            "activations": kilobytes(found["activations"][lora]),
+            "activations_full": kilobytes(found["activations"][full]),
+            "checkpoint": kilobytes(found["checkpoint"][lora]),
+            "checkpoint_full": kilobytes(found["checkpoint"][full]),
+            "memory": kilobytes(self.memory[lora]),
+            "memory_full": kilobytes(self.memory[full]),
+            **{
+                f"{name}_share": share(name)
+                for name in ("trainable", "optimizer", "activations", "checkpoint", "memory")
+            },
+            "step": f"{1e3 * np.median(self.seconds[lora]):.2f} ms",
+            "step_full": f"{1e3 * np.median(self.seconds[full]):.2f} ms",
+            "step_ratio": self._spread(self.ratio(self.methods[lora])),
+            "step_rounds": str(self.seconds.shape[1]),
+            "unmerged_ratio": number_text(latency[1, 0] / latency[0, 0], 2),
+            "merged_ratio": number_text(latency[2, 0] / latency[0, 0], 2),
+            "unmerged_ratio_large": number_text(latency[1, -1] / latency[0, -1], 2),
+            "merged_ratio_large": number_text(latency[2, -1] / latency[0, -1], 2),
+            "small_batch": str(found["batches"][0]),
+            "large_batch": str(found["batches"][-1]),
+            "turn": self._turn(widest),
+        }
+
+    @staticmethod
+    def _spread(values: np.ndarray) -> str:
+        low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
+        return f"{number_text(median, 2)} (quartiles {number_text(low, 2)} to {number_text(high, 2)})"
+
+    def _turn(self, ratios: np.ndarray) -> str:
+        """In one sentence, from which width on LoRA's step is the faster one."""
+        widths, rank = [int(width) for width in self.found["widths"]], self.found["rank"]
+        faster = ratios < 1
+        listed = ", ".join(f"{number_text(ratio, 2)} at {width}" for ratio, width in zip(ratios, widths, strict=True))
+        if faster.all():
+            verdict = f"A step with LoRA r = {rank} is the faster one at every width tried"
+        elif not faster[-1]:
+            verdict = f"Even at width {widths[-1]} a step with LoRA r = {rank} is not faster than a full one"
+        else:
+            first = widths[int(np.flatnonzero(~faster)[-1]) + 1]
+            verdict = f"A step with LoRA r = {rank} is faster than a full one from width {first} on"
+        return f"{verdict} (time relative to full fine-tuning: {listed})."
+
+    def table(self) -> Markdown:
+        found = self.found
+        rows = [
+            [
+                label,
+                number_text(found["trainable"][row]),
+                kilobytes(found["gradients"][row]),
+                kilobytes(found["optimizer"][row]),
+                kilobytes(found["activations"][row]),
+                kilobytes(self.memory[row]),
+                kilobytes(found["checkpoint"][row]),
+                f"{1e3 * np.median(self.seconds[row]):.2f}",
+                number_text(float(np.median(self.ratio(self.methods[row]))), 2),
+            ]
+            for row, label in enumerate(self.labels)
+        ]
+        headers = [
+            "method",
+            "trained",
+            "gradients",
+            "optimiser",
+            "activations",
+            "in all",
+            "checkpoint",
+            "ms / step",
+            "÷ full",
+        ]
+        return table(headers, rows)
+
+    def latencies(self) -> Markdown:
+        """Median and interquartile range of one forward pass, in microseconds."""
+        latency = 1e6 * np.asarray(self.found["latency"])
+        rows = [
+            [name, *(f"{number_text(median, 0)} ({number_text(iqr, 0)})" for median, iqr in latency[row])]
+            for row, name in enumerate(("base network", f"LoRA r = {self.found['rank']}, unmerged", "merged"))
+        ]
+        return table(["network", *(f"batch {batch}" for batch in self.found["batches"])], rows)
+
+    def widths(self) -> figures.Figure:
+        return lora_figures.widths(
+            np.asarray(self.found["widths"]), np.asarray(self.found["width_seconds"]), self.found["rank"]
+        )
+
+    def claims(self) -> list[claims.Claim]:
+        lora = f"lora-{self.found['rank']}"
+        ratio = estimate(self.ratio(lora))
+        label = f"LoRA r = {self.found['rank']}"
+        activations = np.asarray(self.found["activations"])
+        return [
+            claims.compare(
+                "lora-step-slower",
+                ratio,
+                1.0,
+                holds=f"On a network this small a step with {label} takes *longer* than one of full fine-tuning.",
+                fails=f"A step with {label} is faster than one of full fine-tuning even on this small network.",
+                open=f"Steps with {label} and of full fine-tuning take about the same time on this network.",
+                evidence=f"n = {ratio.n} rounds on {self.found['device']}, time relative to full: {ratio.text()}",
+                surprise=1,
+            ),
+            claims.every(
+                "lora-activations",
+                [activations[self.at(name)] >= activations[self.at("full")] for name in self.methods if "lora" in name],
+                holds="LoRA saves gradients and optimiser state, but no activation memory: autograd keeps at least as "
+                "many bytes for it as for full fine-tuning, at every rank.",
+                fails="LoRA also saves activation memory at some rank.",
+                evidence=f"bytes counted at batch {self.found['batch_size']}",
+                surprise=1,
+            ),
+        ]

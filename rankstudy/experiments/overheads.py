@@ -1,0 +1,137 @@
+"""What fine-tuning costs, by what may move: memory, checkpoint, time per step, latency unmerged and merged."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rankstudy import config
+
+METHODS = (("full", None), *(("lora", rank) for rank in (1, 2, 4, 8, 16)), ("last", None), ("row", None))
+SEED = 0  # of the network that is timed; what its weights are does not matter here
+
+
+@dataclass(frozen=True)
+class Config:
+    batches: tuple[int, ...] = (1, 16, 128, 1024)  # images, for latency
+    rounds: int = 15  # repetitions; in each, every method takes its turn, so that a slow moment hits all
+    steps: int = 10  # per turn
+    seconds: float = 0.5  # of each latency
+    rank: int = 8  # of the adapter whose latency, and speed at each width, is measured
+    widths: tuple[int, ...] = (128, 256, 512, 1024, 2048, 4096)  # of three hidden layers
+
+
+def predicted(settings: Config) -> float:
+    """Seconds on two cores."""
+    weights = sum(784 * width + 2 * width**2 + 10 * width for width in settings.widths)
+    return settings.rounds * settings.steps * (8 * 4e-3 + 2 * 1.4e-8 * weights) + 5 * settings.seconds * len(
+        settings.batches
+    )
+
+
+def compute(settings: Config, network: config.Network, batch_size: int) -> dict[str, Any]:
+    from rankstudy import device
+
+    return {
+        "methods": [name if rank is None else f"{name}-{rank}" for name, rank in METHODS],
+        "device": device.describe(device.choose()),
+        "batch_size": batch_size,
+        "rank": settings.rank,
+        **_memory(network, batch_size),
+        "step_seconds": step_seconds(network, METHODS, batch_size, settings),  # (methods, rounds)
+        "latency": _latency(settings, network),
+        "batches": np.array(settings.batches),
+        "widths": np.array(settings.widths),
+        "width_seconds": np.stack(  # (widths, full and lora, rounds)
+            [
+                step_seconds(
+                    config.Network((network.widths[0], width, width, width, network.widths[-1])),
+                    (("full", None), ("lora", settings.rank)),
+                    batch_size,
+                    settings,
+                )
+                for width in settings.widths
+            ]
+        ),
+    }
+
+
+def _memory(network: config.Network, batch_size: int) -> dict[str, np.ndarray]:
+    """Bytes of each method, counted: they do not depend on the machine."""
+    import torch
+    from safetensors.torch import save
+
+    from rankstudy import finetuning, layers, lora, measure
+
+    found: dict[str, list[int]] = {
+        name: [] for name in ("trainable", "weights", "gradients", "optimizer", "activations", "checkpoint")
+    }
+    images = torch.zeros(batch_size, network.widths[0])
+    for method, rank in METHODS:
+        model = finetuning.adapt(layers.build(network, SEED), method, 0, rank=rank)
+        memory = measure.training_memory(model, config.Training(1), images)
+        for name in ("weights", "gradients", "optimizer", "activations"):
+            found[name].append(getattr(memory, name))
+        found["trainable"].append(lora.trainable(model).parameters)
+        if method == "lora":
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "adapters.safetensors"
+                lora.save_adapters(model, path)
+                found["checkpoint"].append(path.stat().st_size)
+        else:
+            moved = {name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad}
+            found["checkpoint"].append(len(save(moved)))
+    return {name: np.array(values) for name, values in found.items()}
+
+
+def step_seconds(network: config.Network, methods: Any, batch_size: int, settings: Config) -> np.ndarray:
+    """(methods, rounds): seconds of one training step, mean over a turn of `settings.steps`; a first turn warms up."""
+    import torch
+
+    from rankstudy import data, device, finetuning, layers
+
+    where = device.choose()
+    generator = torch.Generator().manual_seed(SEED)
+    images = torch.randn(8 * batch_size, network.widths[0], generator=generator).to(where)
+    split = data.Split(images, torch.zeros(len(images), dtype=torch.int64, device=where))
+    models = [finetuning.adapt(layers.build(network, SEED).to(where), method, 0, rank=rank) for method, rank in methods]
+    found = np.zeros((len(models), settings.rounds + 1))
+    for turn in range(settings.rounds + 1):
+        for row, model in enumerate(models):
+            begun = _now(where)
+            finetuning.finetune(
+                model, split, learning_rate=1e-5, steps=settings.steps, batch_size=batch_size, seed=turn
+            )
+            found[row, turn] = (_now(where) - begun) / settings.steps
+    return found[:, 1:]
+
+
+def _now(where: Any) -> float:
+    import torch
+
+    if where.type == "cuda":
+        torch.cuda.synchronize(where)
+    return time.perf_counter()
+
+
+def _latency(settings: Config, network: config.Network) -> np.ndarray:
+    """(base, unmerged, merged; batches; median and interquartile range): seconds of one forward pass."""
+    import torch
+
+    from rankstudy import device, layers, lora, measure
+
+    where = device.choose()
+    base = layers.build(network, SEED).to(where)
+    unmerged = lora.add_lora(base, settings.rank)
+    found = np.zeros((3, len(settings.batches), 2))
+    for column, batch in enumerate(settings.batches):
+        images = torch.zeros(batch, network.widths[0], device=where)
+        for row, model in enumerate((base, unmerged, lora.merged(unmerged))):
+            latency = measure.latency(model, images, seconds=settings.seconds)
+            found[row, column] = latency.median, latency.iqr
+    return found

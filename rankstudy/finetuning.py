@@ -1,0 +1,170 @@
+"""Fine-tuning a network on a digit it has never seen, in few steps, looked at between them.
+
+What is learned and what is forgotten happens within one epoch, so this is counted in steps and not in epochs, unlike
+`training.train`. Every method changes the same network; they differ in which numbers may move.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rankstudy.data import Split
+from rankstudy.layers import MLP
+from rankstudy.lora import add_lora, merged
+from rankstudy.training import EVALUATION_BATCH
+
+METHODS = ("lora", "full", "last", "row")
+DIGITS = 10
+
+
+class OutputRow(nn.Module):
+    """A frozen linear layer of which one output's row of weights trains.
+
+    Parameter: `row` (in,). `weight` is the effective (out, in) matrix.
+    """
+
+    def __init__(self, base: nn.Linear, index: int) -> None:
+        super().__init__()
+        self.base = copy.deepcopy(base).requires_grad_(False)
+        self.row = nn.Parameter(base.weight[index].detach().clone())
+        self.register_buffer("index", torch.tensor([index], device=base.weight.device))
+
+    @property
+    def weight(self) -> Tensor:
+        return self.base.weight.index_copy(0, self.index, self.row[None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x).index_copy(1, self.index, (x @ self.row)[:, None])
+
+
+def adapt(model: MLP, method: str, digit: int, *, rank: int | None = None, seed: int = 0, **options: Any) -> MLP:
+    """A copy of the model of which the method's parameters train and all others are frozen.
+
+    "lora": adapters of `rank` on every layer (`options` as in `add_lora`); "full": every weight; "last": the last
+    layer; "row": the digit's own row of the last layer.
+
+    Raises: ValueError for an unknown method, or a rank for a method that has none (and the other way round).
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    if (rank is None) == (method == "lora"):
+        raise ValueError(f"rank belongs to lora, and to it alone; got method {method!r} with rank {rank!r}")
+    if method == "lora":
+        return add_lora(model, rank, seed=seed, **options)
+    model = copy.deepcopy(model).requires_grad_(method == "full")
+    if method == "last":
+        model.layers[-1].requires_grad_(True)
+    if method == "row":
+        model.layers[-1] = OutputRow(model.layers[-1], digit)
+    return model
+
+
+def take(split: Split, counts: Sequence[int | None]) -> Split:
+    """The first `counts[digit]` images of each digit (None: all of them), in the order of the split."""
+    place = torch.zeros_like(split.labels)  # of an image among those of its digit
+    limit = torch.tensor([len(split) if count is None else count for count in counts], device=split.labels.device)
+    for digit in range(len(counts)):
+        own = split.labels == digit
+        place[own] = torch.arange(int(own.sum()), device=own.device)
+    keep = place < limit[split.labels]
+    return Split(split.images[keep], split.labels[keep])
+
+
+def finetune(
+    model: nn.Module,
+    new: Split,
+    old: Split | None = None,
+    *,
+    learning_rate: float,
+    steps: int,
+    batch_size: int,
+    seed: int,
+    look: Callable[[int], object] | None = None,
+    at: Sequence[int] = (),
+) -> None:
+    """Train the model in place with Adam on cross-entropy, the rate falling to 0 as half a cosine.
+
+    A batch is of `new` images, or half of it of `old` ones where there are any; each kind is shuffled anew, by the seed
+    alone, whenever all of it has been seen. `look(step)` is called after each of the steps `at` (0: before the first).
+    """
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=learning_rate, fused=True)
+    generator = torch.Generator().manual_seed(seed)
+    replayed = 0 if old is None else batch_size // 2
+    parts = [(new, _orders(len(new), steps, batch_size - replayed, generator))]
+    if old is not None:
+        parts.append((old, _orders(len(old), steps, replayed, generator)))
+    for step in range(steps + 1):
+        if look is not None and step in at:
+            look(step)
+        if step == steps:
+            return
+        chosen = [(split, order[step].to(split.labels.device)) for split, order in parts]
+        images = torch.cat([split.images[index] for split, index in chosen])
+        labels = torch.cat([split.labels[index] for split, index in chosen])
+        optimizer.param_groups[0]["lr"] = learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
+        optimizer.zero_grad()
+        F.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+
+
+def _orders(count: int, steps: int, size: int, generator: torch.Generator) -> Tensor:
+    """(steps, size): which of `count` images make each batch; each permutation is used up before the next begins."""
+    passes = math.ceil(steps * size / count)
+    order = torch.cat([torch.randperm(count, generator=generator) for _ in range(passes)])
+    return order[: steps * size].view(steps, size)
+
+
+def new_and_old(model: nn.Module, split: Split, digit: int) -> np.ndarray:
+    """(2, 2): mean cross-entropy (nats) and accuracy, each on the digit's images and on all others; NaN if diverged."""
+    with torch.no_grad():
+        logits = model(split.images)
+        loss = F.cross_entropy(logits, split.labels, reduction="none")
+        right = (logits.argmax(1) == split.labels).to(loss)
+        new = (split.labels == digit).to(loss)
+        counts = torch.stack([new.sum(), (1 - new).sum()])
+        sums = torch.stack([loss, right]) @ torch.stack([new, 1 - new], dim=1)  # (2, 2)
+        found = (sums / counts).cpu().double().numpy()
+    return found if np.isfinite(found).all() else np.full((2, 2), np.nan)
+
+
+def confusion(model: nn.Module, split: Split) -> np.ndarray:
+    """(10, 10) int: images of digit i that the model calls j."""
+    counts = torch.zeros(DIGITS * DIGITS, dtype=torch.int64, device=split.labels.device)
+    with torch.no_grad():
+        for x, y in zip(split.images.split(EVALUATION_BATCH), split.labels.split(EVALUATION_BATCH), strict=True):
+            counts += torch.bincount(DIGITS * y + model(x).argmax(1), minlength=DIGITS * DIGITS)
+    return counts.cpu().numpy().reshape(DIGITS, DIGITS)
+
+
+def merging_error(model: MLP, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """How far the logits of the merged network are from the unmerged one's, and how far rounding can take them.
+
+    Returns (images,) float64 each: the norm of the difference, and a bound that rounding cannot exceed. Both networks
+    compute y = (W + sBA)x layer by layer, unmerged as Wx + (sB)(Ax). With n inputs, rank r and unit roundoff u a
+    computed y is within γ‖M|x|‖ of the exact one for the same x, where γ = ku/(1 − ku), k = n + r + 3 and
+    M = |W| + |sB||A| (Higham 2002, section 3.5); an error that x brings along is stretched by at most σ₁(W + sBA), and
+    by no activation but GELU. Each network's errors are added up layer by layer, and the two sums to each other.
+    """
+    unit = torch.finfo(images.dtype).eps / 2
+    other = merged(model)
+    with torch.no_grad():
+        difference = (model(images).double() - other(images).double()).norm(dim=1)
+        bound = torch.zeros_like(difference)
+        for network in (model, other):
+            inputs = [images, *network.features(images)[:-1]]
+            error = torch.zeros_like(difference)
+            for layer, x in zip(model.layers, inputs, strict=True):
+                base, a, b = (w.double() for w in (layer.base.weight, layer.lora_a, layer.scale * layer.lora_b))
+                terms = (layer.in_features + layer.rank + 3) * unit
+                local = (x.double().abs() @ (base.abs() + b.abs() @ a.abs()).T).norm(dim=1)
+                error = torch.linalg.matrix_norm(base + b @ a, 2) * error + terms / (1 - terms) * local
+            bound += error
+    return difference.cpu().numpy(), bound.cpu().numpy()

@@ -1,0 +1,228 @@
+"""Chapter 8 and what it computes with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rankstudy import config, finetuning, layers, lora, preview
+from rankstudy.chapters.lora import MATCHED, Chapter
+from rankstudy.chapters.lora_figures import kept
+from rankstudy.data import Split
+from rankstudy.experiments import lora as experiment
+from rankstudy.experiments.blocks import Finetuning, harmonic
+
+CHAPTER = Path(__file__).parents[1] / "report" / "08-lora.qmd"
+WIDTHS = (20, 16, 12, 10)
+
+
+@pytest.fixture(scope="module")
+def chapter(tmp_path_factory: pytest.TempPathFactory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RANKSTUDY_RESULTS", str(tmp_path_factory.mktemp("results")))
+        patch.setenv("RANKSTUDY_PROFILE", "smoke")
+        yield Chapter()
+
+
+def network(seed: int = 0) -> layers.MLP:
+    return layers.build(config.Network(WIDTHS), seed)
+
+
+def images(count: int = 200, seed: int = 0) -> Split:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 10
+    centres = torch.randn(10, WIDTHS[0], generator=generator)
+    return Split(centres[labels] + 0.3 * torch.randn(count, WIDTHS[0], generator=generator), labels)
+
+
+# the chapter
+
+
+def test_the_chapter_runs_from_top_to_bottom(chapter):
+    preview.execute(CHAPTER)
+    assert os.environ["RANKSTUDY_PROFILE"] == "smoke"
+
+
+def test_every_claim_has_a_verdict_and_no_two_share_a_name(chapter):
+    found = chapter.claims()
+    assert len({claim.name for claim in found}) == len(found) >= 7
+
+
+def test_every_text_is_ready_to_print(chapter):
+    for name, text in {**chapter.text, **chapter.costs.text}.items():
+        assert isinstance(text, str) and text and "nan" not in text and "np." not in text, name
+
+
+def test_the_accuracies_are_those_of_the_confusions(chapter):
+    """Overall accuracy is new and old accuracy, weighted by the images of each."""
+    counts = chapter.result["confusion"][0, 0, :, :, 1].astype(int)  # first digit, test
+    digit = chapter.digits[0]
+    share = counts[..., digit, :].sum(-1) / counts.sum((-1, -2))
+    new, old, overall = (chapter.accuracy[kind][0, ..., 1] for kind in ("new", "old", "overall"))
+    np.testing.assert_allclose(overall, share * new + (1 - share) * old, atol=1e-12)
+
+
+def test_the_base_networks_have_never_seen_the_new_digit(chapter):
+    assert np.all(chapter.before["new"] == 0)
+
+
+def test_fine_tuning_begins_at_the_base_network(chapter):
+    """All arms of a digit have the same losses before the first step."""
+    first = chapter.result["loss"][:, :, :, :, 0]
+    assert np.ptp(first, axis=2).max() < 1e-5
+
+
+def test_every_arm_learns_the_digit_it_is_tuned_on(chapter):
+    """At the last step of a fine-tuning on one digit alone, that digit's training loss is lower than at first."""
+    loss = chapter.result["loss"][:, :, :, 0, :, 0]
+    assert np.all(loss[..., -1] < loss[..., 0])
+
+
+def test_merging_stays_within_its_bound(chapter):
+    assert 0 < np.max(chapter.result["merging"][..., 1]) <= 1
+
+
+def test_memory_is_counted_as_the_formulas_say(chapter):
+    """Adapters have r·(in + out) numbers a layer, gradients 4 bytes each, Adam two moments and a step per tensor."""
+    found, shapes = chapter.result["costs"], experiment.CONFIGS["smoke"].network.shapes()
+    for method, trained, gradients, optimizer in zip(
+        found["methods"], found["trainable"], found["gradients"], found["optimizer"], strict=True
+    ):
+        if method.startswith("lora"):
+            rank, tensors = int(method.split("-")[1]), 2 * len(shapes)
+            assert trained == rank * sum(out + inp for out, inp in shapes)
+            assert gradients == 4 * trained and optimizer == 8 * trained + 4 * tensors
+
+
+def test_full_has_every_digit_every_arm_and_its_rates_tuned():
+    full = experiment.CONFIGS["full"]
+    assert full.digits == tuple(range(10)) and full.seeds == 3 and len(full.arms) == 16
+    assert all(len(rates) > 1 for _, rates in full.learning_rates)
+
+
+# fine-tuning
+
+
+@pytest.mark.parametrize(("method", "rank"), [("lora", 2), ("full", None), ("last", None), ("row", None)])
+def test_only_what_the_method_names_moves(method, rank):
+    base, split = network(), images()
+    model = finetuning.adapt(base, method, 3, rank=rank)
+    np.testing.assert_allclose(model(split.images).detach(), base(split.images).detach(), rtol=1e-5, atol=1e-6)
+    before = [weight.clone() for weight in layers.weights(model)]
+    finetuning.finetune(model, split, learning_rate=1e-2, steps=5, batch_size=20, seed=0)
+    moved = [(a != b).any(dim=1) for a, b in zip(before, layers.weights(model), strict=True)]
+    if method in ("lora", "full"):
+        assert all(rows.any() for rows in moved)
+    else:
+        assert not any(rows.any() for rows in moved[:-1])
+        assert moved[-1].sum() == (1 if method == "row" else 10)
+    assert all(torch.equal(a, b) for a, b in zip(layers.weights(base), layers.weights(network()), strict=True))
+
+
+def test_the_output_row_trains_as_many_numbers_as_it_has():
+    assert lora.trainable(finetuning.adapt(network(), "row", 3)).parameters == WIDTHS[-2]
+
+
+def test_adapting_names_what_is_wrong():
+    with pytest.raises(ValueError, match="method"):
+        finetuning.adapt(network(), "all", 0)
+    with pytest.raises(ValueError, match="rank"):
+        finetuning.adapt(network(), "full", 0, rank=2)
+    with pytest.raises(ValueError, match="rank"):
+        finetuning.adapt(network(), "lora", 0)
+
+
+def test_fine_tuning_repeats_bit_for_bit_and_lowers_the_loss():
+    split, ends = images(), []
+    for _ in range(2):
+        model = finetuning.adapt(network(), "lora", 0, rank=2)
+        first = finetuning.new_and_old(model, split, 0)
+        finetuning.finetune(model, split, split, learning_rate=1e-2, steps=30, batch_size=20, seed=1)
+        ends.append([weight.clone() for weight in layers.weights(model)])
+        assert finetuning.new_and_old(model, split, 0)[0, 1] < first[0, 1]
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
+
+
+def test_the_looks_come_at_the_steps_asked_for():
+    seen: list[int] = []
+    model = finetuning.adapt(network(), "last", 0)
+    options = {"learning_rate": 1e-3, "steps": 7, "batch_size": 30, "seed": 0}
+    finetuning.finetune(model, images(), look=seen.append, at=(0, 3, 7), **options)
+    assert seen == [0, 3, 7]
+
+
+@given(st.integers(1, 40), st.integers(1, 30), st.integers(1, 50))
+def test_every_image_is_seen_before_one_comes_back(count, steps, size):
+    order = finetuning._orders(count, steps, size, torch.Generator().manual_seed(0))
+    assert order.shape == (steps, size)
+    times = np.bincount(order.flatten().numpy(), minlength=count)
+    assert times.max() - times.min() <= 1
+
+
+def test_new_and_old_agree_with_the_confusion():
+    model, split = network(), images()
+    counts = finetuning.confusion(model, split)
+    assert counts.sum() == len(split) and (counts.sum(axis=1) == 20).all()
+    _, (new, old) = finetuning.new_and_old(model, split, 4)
+    right = np.diagonal(counts)
+    assert new == pytest.approx(right[4] / 20) and old == pytest.approx((right.sum() - right[4]) / 180)
+
+
+def test_take_keeps_the_first_images_of_each_digit():
+    split = images()
+    some = finetuning.take(split, [3, 0, None, *[1] * 7])
+    assert torch.bincount(some.labels, minlength=10).tolist() == [3, 0, 20, *[1] * 7]
+    assert torch.equal(some.images[some.labels == 0], split.images[split.labels == 0][:3])
+
+
+@given(st.integers(0, 2**31), st.integers(1, 12), st.floats(0.01, 30))
+def test_merged_and_unmerged_differ_by_no_more_than_the_bound(seed, rank, size):
+    """However large the adapter; at tiny ones the bound still covers the rounding of the wide product."""
+    model = lora.add_lora(network(seed % 1000), rank)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for layer in model.layers:
+            layer.lora_b.normal_(std=size, generator=generator)
+    difference, bound = finetuning.merging_error(model, torch.randn(8, WIDTHS[0], generator=generator))
+    assert (difference <= bound).all() and np.isfinite(bound).all()
+
+
+def test_a_wrong_merge_breaks_the_bound(monkeypatch):
+    model = lora.add_lora(network(), 2)
+    with torch.no_grad():
+        model.layers[0].lora_b.normal_()
+    wrong = lora.merged(model)
+    with torch.no_grad():
+        wrong.layers[0].weight.mul_(1 + 1e-3)
+    monkeypatch.setattr(finetuning, "merged", lambda _: wrong)
+    difference, bound = finetuning.merging_error(model, images().images)
+    assert (difference > bound).any()
+
+
+# what the chapter reads off
+
+
+def test_harmonic_rewards_neither_accuracy_alone():
+    found = harmonic(np.array([1.0, 0.0, 0.8, np.nan, 0.0]), np.array([0.0, 1.0, 0.4, 0.9, 0.0]))
+    np.testing.assert_allclose(found, [0, 0, 2 * 0.8 * 0.4 / 1.2, 0, 0])
+
+
+def test_looks_begin_at_the_start_and_end_at_the_end():
+    at = Finetuning(steps=42, looks=14).at()
+    assert at[0] == 0 and at[-1] == 42 and at == sorted(set(at)) and len(at) == 15
+
+
+def test_kept_reads_where_the_level_is_crossed_or_the_best_later_look():
+    falling = np.array([[0.0, 1.0], [0.8, 0.6], [1.0, 0.2]])
+    assert kept(falling, falling, MATCHED) == pytest.approx(0.4)
+    recovering = np.array([[0.0, 1.0], [1.0, 0.2], [0.95, 0.7], [0.85, 0.8]])
+    assert kept(recovering, recovering, MATCHED) == pytest.approx(0.75)
+    assert np.isnan(kept(falling, falling, 1.1))
+    other = np.array([[0.0, 0.9], [0.0, 0.5], [0.0, 0.1]])  # the moment comes from the first, the value from the second
+    assert kept(falling, other, MATCHED) == pytest.approx(0.3)
