@@ -1,0 +1,76 @@
+"""Ratios against peers, measured in one run: `python -m benchmarks NAME`, where NAME is a module of this folder.
+
+Each module has `main(arguments)`, which measures and calls `report`. Peers take turns with what they are compared to,
+so that a machine's moods hit both, and the median of the ratios counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tabulate import tabulate
+
+from rankstudy import device, provenance
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison."""
+
+    what: str
+    against: str
+    ours: str  # value with unit, empty where nothing was measured
+    theirs: str
+    ratio: float | None  # None: not measured
+    target: str
+    n: int = 0  # repeats
+    note: str = ""
+
+    def cells(self) -> list[str]:
+        ratio = "not yet measured" if self.ratio is None else f"{self.ratio:.3g}"
+        return [self.what, self.against, self.ours, self.theirs, ratio, self.target, str(self.n or ""), self.note]
+
+
+def report(name: str, rows: list[Row], seconds: float, tables: dict[str, list[list]] | None = None) -> None:
+    """Print the table and keep it with its provenance in `results/<name>.json`; other tables (heads first) go along."""
+    origin = provenance.describe(device.describe(device.choose()), seconds)
+    origin["load"] = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    print(f"# {name}: {origin['device']}, torch {origin['torch']}, load {origin['load']}, commit {origin['commit']}\n")
+    heads = ["what", "against", "ours", "theirs", "ratio", "target", "n", "note"]
+    print(tabulate([row.cells() for row in rows], headers=heads, tablefmt="pipe"))
+    for title, table in (tables or {}).items():
+        print(f"\n{title}\n\n{tabulate(table[1:], headers=table[0], tablefmt='pipe')}")
+    RESULTS.mkdir(exist_ok=True)
+    content = {"provenance": origin, "rows": [asdict(row) for row in rows], "tables": tables or {}}
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def alternate(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each job, called in turns; one call of each before the clock runs."""
+    for job in jobs.values():
+        job()
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    for _ in range(repeats):
+        for name, job in jobs.items():
+            start = time.perf_counter()
+            job()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def processor_seconds() -> float:
+    """Time on all cores that this process and its finished children have had."""
+    return sum(os.times()[:4])
+
+
+def ratio(theirs: list[float], ours: list[float]) -> float:
+    """Median over the turns of theirs / ours."""
+    return statistics.median(a / b for a, b in zip(theirs, ours, strict=True))
