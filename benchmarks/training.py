@@ -183,8 +183,10 @@ PARTS = {
     "optimiser": ("aten::_fused_adam_", "Optimizer.step#Adam.step", "Optimizer.zero_grad#Adam.zero_grad"),
     "gather": ("aten::index_select",),
     "activations": ("aten::relu", "aten::clamp_min", "aten::threshold_backward"),
-    "loss": tuple(f"aten::{x}_{y}" for x in ("_log_softmax", "nll_loss") for y in ("forward", "backward", "backward_data"))
-    + ("aten::_log_softmax",),
+    "loss": (
+        *("aten::_log_softmax", "aten::_log_softmax_backward_data"),
+        *("aten::nll_loss_forward", "aten::nll_loss_backward"),
+    ),
     "order of the images": ("aten::randperm",),
 }
 
