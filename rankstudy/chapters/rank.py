@@ -17,7 +17,7 @@ class Chapter:
         self.result = study.result("rank")
         self.settings = self.result.config
         self.base = self.result["base"]
-        self.shallow, self.deep = self.result["shallow"], self.result["deep"]
+        self.shallow, self.deep = (rank_views.ordered(self.result[name]) for name in ("shallow", "deep"))
         self.shapes = rank_views.shapes(self.settings["base"]["network"]["widths"])
         self.deep_shapes = rank_views.shapes(self.settings["deep"]["network"]["widths"])
 

@@ -167,3 +167,25 @@ def textbook(found: Mapping[str, Any]) -> figures.Figure:
 def _place(groups: Mapping[str, Mapping[str, Arm]], name: str) -> int:
     """A colour index that an arm keeps in every group."""
     return list(dict.fromkeys(each for arms in groups.values() for each in arms)).index(name) % len(figures.COLOURS)
+
+
+def trajectory(arm: Arm, best: float) -> figures.Figure:
+    """Normalised ranks of W and of W − W₀ after each epoch, by layer; `best`: epoch of lowest validation loss."""
+    figure, axes = figures.panels(2, len(SOFT), size=(7.0, 4.6), sharex=True, sharey="row")
+    for row, matrix in enumerate(("weights", "update")):
+        for column, name in enumerate(SOFT):
+            axis = axes[row, column]
+            found = 100 * arm["trajectory"][f"{matrix}.{name}"] / arm["ranks"]["limits"]  # (seeds, epochs + 1, layers)
+            first = 1 if matrix == "update" else 0  # before training there is no update
+            epochs = np.arange(first, found.shape[1])
+            for layer in range(found.shape[2]):
+                label = f"layer {layer + 1}" if row == column == 0 else ""
+                figures.curve(axis, epochs, found[:, first:, layer], label, figures.COLOURS[layer])
+            axis.axvline(best, color="black", linewidth=0.8, linestyle=":")
+            if row == 0:
+                axis.set_title(NAMES[name])
+            else:
+                axis.set_xlabel("epoch")
+        axes[row, 0].set_ylabel(f"{'W' if matrix == 'weights' else 'W − W₀'}\n% of full rank")
+    figure.legend(loc="outside lower center", ncols=4)
+    return figure

@@ -71,6 +71,11 @@ def slope(arm: Arm, matrix: str, name: str) -> np.ndarray:
     return np.polyfit(np.arange(len(layers)), found.T, 1)[0].round(12)  # equal ranks have slope 0, not 1e-17
 
 
+def ordered(arms: Mapping[str, Arm]) -> dict[str, Arm]:
+    """Arms by activation, in the order in which the book names them."""
+    return {name: arms[name] for name in ACTIVATIONS if name in arms}
+
+
 def did_train(arm: Arm) -> bool:
     """Whether every network of the arm reached the stated training accuracy."""
     return bool((arm["history"]["train_accuracy"][:, -1] >= TRAINED).all())

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rankstudy import config
-from rankstudy.experiments import battery, networks
+from rankstudy.experiments import battery, features, networks, trajectory
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,13 @@ class Arms:
     rates: tuple[tuple[str, tuple[float, ...]], ...]  # (activation, rates tried on the validation split); one: taken
     seeds: int
     matched: bool = False  # gains that keep the signal's size from layer to layer, instead of equal initial weights
+    observed: tuple[str, ...] = ()  # activations whose ranks are written down after each epoch
 
     def run(self, activation: str) -> networks.Run:
         gain = matched_gain(activation) if self.matched else self.network.gain
-        return networks.Run(
-            replace(self.network, activation=activation, gain=gain), self.training, self.data, 0, observe=""
-        )
+        network = replace(self.network, activation=activation, gain=gain)
+        observe = trajectory.NAME if activation in self.observed else ""
+        return networks.Run(network, self.training, self.data, 0, observe=observe)
 
 
 def matched_gain(activation: str) -> float:
@@ -55,9 +56,16 @@ def plan(arms: Arms) -> list[networks.Run]:
     for activation, rates in arms.rates:
         run = arms.run(activation)
         if len(rates) > 1:
-            planned += [replace(run, seed=-1 - index) for index in range(len(rates))]
+            planned += [replace(run, seed=-1 - index, observe="") for index in range(len(rates))]
         planned += [replace(run, seed=seed) for seed in range(arms.seeds)]
     return planned
+
+
+def seconds_to_measure(run: networks.Run, images: int) -> float:
+    """Of the battery and of the features of one network, from the cubes of their shorter sides."""
+    work = sum(max(shape) * min(shape) ** 2 for shape in run.network.shapes())
+    features = 4 * images * sum(width**2 for width in run.network.widths)
+    return 1e-9 * (3 * work + features / 2)
 
 
 def runs(arms: Arms) -> dict[str, tuple[list[networks.Run], dict[str, Any]]]:
@@ -66,7 +74,7 @@ def runs(arms: Arms) -> dict[str, tuple[list[networks.Run], dict[str, Any]]]:
     for activation, rates in arms.rates:
         run, evidence, rate = arms.run(activation), {}, rates[0]
         if len(rates) > 1:
-            rate, evidence = networks.tune(run, rates)
+            rate, evidence = networks.tune(replace(run, observe=""), rates)
         tuned = replace(run, training=replace(run.training, learning_rate=rate))
         found[activation] = ([replace(tuned, seed=seed) for seed in range(arms.seeds)], evidence)
     return found
@@ -82,8 +90,6 @@ def compute(arms: Arms, images: int) -> dict[str, Any]:
 
 def measured(found: Sequence[networks.Trained], images: int, evidence: dict[str, Any]) -> dict[str, Any]:
     """What is kept of one arm."""
-    from rankstudy.experiments import features
-
     return {
         "history": networks.histories(found),
         "tuning": evidence,
@@ -91,4 +97,5 @@ def measured(found: Sequence[networks.Trained], images: int, evidence: dict[str,
         "gain": found[0].run.network.gain,
         "ranks": battery.measure(found),
         "features": features.measure(found, images),
+        "trajectory": trajectory.stacked(found),
     }

@@ -1,35 +1,126 @@
-"""Chapter 4: a network that is too large, trained until it overfits."""
+"""Chapter 4: a network that is too large, trained until it overfits, and the questions of chapter 3 again."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from rankstudy import config
-from rankstudy.experiments import networks
+from rankstudy.experiments import arms, networks, trajectory
+from rankstudy.experiments.arms import Arms
+
+# the criterion, stated before any of these networks was trained
+MEMORISED = 0.999  # training accuracy at the end, at least
+EXCESS = 0.05  # by how much the test loss at the end exceeds its minimum over epochs, at least
 
 
 @dataclass(frozen=True)
 class Config:
-    network: config.Network
+    network: config.Network  # the big one
     training: config.Training
     data: config.Data
     seeds: int
+    observe: bool  # write down the ranks after each epoch
+    activations: Arms  # overfitted too
+    decay: Arms  # the ReLU arm of `activations` with weight decay: the control
+    shuffled: Arms  # the ReLU arm with labels that mean nothing: pure memorisation
+    images: int  # whose features are measured, of each of training and test set
 
 
 WIDTHS = (784, 1024, 1024, 1024, 10)
-_SMALL = config.Network((784, 64, 64, 64, 10))
+
+
+def _config(
+    widths: tuple[int, ...],
+    training: config.Training,
+    data: config.Data,
+    seeds: int,
+    observe: bool,
+    images: int,
+    arm: Arms,
+    shuffled_epochs: int,
+) -> Config:
+    """The controls follow from the arms: the same but for the one thing that is varied."""
+    relu = replace(arm, rates=tuple(item for item in arm.rates if item[0] == "relu"))
+    decayed = replace(arm.training, optimizer="adamw", weight_decay=0.1)
+    shuffled = replace(arm.training, epochs=shuffled_epochs)
+    return Config(
+        network=config.Network(widths),
+        training=training,
+        data=data,
+        seeds=seeds,
+        observe=observe,
+        activations=arm,
+        decay=replace(relu, training=decayed),
+        shuffled=replace(relu, training=shuffled, data=replace(arm.data, shuffled_labels=1.0)),
+        images=images,
+    )
+
+
+_ACTIVATIONS = ("relu", "leaky_relu", "gelu", "tanh", "sigmoid", "identity")
 CONFIGS = {
-    "smoke": Config(_SMALL, config.Training(20, 32, learning_rate=3e-3), config.Data("mnist"), 2),
-    "quick": Config(config.Network(WIDTHS), config.Training(12, 64), config.Data("mnist", train_size=4000), 2),
-    "full": Config(config.Network(WIDTHS), config.Training(15, 128), config.Data("mnist"), 5),
+    "smoke": _config(
+        (784, 64, 64, 64, 10),
+        config.Training(20, 32, learning_rate=1e-2),
+        config.Data("mnist"),
+        2,
+        True,
+        200,
+        Arms(
+            config.Network((784, 32, 32, 32, 10)),
+            config.Training(3, 32),
+            config.Data("mnist"),
+            tuple((name, (3e-3,)) for name in ("relu", "tanh", "identity")),
+            2,
+            observed=("relu",),
+        ),
+        4,
+    ),
+    "quick": _config(
+        WIDTHS,
+        config.Training(12, 32, learning_rate=3e-3),
+        config.Data("mnist", train_size=2000, validation_size=1000),
+        2,
+        False,
+        500,
+        Arms(
+            config.Network((784, 256, 256, 256, 10)),
+            config.Training(12, 32),
+            config.Data("mnist", train_size=1000, validation_size=1000),
+            tuple((name, (2e-3,)) for name in ("relu", "gelu", "tanh", "identity")),
+            2,
+            observed=("relu",),
+        ),
+        25,
+    ),
+    "full": _config(
+        WIDTHS,
+        config.Training(15, 128),
+        config.Data("mnist"),
+        5,
+        True,
+        2000,
+        Arms(
+            config.Network(WIDTHS),
+            config.Training(12, 64),
+            config.Data("mnist", train_size=5000),
+            tuple((name, (5e-4, 2e-3)) for name in _ACTIVATIONS),
+            3,
+            observed=("relu",),
+        ),
+        40,
+    ),
 }
 
 
 def plan(settings: Config) -> tuple[list[networks.Run], float]:
     """Trainings, and seconds of everything else."""
-    chosen, _ = runs(settings)
-    return chosen, 0.5
+    planned, _ = runs(settings)
+    for group in (settings.activations, settings.decay, settings.shuffled):
+        planned += arms.plan(group)
+    return planned, sum(arms.seconds_to_measure(run, settings.images) for run in planned)
 
 
 def runs(settings: Config) -> tuple[list[networks.Run], dict[str, Any]]:
@@ -37,10 +128,25 @@ def runs(settings: Config) -> tuple[list[networks.Run], dict[str, Any]]:
 
     The learning rate is not tuned: what is wanted here is not the best network but one that memorises.
     """
-    run = networks.Run(settings.network, settings.training, settings.data, 0)
+    observe = trajectory.NAME if settings.observe else ""
+    run = networks.Run(settings.network, settings.training, settings.data, 0, observe=observe)
     return [replace(run, seed=seed) for seed in range(settings.seeds)], {}
 
 
 def compute(settings: Config) -> dict[str, Any]:
-    chosen, _ = runs(settings)
-    return {"history": networks.histories(networks.trained(chosen))}
+    big = networks.trained(runs(settings)[0])
+    groups = {name: getattr(settings, name) for name in ("activations", "decay", "shuffled")}
+    return {
+        "big": arms.measured(big, settings.images, {}),
+        **{name: arms.compute(group, settings.images) for name, group in groups.items()},
+    }
+
+
+def excess(test_loss: np.ndarray) -> np.ndarray:
+    """By what fraction the last loss exceeds the lowest after training began; (seeds, epochs + 1) -> (seeds,)."""
+    return test_loss[:, -1] / test_loss[:, 1:].min(axis=1) - 1
+
+
+def overfitted(history: dict[str, np.ndarray]) -> np.ndarray:
+    """(seeds,) bool: whether each network meets the criterion."""
+    return (history["train_accuracy"][:, -1] >= MEMORISED) & (excess(history["test_loss"]) >= EXCESS)

@@ -73,14 +73,7 @@ def plan(settings: Config) -> tuple[list[networks.Run], float]:
     base, _ = training.plan(settings.base)
     planned = [*base, *arms.plan(settings.shallow), *arms.plan(settings.deep)]
     measured = [run for run in planned if 0 <= run.seed < networks.TUNING_SEED]
-    return planned, sum(seconds_to_measure(run, settings.images) for run in measured) + 2.0
-
-
-def seconds_to_measure(run: networks.Run, images: int) -> float:
-    """Of the battery and of the features of one network, from the cubes of their shorter sides."""
-    work = sum(max(shape) * min(shape) ** 2 for shape in run.network.shapes())
-    features = 4 * images * sum(width**2 for width in run.network.widths)
-    return 1e-9 * (3 * work + features / 2)
+    return planned, sum(arms.seconds_to_measure(run, settings.images) for run in measured) + 2.0
 
 
 def compute(settings: Config) -> dict[str, Any]:

@@ -1,0 +1,352 @@
+"""Chapter 4: what its result looks like, beside chapter 3's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import numpy as np
+
+from rankstudy import claims, figures
+from rankstudy.chapters import rank_figures, rank_views
+from rankstudy.chapters.common import Markdown, banner, conclude, table
+from rankstudy.chapters.rank_views import ACTIVATIONS, NAMES, Arm, average, did_train, slope
+from rankstudy.experiments import overfitting, study
+from rankstudy.intervals import Estimate, estimate, number_text, paired, percent
+
+COMPARED = ("elimination_float64", "elimination_float32", "energy_rank_90", "effective_rank", "stable_rank")
+
+
+class Chapter:
+    def __init__(self) -> None:
+        self.result = study.result("overfitting")
+        self.settings = self.result.config
+        self.big = self.result["big"]
+        self.activations_found = rank_views.ordered(self.result["activations"])
+        self.decay, self.shuffled = self.result["decay"]["relu"], self.result["shuffled"]["relu"]
+        other = study.result("rank")
+        self.base, self.shallow = other["base"], rank_views.ordered(other["shallow"])
+        self.base_widths = other.config["base"]["network"]["widths"]
+        self.widths = self.settings["network"]["widths"]
+
+    def banner(self) -> Markdown:
+        return banner(self.result)
+
+    # what the prose looks up
+
+    @cached_property
+    def text(self) -> dict[str, str]:
+        history, arm = self.big["history"], self.settings["activations"]
+        met = overfitting.overfitted(history)
+        return {
+            "memorised": percent(overfitting.MEMORISED, 1),
+            "excess_asked": percent(overfitting.EXCESS, 0),
+            "widths": "–".join(map(str, self.widths)),
+            "base_widths": "–".join(map(str, self.base_widths)),
+            "arm_widths": "–".join(map(str, arm["network"]["widths"])),
+            "arm_images": _images(arm["data"]["train_size"]),
+            "arm_epochs": str(arm["training"]["epochs"]),
+            "arm_seeds": str(arm["seeds"]),
+            "shuffled_epochs": str(self.settings["shuffled"]["training"]["epochs"]),
+            "weight_decay": f"{self.settings['decay']['training']['weight_decay']:g}",
+            "images": _images(self.settings["data"]["train_size"]),
+            "epochs": str(self.settings["training"]["epochs"]),
+            "seeds": str(len(met)),
+            "met": str(int(met.sum())),
+            "feature_images": number_text(self.big["features"]["images"]),
+            "train": rank_views.final(self.big, "train_accuracy").percent(),
+            "test": rank_views.final(self.big, "test_accuracy").percent(),
+            "excess": estimate(overfitting.excess(history["test_loss"])).percent(),
+            "best_epoch": estimate(_best_epoch(history)).text(1),
+            "full_rank": number_text(float(self.big["ranks"]["limits"].mean()), 1),
+            "average64": estimate(average(self.big, "weights", "elimination_float64")).text(),
+            "average32": estimate(average(self.big, "weights", "elimination_float32")).text(),
+            **{
+                f"{prefix}_{matrix}_{name}": estimate(average(found, matrix, name, normalised=True)).percent()
+                for prefix, found in (("big", self.big), ("base", self.base))
+                for matrix in ("initial", "weights", "update")
+                for name in COMPARED
+            },
+            "depth": self._depth(),
+            "activations": self._activations(),
+            "untrained": self._untrained(),
+            "controls": self._controls(),
+            "features": self._features(),
+            "trajectory": self._trajectory(),
+            "trajectory_widths": self.text_of_trajectory,
+        }
+
+    @property
+    def text_of_trajectory(self) -> str:
+        found = self.widths if self.big["trajectory"] else self.settings["activations"]["network"]["widths"]
+        return "–".join(map(str, found))
+
+    def _depth(self) -> str:
+        phrases = []
+        for label, arm in (("the big network", self.big), ("Task 2's", self.base)):
+            change = estimate(slope(arm, "update", "effective_rank"))
+            phrases.append(f"{change.points()} of full rank in {label}")
+        return (
+            "From one square layer to the next the effective rank of the update changes by "
+            + " and ".join(phrases)
+            + "."
+        )
+
+    def _activations(self) -> str:
+        found = {
+            name: estimate(average(arm, "update", "effective_rank", normalised=True))
+            for name, arm in self.activations_found.items()
+            if did_train(arm)
+        }
+        if not found:
+            return "No arm trained."
+        order = sorted(found, key=lambda name: found[name].mean)
+        parts = [
+            f"{found[name].percent()} of full rank for {ACTIVATIONS[name]}"
+            + ("" if overfitting.overfitted(self.activations_found[name]["history"]).all() else " (not overfitted)")
+            for name in order
+        ]
+        return "From low to high, the effective rank of the update is " + ", ".join(parts) + "."
+
+    def _untrained(self) -> str:
+        arms = [ACTIVATIONS[name] for name, arm in self.activations_found.items() if not did_train(arm)]
+        limit = percent(rank_views.TRAINED, 0)
+        if not arms:
+            return f"Every activation reached the {limit} training accuracy that chapter 3 asks of an arm."
+        return f"Below the {limit} training accuracy that chapter 3 asks of an arm: {', '.join(arms)}."
+
+    def _controls(self) -> str:
+        arms = {"with true labels": self.activations_found["relu"], "with weight decay": self.decay}
+        arms["with shuffled labels"] = self.shuffled
+        parts = [
+            f"{estimate(average(arm, 'update', 'effective_rank', normalised=True)).percent()} of full rank {label} "
+            f"(training accuracy {rank_views.final(arm, 'train_accuracy').percent()})"
+            for label, arm in arms.items()
+        ]
+        return "The effective rank of the update is " + ", ".join(parts) + "."
+
+    def _features(self) -> str:
+        parts = []
+        for label, arm in (("the big network", self.big), ("Task 2's", self.base)):
+            train, test = (arm["features"][split]["centred"]["effective_rank"][:, -2] for split in ("train", "test"))
+            parts.append(f"{estimate(train).text()} on training and {estimate(test).text()} on test images in {label}")
+        return "After the last hidden layer the effective rank of the centred features is " + ", and ".join(parts) + "."
+
+    def _trajectory(self) -> str:
+        arm = self.big if self.big["trajectory"] else self.activations_found["relu"]
+        best = _best_epoch(arm["history"])
+        change = _since_best(arm, "update.effective_rank")
+        word = "rises" if change.low > 0 else "falls" if change.high < 0 else "does not change for certain"
+        return (
+            f"Between the epoch of lowest validation loss (epoch {estimate(best).text(1)}) and the last, the effective "
+            f"rank of the update {word}: {change.points()} of full rank, on the mean over layers."
+        )
+
+    # figures
+
+    def curves(self) -> figures.Figure:
+        return figures.learning_curves({"Task 2's network": self.base["history"], "the big one": self.big["history"]})
+
+    def spectra(self) -> figures.Figure:
+        return rank_figures.spectra(self.big, rank_views.shapes(self.widths))
+
+    def layers(self) -> figures.Figure:
+        return rank_figures.layers({"Task 2": self.base, "big": self.big})
+
+    def activations(self) -> figures.Figure:
+        return rank_figures.activations({"chapter 3": self.shallow, "this chapter": self.activations_found})
+
+    def features(self) -> figures.Figure:
+        return rank_figures.features(self.activations_found)
+
+    def trainings(self) -> figures.Figure:
+        return rank_figures.trainings(
+            {
+                "activations": self.activations_found,
+                "weight decay": {"relu": self.decay},
+                "shuffled labels": {"relu": self.shuffled},
+            }
+        )
+
+    def trajectory(self) -> figures.Figure:
+        arm = self.big if self.big["trajectory"] else self.activations_found["relu"]
+        return rank_figures.trajectory(arm, float(_best_epoch(arm["history"]).mean()))
+
+    # tables
+
+    def criterion(self) -> Markdown:
+        arms: dict[str, Arm] = {"Task 2's network": self.base, "the big network": self.big}
+        arms |= {f"{ACTIVATIONS[name]} arm": arm for name, arm in self.activations_found.items()}
+        arms |= {"ReLU arm, weight decay": self.decay, "ReLU arm, shuffled labels": self.shuffled}
+        rows = []
+        for label, arm in arms.items():
+            history = arm["history"]
+            met = overfitting.overfitted(history)
+            rows.append(
+                [
+                    label,
+                    rank_views.final(arm, "train_accuracy").percent(),
+                    rank_views.final(arm, "test_accuracy").percent(),
+                    estimate(history["test_loss"][:, 1:].min(axis=1)).text(3),
+                    rank_views.final(arm, "test_loss").text(3),
+                    estimate(overfitting.excess(history["test_loss"])).percent(),
+                    f"{int(met.sum())} of {len(met)}",
+                ]
+            )
+        headers = ["network", "training accuracy", "test accuracy", "lowest test loss", "last test loss", "excess"]
+        return table([*headers, "overfitted"], rows)
+
+    def side_by_side(self) -> Markdown:
+        rows = []
+        for matrix in ("initial", "weights", "update"):
+            for name in COMPARED:
+                pair = [average(arm, matrix, name, normalised=True) for arm in (self.base, self.big)]
+                rows.append(
+                    [
+                        f"{NAMES[name]} of {rank_views.MATRICES[matrix]}",
+                        *[estimate(found).percent() for found in pair],
+                        self._difference(matrix, name).points(),
+                    ]
+                )
+        return table(["mean over layers, of full rank", "Task 2's network", "the big network", "difference"], rows)
+
+    def by_layer(self) -> Markdown:
+        return rank_views.by_layer(self.big, rank_views.shapes(self.widths), "weights")
+
+    def averages(self) -> Markdown:
+        return rank_views.averages(self.big)
+
+    def by_activation(self) -> Markdown:
+        return rank_views.by_activation(self.activations_found)
+
+    def controls(self) -> Markdown:
+        arms = {"true labels": self.activations_found["relu"], "weight decay": self.decay}
+        arms["shuffled labels"] = self.shuffled
+        rows = []
+        for label, arm in arms.items():
+            rows.append(
+                [
+                    label,
+                    rank_views.final(arm, "train_accuracy").percent(),
+                    rank_views.final(arm, "test_accuracy").percent(),
+                    *[
+                        estimate(average(arm, matrix, name, normalised=True)).percent()
+                        for matrix in ("weights", "update")
+                        for name in ("effective_rank", "stable_rank")
+                    ],
+                ]
+            )
+        headers = ["ReLU arm with", "training accuracy", "test accuracy", "effective rank of W", "stable rank of W"]
+        return table([*headers, "effective rank of W − W₀", "stable rank of W − W₀"], rows)
+
+    # conclusions
+
+    def _difference(self, matrix: str, name: str) -> Estimate:
+        """The big one − Task 2's, as fractions of full rank. Networks of two shapes share nothing: any pairing does."""
+        pair = [average(arm, matrix, name, normalised=True) for arm in (self.big, self.base)]
+        count = min(map(len, pair))
+        return paired(pair[0][:count], pair[1][:count])
+
+    def claims(self) -> list[claims.Claim]:
+        return claims.corrected(
+            [self._met(), self._full_rank(), self._lower(), *self._against_shuffled(), *self._with_decay()]
+        )
+
+    def _met(self) -> claims.Claim:
+        met = overfitting.overfitted(self.big["history"])
+        asked = f"training accuracy ≥ {self.text['memorised']}, test loss {self.text['excess_asked']} above its minimum"
+        return claims.every(
+            "overfitting-criterion",
+            met,
+            holds=f"Every big network is overfitted by the criterion stated in advance ({asked}).",
+            fails=f"Only {int(met.sum())} of {len(met)} big networks meet the criterion for overfitting stated in "
+            f"advance ({asked}).",
+            evidence=f"n = {len(met)} networks, training accuracy {self.text['train']}, excess {self.text['excess']}",
+        )
+
+    def _full_rank(self) -> claims.Claim:
+        full = (self.big["ranks"]["weights"]["elimination_float64"] == self.big["ranks"]["limits"]).all(axis=1)
+        return claims.every(
+            "overfitting-full-rank",
+            full,
+            holds="Every weight matrix of the big networks has full rank at the float64 tolerance.",
+            fails=f"{int((~full).sum())} of {len(full)} big networks have a matrix short of full rank at the "
+            "float64 tolerance.",
+            evidence=f"n = {len(full)} networks, mean over layers {self.text['average64']} of {self.text['full_rank']}",
+        )
+
+    def _lower(self) -> claims.Claim:
+        effect = self._difference("update", "effective_rank")
+        text = f"{effect.points()} of full rank"
+        return claims.compare(
+            "overfitting-update-lower",
+            effect,
+            above=False,
+            holds=f"As a share of full rank, the big network's update has the lower effective rank ({text}).",
+            fails=f"As a share of full rank, the big network's update has the higher effective rank ({text}).",
+            open=f"As shares of full rank, the effective ranks of the two updates do not differ for certain ({text}).",
+            evidence=f"n = {effect.n} networks each",
+            confirmatory=True,
+        )
+
+    def _against_shuffled(self) -> list[claims.Claim]:
+        true = self.activations_found["relu"]
+        if not (did_train(true) and did_train(self.shuffled)):
+            return []
+        effect = paired(
+            average(self.shuffled, "update", "effective_rank", normalised=True),
+            average(true, "update", "effective_rank", normalised=True),
+        )
+        text = f"{effect.points()} of full rank"
+        return [
+            claims.compare(
+                "overfitting-shuffled-higher",
+                effect,
+                holds=f"Meaningless labels take an update of higher effective rank than true labels do ({text}).",
+                fails=f"Meaningless labels take an update of lower effective rank than true labels do ({text}).",
+                open=f"Whether meaningless labels take an update of another effective rank is open ({text}).",
+                evidence=f"n = {effect.n} pairs of networks with the same initial weights and images",
+                confirmatory=True,
+            )
+        ]
+
+    def _with_decay(self) -> list[claims.Claim]:
+        true = self.activations_found["relu"]
+        if not (did_train(true) and did_train(self.decay)):
+            return []
+        effect = paired(
+            average(self.decay, "weights", "effective_rank", normalised=True),
+            average(true, "weights", "effective_rank", normalised=True),
+        )
+        text = f"{effect.points()} of full rank"
+        return [
+            claims.compare(
+                "overfitting-decay-lower",
+                effect,
+                above=False,
+                holds=f"Weight decay lowers the effective rank of the trained weights ({text}).",
+                fails=f"Weight decay raises the effective rank of the trained weights ({text}).",
+                open=f"Weight decay does not change the effective rank of the trained weights for certain ({text}).",
+                evidence=f"n = {effect.n} pairs of networks with the same initial weights and order of images",
+                confirmatory=True,
+            )
+        ]
+
+    def conclusion(self) -> Markdown:
+        return conclude(self.claims())
+
+
+def _images(count: int | None) -> str:
+    return "all training images" if count is None else f"{number_text(count)} training images"
+
+
+def _best_epoch(history: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(seeds,) epoch of the lowest validation loss."""
+    return history["validation_loss"].argmin(axis=1).astype(float)
+
+
+def _since_best(arm: Arm, name: str) -> Estimate:
+    """Change of an observed rank, as a fraction of full rank and mean over layers, from the best epoch to the last."""
+    found = (arm["trajectory"][name] / arm["ranks"]["limits"]).mean(axis=2)  # (seeds, epochs + 1)
+    best = _best_epoch(arm["history"]).astype(int)
+    return estimate(found[:, -1] - found[np.arange(len(found)), best])

@@ -1,0 +1,89 @@
+"""Chapter 4: the criterion by hand, ranks while training, and the chapter under `smoke`, top to bottom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rankstudy import claims
+from rankstudy.experiments import battery, networks, overfitting, study, trajectory
+
+CHAPTER = Path(__file__).parents[1] / "report" / "04-overfitting.qmd"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def results(tmp_path_factory):
+    """A store of its own, under `smoke`, for all tests of this module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RANKSTUDY_RESULTS", str(tmp_path_factory.mktemp("results")))
+        patch.setenv("RANKSTUDY_PROFILE", "smoke")
+        yield
+
+
+@pytest.fixture(scope="module")
+def chapter():
+    from rankstudy.chapters.overfitting import Chapter
+
+    return Chapter()
+
+
+@pytest.fixture(scope="module")
+def found():
+    settings = study.settings("overfitting")
+    return networks.trained(overfitting.runs(settings)[0])
+
+
+@pytest.mark.parametrize(
+    ("train_accuracy", "test_loss", "expected"),
+    [
+        (0.999, [2.3, 1.0, 1.05], True),  # exactly at both bounds
+        (0.9989, [2.3, 1.0, 1.5], False),  # better before, but not memorised
+        (1.0, [2.3, 1.0, 1.04], False),  # memorised, but hardly worse
+        (1.0, [0.5, 1.0, 1.01], False),  # the loss before training does not count
+        (1.0, [2.3, 1.2, 0.9], False),  # still getting better
+    ],
+)
+def test_the_criterion_by_hand(train_accuracy, test_loss, expected):
+    history = {"train_accuracy": np.array([[0.1, 0.9, train_accuracy]]), "test_loss": np.array([test_loss])}
+    assert overfitting.overfitted(history).tolist() == [expected]
+
+
+def test_the_last_epoch_observed_is_the_network_that_was_stored(found):
+    measured, seen = battery.measure(found), trajectory.stacked(found)
+    for matrix in ("weights", "update"):
+        for name in trajectory.DEFINITIONS:
+            np.testing.assert_allclose(seen[f"{matrix}.{name}"][:, -1], measured[matrix][name], rtol=1e-4)
+
+
+def test_before_training_there_is_no_update(found):
+    seen = trajectory.stacked(found)
+    assert all((seen[f"update.{name}"][:, 0] == 0).all() for name in trajectory.DEFINITIONS)
+    assert all((seen[f"update.{name}"][:, 1:] > 0).all() for name in trajectory.DEFINITIONS)
+
+
+@pytest.mark.parametrize("profile", overfitting.CONFIGS)
+def test_the_controls_differ_from_the_arm_in_one_thing(profile):
+    settings = overfitting.CONFIGS[profile]
+    arm, decay, shuffled = settings.activations, settings.decay, settings.shuffled
+    assert (decay.network, decay.data, decay.seeds) == (arm.network, arm.data, arm.seeds)
+    assert decay.training.epochs == arm.training.epochs and decay.training.weight_decay > 0
+    assert shuffled.network == arm.network and shuffled.training.weight_decay == arm.training.weight_decay == 0
+    assert shuffled.data.shuffled_labels == 1 and shuffled.data.train_size == arm.data.train_size
+    assert dict(decay.rates)["relu"] == dict(shuffled.rates)["relu"] == dict(arm.rates)["relu"]
+
+
+def test_text_is_ready_to_print(chapter):
+    assert all(isinstance(value, str) and value and "nan" not in value for value in chapter.text.values())
+
+
+def test_every_claim_is_decided(chapter):
+    stated = chapter.claims()
+    assert len({claim.name for claim in stated}) == len(stated) >= 3
+    assert all(claim.verdict in claims.VERDICTS and claim.evidence for claim in stated)
+
+
+def test_the_chapter_executes(chapter):
+    preview = pytest.importorskip("rankstudy.preview")
+    preview.execute(CHAPTER)
