@@ -127,28 +127,25 @@ def _train_together(rows, configs, models, data, engine, record, progress) -> No
     peaks = [group["lr"] for group in optimizer.param_groups]
     rates = _schedule(config, config.epochs * math.ceil(n / config.batch_size))
     generators = [torch.Generator().manual_seed(int(record.seeds[i])) for i in rows]
-    final: dict[int, list[Tensor]] = {}  # the parameters of a network whose training has ended before the others'
+    final: dict[int, list[Tensor]] = {}  # the parameters of a network whose training has ended
     seconds = 0.0
-    for i in rows:
-        record.add(i, 0, models[i], data, seconds)
-    for epoch in range(1, config.epochs + 1):
-        start = _clock(device)
-        order = torch.stack([torch.randperm(n, generator=generator) for generator in generators]).to(device)
-        for index in order.split(config.batch_size, dim=1):  # (rows, batch)
-            rate = next(rates)
-            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["lr"] = peak * rate
-            optimizer.zero_grad()
-            backward(index)
-            optimizer.step()
-        seconds += (_clock(device) - start) / len(rows)
-        for i in rows:
-            if i not in final:
-                record.add(i, epoch, models[i], data, seconds)
-                if record.ended(i, config):
-                    final[i] = [p.detach().clone() for p in models[i].parameters()]
-        if progress is not None:
-            progress(n * len(rows))
+    for epoch in range(config.epochs + 1):
+        if epoch > 0:
+            start = _clock(device)
+            order = torch.stack([torch.randperm(n, generator=generator) for generator in generators]).to(device)
+            for index in order.split(config.batch_size, dim=1):  # (rows, batch)
+                rate = next(rates)
+                for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                    group["lr"] = peak * rate
+                optimizer.zero_grad()
+                backward(index)
+                optimizer.step()
+            seconds += (_clock(device) - start) / len(rows)
+            if progress is not None:
+                progress(n * len(rows))
+        for i in [i for i in rows if i not in final]:
+            if record.add(i, epoch, models[i], data, seconds, config.target_accuracy):
+                final[i] = [p.detach().clone() for p in models[i].parameters()]
         if len(final) == len(rows):
             break
     for i in rows:  # every model gets memory of its own again, and an ended one what it had when it ended
@@ -255,13 +252,15 @@ class _Record:
     def _empty(self, shape: tuple[int, ...] = (), dtype: type = np.float64) -> np.ndarray:
         return np.full((len(self.seeds), self.epochs + 1, *shape), np.nan, dtype)
 
-    def add(self, i: int, epoch: int, model: nn.Module, data: Dataset, seconds: float) -> None:
-        """Measure a network at the end of an epoch."""
+    def add(
+        self, i: int, epoch: int, model: nn.Module, data: Dataset, seconds: float, target: float | None
+    ) -> bool:
+        """Measure a network at the end of an epoch: has it diverged, or reached its target and been trained at all?"""
         self.epochs_run[i] = epoch
         found = {name: evaluate(model, getattr(data, name)) for name in SPLITS}
         if not all(math.isfinite(loss) for loss, _ in found.values()):
             self.diverged[i] = True
-            return
+            return True
         self.values["seconds"][i, epoch] = seconds
         for name, (loss, accuracy) in found.items():
             self.values[f"{name}_loss"][i, epoch] = loss
@@ -272,23 +271,16 @@ class _Record:
                 dtype = value.dtype if np.issubdtype(value.dtype, np.floating) else np.float64
                 self.observed[name] = self._empty(value.shape, dtype)
             self.observed[name][i, epoch] = value
-
-    def ended(self, i: int, config: Training) -> bool:
-        """Whether the network has diverged or reached its target."""
-        reached = self.values["validation_accuracy"][i, self.epochs_run[i]]
-        return bool(self.diverged[i]) or (config.target_accuracy is not None and reached >= config.target_accuracy)
+        return epoch > 0 and target is not None and found["validation"][1] >= target
 
     def history(self) -> History:
-        return History(
-            **self.values, seeds=self.seeds, diverged=self.diverged, epochs_run=self.epochs_run, observed=self.observed
-        )
+        return History(**self.values, **{f: getattr(self, f) for f in ("seeds", "diverged", "epochs_run", "observed")})
 
 
 def _check(configs: list[Training], models: Sequence[nn.Module], data: Dataset, seeds: Sequence[int]) -> None:
-    if not models or len({len(models), len(seeds), len(configs)}) > 1:
-        raise ValueError(
-            f"models, seeds and configs must be as many, at least one; got {len(models)}, {len(seeds)}, {len(configs)}"
-        )
+    counts = [len(models), len(seeds), len(configs)]
+    if not models or len(set(counts)) > 1:
+        raise ValueError(f"models, seeds and configs must be as many, at least one; got {str(counts)[1:-1]}")
     if len({replace(c, learning_rate=0.0, weight_decay=0.0) for c in configs}) > 1:
         raise ValueError("config may differ between models in learning_rate and weight_decay only")
     for name, allowed in (("optimizer", ("adam", "adamw", "sgd")), ("schedule", ("cosine", "constant"))):

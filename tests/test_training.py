@@ -188,6 +188,24 @@ def test_a_diverged_seed_leaves_the_others_untouched(engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_a_network_that_cannot_be_evaluated_is_not_trained(data, engine):
+    models = networks(DENSE, 2)
+    with torch.no_grad():
+        models[1].layers[0].weight[0, 0] = math.nan
+    before = flat(models[1])
+    history = train(BASE, models, data, [0, 1], engine=engine)
+    assert history.diverged.tolist() == [False, True] and history.epochs_run.tolist() == [3, 0]
+    assert np.isnan(history.test_loss[1]).all() and torch.equal(flat(models[1]).nan_to_num(), before.nan_to_num())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_target_counts_from_the_first_epoch_on(data, engine):
+    """A network that begins above its target is trained for one epoch, as asked."""
+    history = train(replace(BASE, target_accuracy=0.0), networks(DENSE, 2), data, [0, 1], engine=engine)
+    assert history.epochs_run.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_it_stops_after_the_epoch_that_reaches_the_target(data, engine):
     """Each seed by itself, with the weights of that epoch."""
     config = Training(epochs=8, batch_size=32, learning_rate=0.01, schedule="constant")
