@@ -47,10 +47,12 @@ def test_the_qmd_executes(results, chapter):
     execute(CHAPTER)
 
 
-def test_the_whole_rank_is_the_whole_network(chapter):
-    last = chapter.result["truncated"][:, -1]
-    np.testing.assert_allclose(last[:, 1], chapter.result["original"][:, 1], atol=2 / 360)  # a tie may fall either way
-    np.testing.assert_allclose(last[:, 0], chapter.result["original"][:, 0], rtol=1e-3)
+def test_sweeps_fit_together():
+    for settings in approximation.CONFIGS.values():
+        sweep = settings.sweep
+        assert list(sweep.ranks) == sorted(set(sweep.ranks))
+        assert {*sweep.compared, *sweep.sequential} <= set(sweep.ranks) and set(sweep.traced) <= set(sweep.alternating)
+        assert max(sweep.ranks) >= max(min(shape) for shape in settings.overfitting.network.shapes())
 
 
 def test_the_rank_is_chosen_on_validation_data_alone(chapter):
@@ -114,6 +116,15 @@ def test_allotted_ranks_are_the_best_of_all_that_fit(seed, rank):
     every = itertools.product(*(range(1, min(shape) + 1) for shape in shapes))
     within = [ranks for ranks in every if cost(ranks) <= cost(found)]
     assert left(found) <= min(map(left, within)) + 1e-9
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5)])
+def test_the_weighted_spectrum_is_that_of_the_outputs(shape):
+    rng = np.random.default_rng(0)
+    a, x = rng.standard_normal(shape), rng.standard_normal((30, shape[1]))
+    factors = factorization.weighted_svd(a, min(shape), x)
+    found = truncation.weighted_spectrum(factors, np.linalg.qr(x, mode="r"))
+    np.testing.assert_allclose(found.values, np.linalg.svd(x @ a.T, compute_uv=False)[: min(shape)], rtol=1e-12)
 
 
 def test_factors_at_full_rank_make_the_same_network():

@@ -29,10 +29,10 @@ CONFIGS = {
     "quick": Config(
         overfitting.CONFIGS["quick"],
         truncation.Sweep(
-            ranks=(1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 128, 256, 1024),
-            alternating=(4, 16, 64),
-            traced=(4, 16, 64),
-            compared=(4, 8, 16, 32),
+            ranks=(1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 128, 1024),
+            alternating=(4, 32),
+            traced=(4, 32),
+            compared=(8, 16, 32),
             sequential=(8,),
             inputs=2000,
             max_iterations=60,

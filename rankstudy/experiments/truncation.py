@@ -84,7 +84,7 @@ def _measure(piece: Piece) -> dict[str, Any]:
         "weights": [_spectrum(factors, weight.shape) for factors, weight in zip(plain, weights, strict=True)],
         "initial": [Spectrum.of(weight) for weight in initial],
         "update": [_spectrum(factors, weight.shape) for factors, weight in zip(changes, weights, strict=True)],
-        "weighted": [Spectrum.of(weight @ r.T) for weight, r in zip(weights, triangles, strict=True)],
+        "weighted": [weighted_spectrum(factors, r) for factors, r in zip(weighted, triangles, strict=True)],
     }
     ways: dict[str, Callable[[int], np.ndarray]] = {
         "weighted": lambda rank: scored(cut(weighted, rank)),
@@ -92,9 +92,11 @@ def _measure(piece: Piece) -> dict[str, Any]:
             [old + change.product() for old, change in zip(initial, cut(changes, rank), strict=True)]
         ),
     }
+    original = scores(model, dataset)
+    whole = max(each.rank for each in plain)  # from this rank on nothing is cut
     result: dict[str, Any] = {
-        "original": scores(model, dataset),
-        "truncated": np.stack([scored(cut(plain, rank)) for rank in sweep.ranks]),
+        "original": original,
+        "truncated": np.stack([scored(cut(plain, rank)) if rank < whole else original for rank in sweep.ranks]),
         "sequential": np.stack([scored(sequential(network, weights, images, rank)) for rank in sweep.sequential]),
         **{name: np.stack([way(rank) for rank in sweep.compared]) for name, way in ways.items()},
     }
@@ -240,6 +242,12 @@ def allotted(spectra: Sequence[Spectrum], shapes: Sequence[tuple[int, int]], ran
         budget -= cost[layer]
         ranks[layer] += 1
     return ranks
+
+
+def weighted_spectrum(factors: Factors, triangle: np.ndarray) -> Spectrum:
+    """Singular values of A·Rᵀ from A's weighted factors at full rank: B = U, so the rows of C·Rᵀ have length σ."""
+    lengths = np.linalg.norm(factors.c @ triangle.T, axis=1)
+    return Spectrum(np.sort(lengths)[::-1], (len(factors.b), factors.c.shape[1]))
 
 
 def _spectrum(factors: Factors, shape: tuple[int, int]) -> Spectrum:
