@@ -160,11 +160,14 @@ def singular_values(matrix: np.ndarray, dtype: str = "F32", rank_error: float = 
 def _gram(tall: np.ndarray, scale: float) -> np.ndarray:
     """tallᵀ·tall/scale² in float64, (n, n), by blocks of rows: the matrix is never upcast as a whole."""
     m, n = tall.shape
-    gram, rows = np.zeros((n, n), order="F"), max(1, BLOCK // n)
+    rows = max(1, BLOCK // n)
+    gram = None
     for start in range(0, m, rows):
-        block = tall[start : start + rows].astype(np.float64) / scale
-        gram += block.T @ block
-    return gram
+        block = tall[start : start + rows].astype(np.float64)
+        block /= scale
+        part = block.T @ block  # NumPy sees the symmetry and does half the work
+        gram = part if gram is None else np.add(gram, part, out=gram)
+    return gram.T  # in Fortran's order, as LAPACK wants it
 
 
 def _analyzed(
