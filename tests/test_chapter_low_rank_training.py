@@ -112,6 +112,6 @@ def test_merging_keeps_the_outputs():
     from rankstudy import config, layers
 
     model = layers.build(config.Network((7, 6, 5), rank=3), 0)
-    merged = inference._merged(model)
+    merged = inference.merged(model)
     images = torch.randn(4, 7, generator=torch.Generator().manual_seed(0))
     np.testing.assert_allclose(merged(images).detach(), model(images).detach(), rtol=1e-4, atol=1e-6)

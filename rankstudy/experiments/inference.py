@@ -60,12 +60,12 @@ def times(setting: Setting) -> dict[str, Any]:
         variants = {"dense": layers.build(dense, 0)}
         for rank in setting.ranks:
             variants[f"rank {rank}"] = layers.build(config.Network(dense.widths, dense.activation, rank), 0)
-        variants["merged"] = _merged(variants[f"rank {setting.ranks[0]}"])
+        variants["merged"] = merged(variants[f"rank {setting.ranks[0]}"])
         found[name] = {label: _times(model.to(where), shape[0], setting, where) for label, model in variants.items()}
     return found
 
 
-def _merged(model: Any) -> Any:
+def merged(model: Any) -> Any:
     """The dense network with the same effective weights."""
     import torch
 
