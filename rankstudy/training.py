@@ -226,11 +226,6 @@ def _schedule(config: Training, steps: int) -> Iterator[float]:
         yield (1 + math.cos(math.pi * step / steps)) / 2 if config.schedule == "cosine" else 1.0
 
 
-def _factors(model: nn.Module) -> list[tuple[str, str]]:
-    """Names of the two factors of each low-rank layer."""
-    return [(f"{name}.b", f"{name}.c") for name, m in model.named_modules() if isinstance(m, LowRankLinear)]
-
-
 def _clock(device: torch.device) -> float:
     """Seconds, once the device has done what it was asked."""
     if device.type == "cuda":
