@@ -1,0 +1,250 @@
+"""Soft ranks: how many directions a matrix uses, read off its singular values, and what noise alone would show.
+
+Design choices:
+- Every function takes a matrix or the `Spectrum` of one: singular values and shape, which is all they need. One SVD
+  serves them all, and a spectrum read from a stored record can be judged again without its matrix.
+- A soft rank is scale free, so it is computed from σ/σ₁: nothing overflows, nothing underflows that matters.
+- Everything is batched over the leading axes. A zero or empty matrix has every rank 0.
+- A null is simulated, not only looked up: the Marchenko–Pastur edge is a limit for large matrices, not a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy.special import entr
+
+from rankstudy._arrays import FLOAT64_EPS, matrices, positive_number
+from rankstudy._nulls import (
+    marchenko_pastur_edge,
+    marchenko_pastur_median,
+    non_negative,
+    null_largest,
+    null_quantile,
+    sides,
+)
+from rankstudy.rank import _relative_tolerance
+
+__all__ = [
+    "Spectrum",
+    "battery",
+    "effective_rank",
+    "energy_rank",
+    "marchenko_pastur_edge",
+    "noise_std",
+    "null_largest",
+    "null_quantile",
+    "numerical_rank",
+    "outlier_rank",
+    "participation_ratio",
+    "rank_above",
+    "stable_rank",
+]
+
+FLOAT32_EPS = float(np.finfo(np.float32).eps)
+ENERGIES = (0.90, 0.95, 0.99)  # shares of ‖A‖²_F that `battery` reports
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """The singular values of matrices, and the matrices' shape.
+
+    Raises:
+        ValueError: values that are not finite, negative, increasing along the last axis or not min(shape) many.
+    """
+
+    values: np.ndarray  # (..., min(m, n)) float64, descending
+    shape: tuple[int, int]  # (m, n) of one matrix
+
+    def __post_init__(self) -> None:
+        values = self.values if hasattr(self.values, "ndim") else np.asarray(self.values)
+        values = matrices(values[..., None], "values").values[..., 0]
+        m, n = sides(self.shape)
+        if values.shape[-1] != min(m, n):
+            raise ValueError(f"values must have min(shape) = {min(m, n)} entries a matrix; found {values.shape[-1]}")
+        if (values < 0).any() or (np.diff(values) > 0).any():
+            raise ValueError("values must be non-negative and descending; found negative or increasing ones")
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "shape", (m, n))
+
+    @classmethod
+    def of(cls, a: Any) -> Spectrum:
+        """The spectrum of `a` (..., m, n), by one SVD; a `Spectrum` is handed back as it is.
+
+        Raises:
+            ValueError: `a` is not finite real matrices.
+        """
+        if isinstance(a, cls):
+            return a
+        values = matrices(a).values
+        return cls(np.linalg.svd(values, compute_uv=False), values.shape[-2:])
+
+    @property
+    def largest(self) -> np.ndarray:
+        """σ₁ (...,); 0 for an empty matrix."""
+        return self.values.max(-1, initial=0.0)
+
+    @property
+    def scaled(self) -> np.ndarray:
+        """σ/σ₁ (..., min(m, n)); zeros for a zero matrix."""
+        return ratio_of(self.values, self.largest[..., None])
+
+    def tails(self) -> np.ndarray:
+        """Energy beyond the first r singular values, Σ_{i>r} (σ_i/σ₁)², for r = 0..min(m, n): (..., min(m, n) + 1).
+
+        Summed from the smallest up, so that a small tail is as precise as a large one.
+        """
+        squares = self.scaled[..., ::-1] ** 2
+        sums = np.concatenate([np.zeros((*squares.shape[:-1], 1)), np.cumsum(squares, axis=-1)], axis=-1)
+        return sums[..., ::-1]
+
+
+def ratio_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """x / y, where 0/0 is 0: nothing is missing from a zero matrix."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(x == 0, 0.0, np.divide(x, y))[()]
+
+
+def tolerance(spectrum: Spectrum, eps: float = FLOAT64_EPS) -> np.ndarray:
+    """τ = max(m, n)·eps·σ₁ (...,), as `rankstudy.rank` defines it."""
+    return _relative_tolerance(spectrum.shape, eps) * spectrum.largest
+
+
+def numerical_rank(a: Any, eps: float = FLOAT64_EPS) -> np.ndarray:
+    """Singular values above max(m, n)·eps·σ₁; (...,) int. `rankstudy.rank.matrix_rank` takes eps from the dtype.
+
+    Raises:
+        ValueError: `a` is neither finite real matrices nor a `Spectrum`; eps no number > 0.
+    """
+    spectrum = Spectrum.of(a)
+    return (spectrum.values > tolerance(spectrum, positive_number(eps, "eps"))[..., None]).sum(-1)
+
+
+def stable_rank(a: Any) -> np.ndarray:
+    """‖A‖²_F / σ₁² (...,): Rudelson & Vershynin 2007.
+
+    Raises:
+        ValueError: `a` is neither finite real matrices nor a `Spectrum`.
+    """
+    return (Spectrum.of(a).scaled ** 2).sum(-1)
+
+
+def participation_ratio(a: Any) -> np.ndarray:
+    """(Σλ)² / Σλ² (...,) over the eigenvalues λ = σ² of AᵀA.
+
+    Raises:
+        ValueError: `a` is neither finite real matrices nor a `Spectrum`.
+    """
+    squares = Spectrum.of(a).scaled ** 2
+    return squares.sum(-1) ** 2 / np.maximum((squares**2).sum(-1), 1.0)  # the sum is ≥ 1, or 0 for a zero matrix
+
+
+def effective_rank(a: Any) -> np.ndarray:
+    """exp of the Shannon entropy of p = σ/Σσ (...,): Roy & Vetterli 2007, definition 1.
+
+    Raises:
+        ValueError: `a` is neither finite real matrices nor a `Spectrum`.
+    """
+    scaled = Spectrum.of(a).scaled
+    total = scaled.sum(-1)  # ≥ 1, or 0 for a zero matrix
+    return np.exp(entr(scaled / np.maximum(total, 1.0)[..., None]).sum(-1)) * (total > 0)
+
+
+def energy_rank(a: Any, energy: float) -> np.ndarray:
+    """Smallest r whose first r singular values hold the share `energy` of ‖A‖²_F; (...,) int.
+
+    A tie within the rounding of the sum counts as reached: nine of ten equal singular values hold 0.9. At energy 1 it
+    is the number of non-zero singular values.
+
+    Raises:
+        ValueError: `a` is neither finite real matrices nor a `Spectrum`, energy outside (0, 1].
+    """
+    missing = 1.0 - positive_number(energy, "energy")
+    if missing < 0:
+        raise ValueError(f"energy must be at most 1; found {energy!r}")
+    tails = Spectrum.of(a).tails()
+    rounding = tails.shape[-1] * FLOAT64_EPS if missing > 0 else 0.0
+    return (tails > (missing + rounding) * tails[..., :1]).sum(-1)
+
+
+def noise_std(a: Any, estimator: Literal["entries", "bulk"]) -> np.ndarray:
+    """Standard deviation of the noise in `a` (...,), estimated from its singular values.
+
+    Args:
+        estimator: "entries": root mean square of the entries, which signal inflates. "bulk": the std at which the
+            median singular value is the Marchenko–Pastur median (Gavish & Donoho 2014, section III.E), which signal
+            of rank well below min(m, n)/2 hardly moves; meaningless for a matrix of lower rank than that.
+
+    Raises:
+        ValueError: `a` is neither finite real matrices nor a `Spectrum`, an unknown estimator.
+    """
+    spectrum = Spectrum.of(a)
+    m, n = spectrum.shape
+    if estimator not in ("entries", "bulk"):
+        raise ValueError(f'std must be a number, "entries" or "bulk"; found {estimator!r}')
+    if min(m, n) == 0:
+        return np.zeros(spectrum.values.shape[:-1])
+    if estimator == "entries":
+        return spectrum.largest * np.sqrt(spectrum.tails()[..., 0] / (m * n))
+    return np.median(spectrum.values, axis=-1) / np.sqrt(max(m, n) * marchenko_pastur_median(min(m, n) / max(m, n)))
+
+
+def rank_above(a: Any, edge: Any) -> np.ndarray:
+    """Singular values above `edge` (...,) int, of which one that rounding alone explains (float64 τ) never counts.
+
+    Args:
+        edge: a number or one per matrix (...,): `marchenko_pastur_edge`, `null_quantile`.
+
+    Raises:
+        ValueError: `a` is neither finite real matrices nor a `Spectrum`; edge not finite numbers ≥ 0.
+    """
+    spectrum = Spectrum.of(a)
+    edge = np.maximum(non_negative(edge, "edge"), tolerance(spectrum))
+    return (spectrum.values > edge[..., None]).sum(-1)
+
+
+def outlier_rank(a: Any, std: Any) -> np.ndarray:
+    """Singular values above the Marchenko–Pastur edge (...,) int: more than noise of this std would show.
+
+    The answer hangs on where std comes from, so it has no default and the call names it: see `noise_std`.
+
+    Args:
+        std: a number or one per matrix (...,), such as the initialisation's; or "entries" or "bulk" to estimate it.
+
+    Raises:
+        ValueError: `a` is neither finite real matrices nor a `Spectrum`; std no numbers ≥ 0, no estimator.
+    """
+    spectrum = Spectrum.of(a)
+    std = noise_std(spectrum, std) if isinstance(std, str) else std
+    return rank_above(spectrum, marchenko_pastur_edge(spectrum.shape, std))
+
+
+def battery(a: Any, *, edges: Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:
+    """Every rank in this module from one SVD, or from a stored `Spectrum` without any.
+
+    Args:
+        a: (..., m, n), or their `Spectrum`.
+        edges: further edges to count the singular values above, by name: {"initialisation":
+            marchenko_pastur_edge(shape, std), "signs": null_quantile(a, "signs")}; numbers or one per matrix (...,).
+
+    Returns:
+        (...,) arrays by name: numerical_rank_float32, numerical_rank_float64, stable_rank, effective_rank,
+        participation_ratio, energy_rank_90, _95, _99, outliers_entries, outliers_bulk, outliers_<edge>...
+
+    Raises:
+        ValueError: `a` is neither finite real matrices nor a `Spectrum`.
+    """
+    spectrum = Spectrum.of(a)
+    return {
+        "numerical_rank_float32": numerical_rank(spectrum, FLOAT32_EPS),
+        "numerical_rank_float64": numerical_rank(spectrum, FLOAT64_EPS),
+        "stable_rank": stable_rank(spectrum),
+        "effective_rank": effective_rank(spectrum),
+        "participation_ratio": participation_ratio(spectrum),
+        **{f"energy_rank_{share:.0%}".rstrip("%"): energy_rank(spectrum, share) for share in ENERGIES},
+        **{f"outliers_{name}": outlier_rank(spectrum, name) for name in ("entries", "bulk")},
+        **{f"outliers_{name}": rank_above(spectrum, edge) for name, edge in (edges or {}).items()},
+    }
