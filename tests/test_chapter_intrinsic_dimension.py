@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankstudy.chapters import li2018
-from rankstudy.experiments import intrinsic_dimension, networks, study, subspaces
+from rankstudy.chapters import crossings, li2018
+from rankstudy.chapters.intrinsic_networks import final
+from rankstudy.experiments import intrinsic_dimension, networks, study, subspaces, transfer
+from rankstudy.experiments.crossing import crossing
 
 CHAPTER = Path(__file__).parents[1] / "report" / "09-intrinsic-dimension.qmd"
 
@@ -33,16 +35,14 @@ def chapter():
 
 
 def test_crossing_by_hand():
-    found = intrinsic_dimension.crossing(
-        [10, 20, 40], np.array([[0.1, 0.8, 1.0], [0.1, 0.5, 0.8], [0.95, 1.0, 1.0]]), np.full(3, 0.9)
-    )
+    found = crossing([10, 20, 40], np.array([[0.1, 0.8, 1.0], [0.1, 0.5, 0.8], [0.95, 1.0, 1.0]]), np.full(3, 0.9))
     np.testing.assert_allclose(found, [30, np.nan, np.nan])
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=6), st.floats(0.05, 1))
 def test_crossing_lies_where_the_line_reaches_the_threshold(values, level):
     d = np.arange(1, len(values) + 1) * 10.0
-    (found,) = intrinsic_dimension.crossing(d, np.array([values]), np.array([level]))
+    (found,) = crossing(d, np.array([values]), np.array([level]))
     if np.isnan(found):
         assert values[0] >= level or max(values) < level
     else:
@@ -114,10 +114,73 @@ def test_text_is_ready_to_print(chapter):
 
 
 def test_more_dimensions_are_better_and_all_are_best(chapter):
-    accuracy = chapter.final("train").mean(axis=0)
+    accuracy = final(chapter.curve, "train").mean(axis=0)
     assert accuracy[0] < accuracy[-1] < chapter.curve["direct"]["train_accuracy"][:, -1].mean()
 
 
 def test_the_chapter_executes(chapter):
     preview = pytest.importorskip("rankstudy.preview")
     preview.execute(CHAPTER)
+
+
+def test_harmonic_mean_by_hand():
+    digits = np.array([[1.0, 1.0, 0.5, 0.5], [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
+    np.testing.assert_allclose(transfer.harmonic(digits, (2, 3)), [2 * 0.5 / 1.5, 0, 0])
+
+
+def test_the_gap_is_measured_from_the_start_to_the_common_end():
+    means = np.array(
+        [[[0.0, 0.3, 0.45], [0.1, 0.2, 0.5]], [[0.0, 0.5, 0.9], [0.1, 0.9, 1.0]]]
+    )  # (R, seeds, epochs + 1)
+    np.testing.assert_allclose(transfer.gap_closed(means, np.array([0.9, 0.9])), [[0.5, 0.5], [1.0, 0.9 / 0.8]])
+
+
+def test_every_arm_begins_where_it_should(chapter):
+    """A network pre-trained on the old digits knows none of the new ones; all dimensions start from the same θ₀."""
+    for arm in chapter.transfer.arms:
+        for split in ("train", "validation", "test"):
+            start = arm["mean"][split][:, :, 0]
+            assert (start == start[:1]).all()
+            assert (start == 0).all() or arm["origin"] in ("scratch", "norm")
+
+
+def test_sizes_agree_with_what_they_count(chapter):
+    """The rank that is enough keeps the accuracy, and ranks are ordered as their definitions say."""
+    found = chapter.result["sizes"]
+    assert (found["parameters"] == chapter.curve["parameters"]).all()
+    assert (found["stable"] <= found["entropy"]).all() and (found["entropy"] <= found["numerical"]).all()
+    assert (found["low_rank"] <= found["parameters"]).all() and (found["rank"] >= 1).all()
+    assert (found["lora"] == 784 + 32 + 32 + 32 + 32 + 10).all()
+
+
+@pytest.mark.parametrize(
+    "values, level, expected",
+    [
+        ([[0.1, 0.2], [0.1, 0.3]], 0.9, "more than 40"),
+        ([[0.95, 1.0], [0.92, 1.0]], 0.9, "at most 20"),
+        ([[0.1, 0.95], [0.1, 0.2]], 0.9, "not found for every seed"),
+        ([[0.8, 1.0], [0.8, 1.0]], np.array([0.9, 0.9]), "30 ± 0"),
+    ],
+)
+def test_a_crossing_that_is_not_there_says_on_which_side_it_lies(values, level, expected):
+    values, d = np.array(values), np.array([20, 40])
+    found = crossing(d, values, np.broadcast_to(level, 2))
+    assert crossings.dimension_text(found, d, values, level) == expected
+
+
+def test_a_ratio_is_printed_as_a_factor():
+    text = crossings.times_text(crossings.log_ratio([100, 120, 80], [200, 240, 160]))
+    assert text == "0.50 (95 %: 0.50 to 0.50)"
+    assert crossings.times_text(crossings.log_ratio([100, np.nan], [200, 240])) == "no value"
+
+
+def test_every_profile_is_in_order():
+    for settings in intrinsic_dimension.CONFIGS.values():
+        curves = intrinsic_dimension._curves(settings)
+        assert all(list(curve.dimensions) == sorted(set(curve.dimensions)) for curve in curves)
+        assert {origin for origin, _ in settings.transfer.arms} <= set(transfer.ORIGINS)
+        main = set(settings.curve.dimensions)
+        assert all(
+            set(changed.dimensions) <= main and changed.seeds <= settings.curve.seeds
+            for _, changed in settings.ablations
+        )

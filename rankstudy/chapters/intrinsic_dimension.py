@@ -10,19 +10,40 @@ import numpy as np
 from rankstudy import claims, figures
 from rankstudy.chapters import intrinsic_figures, li2018
 from rankstudy.chapters.common import Markdown, banner, conclude, table
+from rankstudy.chapters.intrinsic_networks import SPLITS, Ablations, Grid, d_int, final, learning
+from rankstudy.chapters.intrinsic_transfer import Transfer
 from rankstudy.experiments import study
-from rankstudy.experiments.intrinsic_dimension import crossing
+from rankstudy.experiments.crossing import crossing
 from rankstudy.intervals import Estimate, estimate, number_text, percent
 
 CLOSE = 0.02  # of accuracy: how near to the published curve ours is to lie
 FROM = 200  # dimensions, below which a few random directions decide
-SPLITS = ("train", "validation", "test")
+
+# sizes of one network: key -> label, and what the number counts
+STORED, TRAINED, DIRECTIONS = "numbers stored", "numbers trained", "directions, summed over layers"
+SIZES = {
+    "parameters": ("all parameters, D", STORED),
+    "low_rank": ("B·C at the rank that is enough", STORED),
+    "lora": ("LoRA adapters at rank 1", TRAINED),
+    "absolute": ("intrinsic dimension, accuracy 0.90", TRAINED),
+    "relative": ("intrinsic dimension, 90 % of its own", TRAINED),
+    "numerical": ("numerical rank", DIRECTIONS),
+    "energy_99": ("99 % energy rank", DIRECTIONS),
+    "entropy": ("effective rank (entropy) of W", DIRECTIONS),
+    "entropy_update": ("effective rank (entropy) of W − W₀", DIRECTIONS),
+    "stable": ("stable rank of W", DIRECTIONS),
+    "stable_update": ("stable rank of W − W₀", DIRECTIONS),
+}
 
 
 class Chapter:
     def __init__(self) -> None:
         self.result = study.result("intrinsic_dimension")
         self.curve = self.result["curve"]
+        settings = self.result.config
+        self.transfer = Transfer(self.result["transfer"], settings["transfer"])
+        self.ablations = Ablations(self.curve, self.result["ablations"])
+        self.grid = Grid(self.curve, settings["curve"]["network"]["widths"], self.result["grid"])
 
     def banner(self) -> Markdown:
         return banner(self.result)
@@ -30,7 +51,6 @@ class Chapter:
     @cached_property
     def text(self) -> dict[str, str]:
         curve, settings = self.curve, self.result.config["curve"]
-        thresholds = self.thresholds
         return {
             "widths": "–".join(map(str, settings["network"]["widths"])),
             "parameters": number_text(curve["parameters"]),
@@ -38,21 +58,21 @@ class Chapter:
             "epochs": str(settings["training"]["epochs"]),
             "batch": str(settings["training"]["batch_size"]),
             "images": _images(settings["data"]["train_size"]),
-            "smallest": number_text(curve["dimension"][0]),
             "largest": number_text(curve["dimension"][-1]),
-            "direct_test": estimate(curve["direct"]["test_accuracy"][:, -1]).percent(),
-            "direct_train": estimate(curve["direct"]["train_accuracy"][:, -1]).percent(),
-            "relative_threshold": percent(thresholds["90 % of its own, relative"]),
-            "absolute": self.d_int("absolute", "test"),
-            "absolute_train": self.d_int("absolute", "train"),
-            "relative": self.d_int("relative", "test"),
-            "relative_train": self.d_int("relative", "train"),
-            "share": _share(estimate(curve["intrinsic"]["test"]["absolute"]), curve["parameters"]),
-            "published": number_text(li2018.D_INT90),
+            "direct_test": self._direct("test").percent(),
+            "direct_train": self._direct("train").percent(),
+            "relative_threshold": percent(self.thresholds["relative"]),
+            "absolute": d_int(curve, "absolute", "test"),
+            "absolute_train": d_int(curve, "absolute", "train"),
+            "relative": d_int(curve, "relative", "test"),
+            "relative_train": d_int(curve, "relative", "train"),
+            "share": _share(curve["intrinsic"]["test"]["absolute"], curve["parameters"]),
             "published_runs": " and ".join(number_text(each) for each in self.published_crossings),
-            "best_test": estimate(self.final("test")[:, -1]).percent(),
-            "best_train": estimate(self.final("train")[:, -1]).percent(),
+            "best_test": estimate(final(curve, "test")[:, -1]).percent(),
+            "best_train": estimate(final(curve, "train")[:, -1]).percent(),
             "learning_rates": self._learning_rates(),
+            "enough": " to ".join(str(each) for each in sorted({*_ends(self.result["sizes"]["rank"])})),
+            "low_rank": estimate(self.result["sizes"]["low_rank"]).text(0),
         }
 
     @property
@@ -61,28 +81,15 @@ class Chapter:
 
     @property
     def thresholds(self) -> dict[str, float]:
-        own = float(np.mean(self.curve["direct"]["test_accuracy"][:, -1]))
-        return {"0.90, absolute": 0.9, "90 % of its own, relative": 0.9 * own}
+        return {"absolute": 0.9, "relative": 0.9 * self._direct("test").mean}
 
     @property
     def published_crossings(self) -> np.ndarray:
         """Where their two runs cross 0.90 by our rule."""
         return crossing(li2018.DIMENSION, li2018.RUNS, np.full(2, 0.9))
 
-    def final(self, split: str) -> np.ndarray:
-        """(seeds, dimensions) accuracy after the last epoch."""
-        return self.curve["history"][f"{split}_accuracy"][:, :, -1].T.astype(float)
-
-    def d_int(self, definition: str, split: str) -> str:
-        """The intrinsic dimension with its interval, or why there is none."""
-        found = self.curve["intrinsic"][split][definition]
-        if np.isfinite(found).all():
-            return estimate(found).text(0)
-        level = 0.9 if definition == "absolute" else 0.9 * self.curve["direct"][f"{split}_accuracy"][:, -1]
-        reached = (self.final(split) >= np.reshape(level, (-1, 1))).any(axis=1)
-        if not reached.any():
-            return f"more than {self.curve['dimension'][-1]}"
-        return f"less than {self.curve['dimension'][0]}" if reached.all() else "not reached by every seed"
+    def _direct(self, split: str) -> Estimate:
+        return estimate(self.curve["direct"][f"{split}_accuracy"][:, -1])
 
     def _learning_rates(self) -> str:
         if not self.curve["tuning"]:
@@ -94,7 +101,12 @@ class Chapter:
         return intrinsic_figures.accuracy(self.curve, self.thresholds)
 
     def learning(self) -> figures.Figure:
-        return intrinsic_figures.learning(self.curve)
+        return learning({f"{self.text['widths']} in subspaces": self.curve})
+
+    def sizes(self) -> figures.Figure:
+        measured = {**self.result["sizes"], **self.curve["intrinsic"]["test"]}
+        rows = {label: (np.asarray(measured[key]), kind) for key, (label, kind) in SIZES.items()}
+        return intrinsic_figures.sizes({k: v for k, v in rows.items() if np.isfinite(v[0]).all()})
 
     def tuning(self) -> Markdown:
         tried = self.curve["tuning"]
@@ -111,16 +123,19 @@ class Chapter:
         rows = []
         for column, d in enumerate(self.curve["dimension"]):
             cited = [f"{100 * value:.2f} %" if np.isfinite(value) else "–" for value in published[:, column]]
-            ours = [estimate(self.final(split)[:, column]).percent() for split in SPLITS]
+            ours = [estimate(final(self.curve, split)[:, column]).percent() for split in SPLITS]
             rows.append([number_text(d), *ours, *cited])
-        direct = [estimate(self.curve["direct"][f"{split}_accuracy"][:, -1]).percent() for split in SPLITS]
+        direct = [self._direct(split).percent() for split in SPLITS]
         rows.append(["all", *direct, *(f"{100 * value:.2f} %" for value in li2018.DIRECT)])
         return table(["d", "ours, train", "validation", "test", "theirs, run 1, test", "runs 2 and 3"], rows)
 
     def dimensions(self) -> Markdown:
         rows = [
-            ["0.90, absolute", self.d_int("absolute", "train"), self.d_int("absolute", "test"), str(li2018.D_INT90)],
-            ["90 % of its own accuracy", self.d_int("relative", "train"), self.d_int("relative", "test"), "–"],
+            [label, *(d_int(self.curve, kind, split) for split in ("train", "test")), published]
+            for label, kind, published in (
+                ("accuracy 0.90", "absolute", str(li2018.D_INT90)),
+                ("90 % of its own accuracy", "relative", "–"),
+            )
         ]
         return table(["threshold", "ours, train", "ours, test", "published, test"], rows)
 
@@ -129,13 +144,14 @@ class Chapter:
         """Ours minus the mean of their two runs, at each dimension from `FROM` on that both have."""
         theirs = li2018.at(self.curve["dimension"]).mean(axis=0)
         return {
-            int(d): estimate(self.final("test")[:, column] - theirs[column])
+            int(d): estimate(final(self.curve, "test")[:, column] - theirs[column])
             for column, d in enumerate(self.curve["dimension"])
             if d >= FROM and np.isfinite(theirs[column])
         }
 
     def claims(self) -> list[claims.Claim]:
-        return [self._near_published(), self._small()]
+        own = [self._near_published(), self._small()]
+        return own + self.ablations.claims() + self.grid.claims() + self.transfer.claims()
 
     def _near_published(self) -> claims.Claim:
         found = self.differences
@@ -161,8 +177,7 @@ class Chapter:
         return claims.Claim("intrinsic-published-curve", verdict, sentence, evidence)
 
     def _small(self) -> claims.Claim:
-        curve = self.curve
-        share = estimate(curve["intrinsic"]["test"]["absolute"] / curve["parameters"])
+        share = estimate(self.curve["intrinsic"]["test"]["absolute"] / self.curve["parameters"])
         return claims.compare(
             "intrinsic-one-percent",
             share,
@@ -171,7 +186,7 @@ class Chapter:
             holds="A random subspace of less than a hundredth of the parameters reaches 0.90 on the test set.",
             fails="A random subspace must have more than a hundredth of the parameters to reach 0.90 on the test set.",
             open="Whether a hundredth of the parameters is enough for 0.90 on the test set is not decided here.",
-            evidence=f"d_int90 = {self.d_int('absolute', 'test')} of {self.text['parameters']}, n = {self.seeds} seeds",
+            evidence=f"d_int90 = {self.text['absolute']} of {self.text['parameters']}, n = {self.seeds} seeds",
             surprise=1,
         )
 
@@ -183,5 +198,10 @@ def _images(train_size: Any) -> str:
     return f"the first {number_text(train_size)} training images" if train_size else "all training images"
 
 
-def _share(found: Estimate, parameters: int) -> str:
-    return f"{percent(found.mean / parameters, 2)} of them" if np.isfinite(found.mean) else "a share not reached here"
+def _share(found: np.ndarray, parameters: int) -> str:
+    share = float(np.mean(found)) / parameters
+    return f"{percent(share, 2)} of them" if np.isfinite(share) else "a share not found here"
+
+
+def _ends(values: np.ndarray) -> tuple[int, int]:
+    return int(values.min()), int(values.max())

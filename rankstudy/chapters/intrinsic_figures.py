@@ -1,7 +1,8 @@
-"""Chapter 9: its figures, each from the chapter's result."""
+"""Chapter 9: its figures, each from a piece of the chapter's result."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -14,46 +15,90 @@ from rankstudy.intervals import band
 STYLES = {"train": "-", "validation": "--", "test": ":"}
 
 
-def accuracy(curve: Any, thresholds: dict[str, float]) -> figures.Figure:
+def accuracy(curve: Any, thresholds: Mapping[str, float]) -> figures.Figure:
     """Final accuracy against dimension, ours beside the published points."""
     figure, axes = figures.panels(1, 2, size=(7.0, 3.3))
-    d, direct = curve["dimension"], curve["direct"]
+    d = curve["dimension"]
     for axis in axes[0]:
         for name, values, marker in zip(("run 1", "runs 2 and 3"), li2018.RUNS, "^v", strict=True):
             axis.plot(li2018.DIMENSION, 100 * values, marker, color="black", mfc="none", label=f"Li et al., {name}")
         for colour, split in zip(figures.COLOURS, ("test", "train"), strict=False):
             values = 100 * curve["history"][f"{split}_accuracy"][:, :, -1].T
             figures.points(axis, d, values, f"ours, {split}", colour, linestyle=STYLES[split])
-        for label, level in thresholds.items():
-            axis.axhline(100 * level, color="grey", linewidth=0.8, linestyle="-" if "absolute" in label else "-.")
-    own = 100 * direct["test_accuracy"][:, -1]
-    mean, low, high = band(own)
+        for style, level in zip(("-", "-."), thresholds.values(), strict=True):
+            axis.axhline(100 * level, color="grey", linewidth=0.8, linestyle=style)
+    mean, low, high = band(100 * curve["direct"]["test_accuracy"][:, -1])
     axes[0, 0].axhspan(low, high, color=figures.COLOURS[0], alpha=0.2, linewidth=0)
     axes[0, 0].axhline(mean, color=figures.COLOURS[0], linewidth=0.8, label="all parameters, test")
-    axes[0, 0].set(xscale="log", xlabel="dimension d of the subspace", ylabel="accuracy (%)")
-    near = np.concatenate([d[d >= 200], li2018.DIMENSION[li2018.DIMENSION >= 400]])
-    axes[0, 1].set(xlabel="dimension d", xlim=(350, near.max() * 1.03), ylim=(83, 94.5), title="around the thresholds")
+    axes[0, 0].set(xscale="log", xlabel="dimension d of the subspace", ylabel="accuracy (%)", ylim=(0, 102))
+    near = np.concatenate([d, li2018.DIMENSION])
+    axes[0, 1].set(xlabel="dimension d", xlim=(350, near.max() * 1.03), ylim=(83, 95.5), title="around the thresholds")
     axes[0, 0].legend(loc="lower right")
     return figure
 
 
-def learning(curve: Any) -> figures.Figure:
-    """Loss and accuracy per epoch, one line for each dimension, one column for each split."""
-    figure, axes = figures.panels(2, 3, size=(7.0, 4.2), sharex=True, sharey="row")
-    history = curve["history"]
-    colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, len(curve["dimension"])))
-    epochs = np.arange(history["train_loss"].shape[-1])
-    for column, split in enumerate(STYLES):
-        for row, (quantity, scale) in enumerate((("loss", 1), ("accuracy", 100))):
-            for index, (d, colour) in enumerate(zip(curve["dimension"], colours, strict=True)):
-                values = scale * history[f"{split}_{quantity}"][index]
-                figures.curve(axes[row, column], epochs, values, f"d = {d}", colour)
-            direct = scale * curve["direct"][f"{split}_{quantity}"]
-            figures.curve(axes[row, column], np.arange(direct.shape[1]), direct, "all", "black", linestyle="--")
-        axes[0, column].set(yscale="log", title=split)
+def learning(arms: Mapping[str, Mapping[str, Any]], quantity: str = "accuracy (%)") -> figures.Figure:
+    """Loss and accuracy per epoch, one column an arm, one colour a dimension, one line style a split; means over seeds.
+
+    `arms`: label -> `dimension` (R,), `loss` and `score`, each split -> (R, seeds, epochs + 1).
+    """
+    width = min(7.0, 2.2 + 1.6 * len(arms))
+    figure, axes = figures.panels(2, len(arms), size=(width, 4.2), sharey="row")
+    every = np.unique(np.concatenate([arm["dimension"] for arm in arms.values()]))
+    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, len(every)))
+    colours = dict(zip(every.tolist(), shades, strict=True))
+    for column, (label, arm) in enumerate(arms.items()):
+        for split, style in STYLES.items():
+            for row, values in enumerate((arm["loss"][split], arm["score"][split])):
+                for d, curves in zip(arm["dimension"].tolist(), values, strict=True):
+                    mean = np.asarray(curves, dtype=float).mean(axis=0)
+                    axes[row, column].plot(mean, style, color=colours[d], linewidth=1.0)
+        axes[0, column].set(yscale="log")
+        axes[0, column].set_title(label, fontsize=8)
         axes[1, column].set(xlabel="epoch")
     axes[0, 0].set_ylabel("cross-entropy (nats)")
-    axes[1, 0].set_ylabel("accuracy (%)")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center")
+    axes[1, 0].set_ylabel(quantity)
+    lines = [matplotlib.lines.Line2D([], [], color=colours[d]) for d in every.tolist()]
+    names = [f"d = {d}" if d else "all" for d in every.tolist()]
+    lines += [matplotlib.lines.Line2D([], [], color="grey", linestyle=style) for style in STYLES.values()]
+    figure.legend(lines, [*names, *STYLES], loc="outside right center", frameon=False, fontsize=8)
+    return figure
+
+
+def transfer(arms: Sequence[Mapping[str, Any]], labels: Sequence[str], closed: float) -> figures.Figure:
+    """Share of the gap closed against dimension, on training and test data, one line an arm."""
+    figure, axes = figures.panels(1, 2, size=(7.0, 3.4), sharey=True)
+    origins = list(dict.fromkeys(arm["origin"] for arm in arms))
+    for arm, label in zip(arms, labels, strict=True):
+        index = origins.index(arm["origin"])
+        style = {"marker": figures.MARKERS[index], "linestyle": "--" if arm["scales"] else "-"}
+        for axis, split in zip(axes[0], ("test", "train"), strict=True):
+            values = 100 * arm["closed"][split].T
+            figures.points(axis, arm["dimension"], values, label, figures.COLOURS[index], **style)
+    for axis, split in zip(axes[0], ("test", "train"), strict=True):
+        axis.axhline(100 * closed, color="grey", linewidth=0.8)
+        axis.set(xscale="log", xlabel="dimension d", title=f"{split} data", ylim=(-8, 108))
+    axes[0, 0].set_ylabel("gap closed (%)")
+    axes[0, 1].legend(loc="lower right", fontsize=7)
+    return figure
+
+
+def sizes(rows: Mapping[str, tuple[np.ndarray, str]]) -> figures.Figure:
+    """One axis for all: label -> (values (seeds,), kind), kind being what the number counts."""
+    figure, axes = figures.panels(1, 1, size=(7.0, 0.3 * len(rows) + 0.8))
+    axis = axes[0, 0]
+    kinds = list(dict.fromkeys(kind for _, kind in rows.values()))
+    for place, (values, kind) in enumerate(rows.values()):
+        index = kinds.index(kind)
+        mean = float(np.mean(values))
+        label = kind if place == next(i for i, (_, k) in enumerate(rows.values()) if k == kind) else None
+        axis.plot([mean], [place], figures.MARKERS[index], color=figures.COLOURS[index], markersize=7, label=label)
+        axis.plot([np.min(values), np.max(values)], [place, place], color=figures.COLOURS[index])
+        axis.annotate(
+            f"{mean:,.0f}".replace(",", "\u202f"), (mean, place), (6, 0), textcoords="offset points", va="center"
+        )
+    axis.set(xscale="log", yticks=range(len(rows)), yticklabels=list(rows), xlabel="how many")
+    axis.invert_yaxis()
+    axis.margins(x=0.15)
+    axis.legend(loc="lower right")
     return figure

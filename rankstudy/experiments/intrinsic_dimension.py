@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from rankstudy import config
-from rankstudy.experiments import networks, subspaces
+from rankstudy.experiments import networks, sizes, subspaces, transfer
+from rankstudy.experiments.crossing import crossing
 from rankstudy.experiments.training import parameters
+
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Curve:
     dimensions: tuple[int, ...]  # ascending
     learning_rates: tuple[float, ...]  # tried on the validation split at each dimension; one only: taken as it is
     seeds: int
-    bias: bool = False
+    bias: bool = False  # in the subspace runs; the baseline has none
 
     def runs(self) -> list[subspaces.Run]:
         """One for each dimension, rate and seed still to be set."""
@@ -36,60 +38,120 @@ class Curve:
     def direct_runs(self) -> list[networks.Run]:
         return [networks.Run(self.network, self.direct, self.data, seed) for seed in range(self.seeds)]
 
+    def count(self) -> list[tuple[subspaces.Run, int]]:
+        return subspaces.count(self.runs(), self.learning_rates, self.seeds)
+
 
 @dataclass(frozen=True)
 class Config:
     curve: Curve
+    transfer: transfer.Transfer
+    ablations: tuple[tuple[str, Curve], ...] = ()  # what is changed, and the curve with it changed
+    grid: tuple[Curve, ...] = ()  # widths and depths
 
 
 NETWORK = config.Network((784, 200, 200, 10))  # that of Li et al. 2018, figure 2, without its biases
 MNIST = config.Data("mnist")
-CONFIGS = {
-    "smoke": Config(
-        Curve(
-            config.Network((784, 32, 32, 10)),
-            config.Training(6, 32),
-            config.Training(6, 32, learning_rate=3e-3),
-            MNIST,
-            (10, 50, 200),
-            (0.03, 0.1),
-            2,
+OLD = replace(MNIST, only=(0, 1, 2, 3, 4))
+NEW = (5, 6, 7, 8, 9)
+ARMS = (("pre-trained", False), ("scratch", False))
+CONTROLS = (("shuffled", False), ("norm", False))
+SAID = (("pre-trained", True), ("scratch", True))
+
+
+def _smoke() -> Config:
+    network, training = config.Network((784, 32, 32, 10)), config.Training(4, 32)
+    direct = replace(training, learning_rate=3e-3)
+    curve = Curve(network, training, direct, MNIST, (10, 50, 200), (0.03, 0.1), 2)
+    moved = transfer.Transfer(
+        network, direct, OLD, training, MNIST, NEW, (20, 300), (0.1,), (3e-3,), 2, ARMS + CONTROLS[:1] + SAID[:1]
+    )
+    ablations = (("biases", replace(curve, bias=True, dimensions=(50,), learning_rates=(0.1,))),)
+    grid = (replace(curve, network=config.Network((784, 16, 10)), dimensions=(50, 200), learning_rates=(0.1,)),)
+    return Config(curve, moved, ablations, grid)
+
+
+def _quick() -> Config:
+    data = replace(MNIST, train_size=10_000)
+    curve = Curve(NETWORK, config.Training(5), config.Training(5), data, (200, 500, 750, 1000, 1500), (0.2,), 2)
+    small = replace(MNIST, train_size=4_000)
+    old = replace(OLD, train_size=4_000)
+    moved = transfer.Transfer(
+        NETWORK, config.Training(3), old, config.Training(4), small, NEW, (25, 100, 400, 1000), (0.2,), (1e-3,), 2, ARMS
+    )
+    return Config(curve, moved)
+
+
+def _full() -> Config:
+    training, direct = config.Training(6), config.Training(6)
+    dimensions = (50, 100, 200, 300, 400, 500, 600, 750, 1000, 1500)
+    curve = Curve(NETWORK, training, direct, MNIST, dimensions, (0.05, 0.15, 0.5), 5)
+    small = replace(MNIST, train_size=10_000)
+    moved = transfer.Transfer(
+        NETWORK,
+        config.Training(5),
+        OLD,
+        config.Training(6),
+        small,
+        NEW,
+        (10, 25, 50, 100, 200, 400, 800),
+        (0.05, 0.15, 0.5),
+        (3e-4, 1e-3, 3e-3),
+        3,
+        ARMS + CONTROLS + SAID,
+    )
+    return Config(curve, moved, _ablations(curve), _grid(curve))
+
+
+def _ablations(curve: Curve) -> tuple[tuple[str, Curve], ...]:
+    """One change each, where the published curve can be compared and 0.90 is near."""
+    few = replace(curve, dimensions=(300, 750), seeds=3)
+    sgd = replace(curve.training, optimizer="sgd")
+    return (
+        ("biases", replace(few, bias=True)),
+        ("He initialisation", replace(few, network=replace(curve.network, gain=6**0.5))),  # variance 2/in, not 1/(3·in)
+        ("SGD with momentum", replace(few, training=sgd, learning_rates=(0.3, 1.0, 3.0))),
+    )
+
+
+def _grid(curve: Curve) -> tuple[Curve, ...]:
+    """From the smallest to the largest network of the published grid."""
+    hidden = ((50,), (400,), (50, 50, 50, 50, 50), (200, 200, 200, 200, 200))
+    return tuple(
+        replace(
+            curve,
+            network=config.Network((784, *widths, 10)),
+            dimensions=(500, 750, 1100),
+            learning_rates=(0.15,),
+            seeds=2,
         )
-    ),
-    "quick": Config(
-        Curve(
-            NETWORK,
-            config.Training(5),
-            config.Training(5),
-            replace(MNIST, train_size=10_000),
-            (200, 500, 750, 1000, 1500),
-            (0.1,),
-            2,
-        )
-    ),
-    "full": Config(
-        Curve(
-            NETWORK,
-            config.Training(8),
-            config.Training(8),
-            MNIST,
-            (50, 100, 200, 300, 400, 500, 600, 750, 1000, 1500),
-            (0.02, 0.05, 0.15),
-            5,
-        )
-    ),
-}
+        for widths in hidden
+    )
+
+
+CONFIGS = {"smoke": _smoke(), "quick": _quick(), "full": _full()}
+
+
+def _curves(settings: Config) -> list[Curve]:
+    return [settings.curve, *(curve for _, curve in settings.ablations), *settings.grid]
 
 
 def plan(settings: Config) -> tuple[list[networks.Run], float]:
     """Trainings of whole networks, and seconds of everything else: those in subspaces."""
-    curve = settings.curve
-    counted = subspaces.count(curve.runs(), curve.learning_rates, curve.seeds)
-    return curve.direct_runs(), 0.5 + subspaces.predict(counted)
+    curves = _curves(settings)
+    counted = [each for curve in curves for each in curve.count()] + settings.transfer.count()
+    runs = [run for curve in curves for run in curve.direct_runs()] + settings.transfer.pretrainings()
+    return list(dict.fromkeys(runs)), 0.5 + 0.4 * settings.curve.seeds + subspaces.predict(counted)
 
 
 def compute(settings: Config) -> dict[str, Any]:
-    return {"curve": measured(settings.curve)}
+    return {
+        "curve": measured(settings.curve),
+        "sizes": sizes.effective_sizes(settings.curve.direct_runs()),
+        "transfer": transfer.measured(settings.transfer),
+        "ablations": {name: measured(curve) for name, curve in settings.ablations},
+        "grid": [{"widths": list(curve.network.widths), **measured(curve)} for curve in settings.grid],
+    }
 
 
 def measured(curve: Curve) -> dict[str, Any]:
@@ -100,7 +162,7 @@ def measured(curve: Curve) -> dict[str, Any]:
         **found,
         "direct": direct,
         "parameters": parameters(curve.network),
-        "intrinsic": {split: intrinsic(found, direct, split) for split in ("train", "test")},
+        "intrinsic": {split: intrinsic(found, direct, split) for split in SPLITS},
     }
 
 
@@ -112,19 +174,3 @@ def intrinsic(found: dict[str, Any], direct: dict[str, np.ndarray], split: str) 
         "absolute": crossing(found["dimension"], accuracy, np.full(len(own), 0.9)),
         "relative": crossing(found["dimension"], accuracy, 0.9 * own),
     }
-
-
-def crossing(dimension: Sequence[float], accuracy: np.ndarray, threshold: np.ndarray) -> np.ndarray:
-    """(S,) the dimension at which each row of `accuracy` (S, R) first reaches its threshold (S,).
-
-    Linear between the two measured dimensions around it. NaN where no dimension reaches it, and where the first one
-    already does: then there is nothing to interpolate between.
-    """
-    d = np.asarray(dimension, dtype=float)
-    found = np.full(len(accuracy), np.nan)
-    for row, (values, level) in enumerate(zip(accuracy, threshold, strict=True)):
-        reached = np.flatnonzero(values >= level)
-        if len(reached) and (i := reached[0]) > 0:
-            share = (level - values[i - 1]) / (values[i] - values[i - 1])
-            found[row] = d[i - 1] + share * (d[i] - d[i - 1])
-    return found

@@ -25,7 +25,7 @@ class Run:
     network: config.Network
     training: config.Training
     data: config.Data
-    dimension: int
+    dimension: int  # 0: all parameters, no subspace
     seed: int  # of the initial weights, of P and of the order of the images
     projection: str = "fastfood"
     scales: bool = False  # one trained factor per layer ("SAID"), counted in the dimension
@@ -72,7 +72,7 @@ def tune(runs: Sequence[Run], learning_rates: Sequence[float]) -> tuple[list[flo
     """
     if len(learning_rates) == 1:
         return [learning_rates[0]] * len(runs), {}
-    grid = [[_at(replace(run, seed=networks.TUNING_SEED), rate) for rate in learning_rates] for run in runs]
+    grid = [[_at(_seeded(run, networks.TUNING_SEED), rate) for rate in learning_rates] for run in runs]
     found = iter(trained([each for row in grid for each in row]))
     accuracy = np.array([[next(found)["validation_accuracy"][-1] for _ in row] for row in grid])
     best = np.nan_to_num(accuracy, nan=-1.0).argmax(axis=1)
@@ -89,7 +89,7 @@ def curve(runs: Sequence[Run], learning_rates: Sequence[float], seeds: int) -> d
     """
     rates, evidence = tune(runs, learning_rates)
     found = trained(
-        [replace(_at(run, rate), seed=seed) for run, rate in zip(runs, rates, strict=True) for seed in range(seeds)]
+        [_seeded(_at(run, rate), seed) for run, rate in zip(runs, rates, strict=True) for seed in range(seeds)]
     )
     shape = (len(runs), seeds)
     names = [name for name in found[0] if name in networks.METRICS or name.startswith("observed.")]
@@ -125,6 +125,10 @@ def _at(run: Run, rate: float) -> Run:
     return replace(run, training=replace(run.training, learning_rate=rate))
 
 
+def _seeded(run: Run, seed: int) -> Run:
+    return replace(run, seed=seed, start=None if run.start is None else replace(run.start, seed=seed))
+
+
 def _batches(runs: list[Run]) -> list[list[Run]]:
     from rankstudy import device
 
@@ -132,8 +136,7 @@ def _batches(runs: list[Run]) -> list[list[Run]]:
         return [[run] for run in runs]
     groups: dict[Any, list[Run]] = {}
     for run in runs:
-        start = None if run.start is None else replace(run.start, seed=0)
-        groups.setdefault(replace(_at(run, 1.0), seed=0, start=start, only_norm=False), []).append(run)
+        groups.setdefault(_seeded(_at(run, 1.0), 0), []).append(run)
     return list(groups.values())
 
 
@@ -178,6 +181,8 @@ def _model(run: Run) -> Any:
     if run.bias:
         for layer in model.layers:
             layer.bias = torch.nn.Parameter(torch.zeros(layer.out_features))
+    if not run.dimension:
+        return model
     seed = PROJECTION_SEED + run.seed
     return subspace.Subspace(model, run.dimension, run.projection, seed=seed, scales=run.scales)
 
@@ -203,10 +208,12 @@ def _digits(dataset: Any) -> Callable[[Any, int], dict[str, np.ndarray]]:
 
 def _timed(run: Run) -> float:
     """Seconds of a whole run, from 30 steps of its training and one evaluation of the test split."""
-    from rankstudy import data, layers, subspace, training
+    from rankstudy import layers, subspace, training
 
     whole = networks.dataset_on_device(run.data)
-    model = subspace.Subspace(layers.build(run.network, run.seed), run.dimension, run.projection)
+    model = layers.build(run.network, run.seed)
+    if run.dimension:
+        model = subspace.Subspace(model, run.dimension, run.projection)
     model.to(whole.train.images.device)
     count = min(len(whole.train), 30 * run.training.batch_size)
     small = data.Split(whole.test.images[:100], whole.test.labels[:100])

@@ -1,0 +1,146 @@
+"""Chapter 9: other networks in random subspaces, one change at a time, and over width and depth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rankstudy import claims, figures
+from rankstudy.chapters import intrinsic_figures, li2018
+from rankstudy.chapters.common import Markdown, table
+from rankstudy.chapters.crossings import dimension_text
+from rankstudy.intervals import Estimate, estimate, number_text, paired
+
+SPLITS = ("train", "validation", "test")
+NONE = Markdown("Not run under this profile.")
+EQUAL = 0.01  # of accuracy: what a change may do and still be called small
+
+
+def final(curve: Mapping[str, Any], split: str) -> np.ndarray:
+    """(seeds, dimensions) accuracy after the last epoch."""
+    return curve["history"][f"{split}_accuracy"][:, :, -1].T.astype(float)
+
+
+def d_int(curve: Mapping[str, Any], definition: str, split: str) -> str:
+    """The intrinsic dimension with its interval, or on which side of the measured dimensions it lies."""
+    level = 0.9 if definition == "absolute" else 0.9 * curve["direct"][f"{split}_accuracy"][:, -1]
+    return dimension_text(curve["intrinsic"][split][definition], curve["dimension"], final(curve, split), level)
+
+
+def learning(curves: Mapping[str, Mapping[str, Any]]) -> figures.Figure:
+    """Learning curves of some curves' subspaces, and of training all parameters as dimension 0."""
+    arms = {}
+    for label, curve in curves.items():
+        history, direct = curve["history"], curve["direct"]
+        arms[label] = {
+            "dimension": np.append(curve["dimension"], 0),
+            "loss": {s: [*history[f"{s}_loss"], direct[f"{s}_loss"]] for s in SPLITS},
+            "score": {s: [100 * v for v in (*history[f"{s}_accuracy"], direct[f"{s}_accuracy"])] for s in SPLITS},
+        }
+    return intrinsic_figures.learning(arms)
+
+
+class Ablations:
+    """Each is the main curve with one thing changed, at some of its dimensions."""
+
+    def __init__(self, main: Mapping[str, Any], changed: Mapping[str, Mapping[str, Any]]) -> None:
+        self.main, self.changed = main, changed
+
+    def difference(self, name: str, split: str) -> dict[int, Estimate]:
+        """Accuracy with the change minus without, paired by seed, at each dimension that both have."""
+        with_it, without = final(self.changed[name], split), final(self.main, split)
+        columns = {int(d): column for column, d in enumerate(self.main["dimension"])}
+        return {
+            int(d): paired(with_it[:, column], without[: len(with_it), columns[int(d)]])
+            for column, d in enumerate(self.changed[name]["dimension"])
+            if int(d) in columns
+        }
+
+    def table(self) -> Markdown:
+        rows = []
+        for name, curve in self.changed.items():
+            train = self.difference(name, "train")
+            for d, test in self.difference(name, "test").items():
+                column = curve["dimension"].tolist().index(d)
+                rate = f"{curve['learning_rate'][column]:g}"
+                own = [estimate(final(curve, split)[:, column]).percent() for split in ("train", "test")]
+                rows.append([name, number_text(d), rate, *own, train[d].points(), test.points()])
+        if not rows:
+            return NONE
+        return table(["change", "d", "rate", "train", "test", "change, train", "change, test"], rows)
+
+    def learning(self) -> figures.Figure | Markdown:
+        return learning(self.changed) if self.changed else NONE
+
+    def claims(self) -> list[claims.Claim]:
+        if "biases" not in self.changed:
+            return []
+        found = self.difference("biases", "test")
+        d = max(found)
+        effect, n = found[d], found[d].n
+        if not np.isfinite(effect.half):
+            verdict = "open"
+        elif -EQUAL < effect.low and effect.high < EQUAL:
+            verdict = "holds"
+        else:
+            verdict = "fails" if effect.low > EQUAL or effect.high < -EQUAL else "open"
+        sentence = {
+            "holds": f"Leaving out the biases changes the test accuracy at d = {d} by less than a point.",
+            "fails": f"Leaving out the biases changes the test accuracy at d = {d} by more than a point.",
+            "open": f"Whether leaving out the biases changes the test accuracy at d = {d} by a point is not decided.",
+        }[verdict]
+        evidence = f"with biases {effect.points()}, paired, n = {n} seeds"
+        return [claims.Claim("intrinsic-biases", verdict, sentence, evidence)]
+
+
+class Grid:
+    """Networks of other widths and depths, the main one among them."""
+
+    def __init__(self, main: Mapping[str, Any], widths: Sequence[int], others: Sequence[Mapping[str, Any]]) -> None:
+        named = [("–".join(map(str, widths)), main)] + [("–".join(map(str, g["widths"])), g) for g in others]
+        self.curves = dict(sorted(named, key=lambda pair: pair[1]["parameters"]))
+        self.others = {name: curve for name, curve in self.curves.items() if curve is not main}
+
+    def table(self) -> Markdown:
+        if not self.others:
+            return NONE
+        rows = []
+        for name, curve in self.curves.items():
+            found = [d_int(curve, kind, split) for kind in ("absolute", "relative") for split in ("train", "test")]
+            seeds = curve["history"]["test_accuracy"].shape[1]
+            rows.append([name, number_text(curve["parameters"]), str(seeds), *found])
+        headers = ["network", "D", "n", "0.90, train", "0.90, test", "90 % of own, train", "90 % of own, test"]
+        return table(headers, rows)
+
+    def learning(self) -> figures.Figure | Markdown:
+        return learning({name.replace("–", " "): curve for name, curve in self.others.items()}) if self.others else NONE
+
+    def claims(self) -> list[claims.Claim]:
+        if not self.others:
+            return []
+        means = [float(np.mean(curve["intrinsic"]["test"]["absolute"])) for curve in self.curves.values()]
+        sizes = [curve["parameters"] for curve in self.curves.values()]
+        if not np.isfinite(means).all():
+            return [
+                claims.Claim(
+                    "intrinsic-width-depth",
+                    "open",
+                    "Not every width and depth reached 0.90 within the dimensions tried.",
+                    f"{len(means)} networks",
+                )
+            ]
+        growth, spread = max(sizes) / min(sizes), max(means) / min(means)
+        low, high = (number_text(each) for each in li2018.GRID)
+        return [
+            claims.Claim(
+                "intrinsic-width-depth",
+                "holds" if spread < 2 else "fails",
+                f"Over widths and depths the parameters grow {number_text(growth)}-fold and the intrinsic dimension "
+                + ("stays within a factor of two." if spread < 2 else f"varies {number_text(spread, 1)}-fold."),
+                f"{len(means)} networks, d_int90 from {number_text(min(means))} to {number_text(max(means))}; "
+                f"published: {low} to {high}",
+                surprise=1,
+            )
+        ]
