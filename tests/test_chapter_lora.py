@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankstudy import config, finetuning, layers, lora, preview
-from rankstudy.chapters.lora import MATCHED, Chapter
-from rankstudy.chapters.lora_figures import kept
+from rankstudy.chapters.lora import Chapter
+from rankstudy.chapters.lora_accuracies import MATCHED, kept
 from rankstudy.data import Split
 from rankstudy.experiments import lora as experiment
+from rankstudy.experiments import updates
 from rankstudy.experiments.blocks import Finetuning, harmonic
 
 CHAPTER = Path(__file__).parents[1] / "report" / "08-lora.qmd"
@@ -51,25 +52,25 @@ def test_the_chapter_runs_from_top_to_bottom(chapter):
 
 def test_every_claim_has_a_verdict_and_no_two_share_a_name(chapter):
     found = chapter.claims()
-    assert len({claim.name for claim in found}) == len(found) >= 7
+    assert len({claim.name for claim in found}) == len(found) >= 12
 
 
 def test_every_text_is_ready_to_print(chapter):
-    for name, text in {**chapter.text, **chapter.costs.text}.items():
+    for name, text in {**chapter.text, **chapter.costs.text, **chapter.updates.text}.items():
         assert isinstance(text, str) and text and "nan" not in text and "np." not in text, name
 
 
 def test_the_accuracies_are_those_of_the_confusions(chapter):
     """Overall accuracy is new and old accuracy, weighted by the images of each."""
     counts = chapter.result["confusion"][0, 0, :, :, 1].astype(int)  # first digit, test
-    digit = chapter.digits[0]
+    digit = chapter.found.digits[0]
     share = counts[..., digit, :].sum(-1) / counts.sum((-1, -2))
-    new, old, overall = (chapter.accuracy[kind][0, ..., 1] for kind in ("new", "old", "overall"))
+    new, old, overall = (chapter.found.reached[kind][0, ..., 1] for kind in ("new", "old", "overall"))
     np.testing.assert_allclose(overall, share * new + (1 - share) * old, atol=1e-12)
 
 
 def test_the_base_networks_have_never_seen_the_new_digit(chapter):
-    assert np.all(chapter.before["new"] == 0)
+    assert np.all(chapter.found.before["new"] == 0)
 
 
 def test_fine_tuning_begins_at_the_base_network(chapter):
@@ -226,3 +227,38 @@ def test_kept_reads_where_the_level_is_crossed_or_the_best_later_look():
     assert np.isnan(kept(falling, falling, 1.1))
     other = np.array([[0.0, 0.9], [0.0, 0.5], [0.0, 0.1]])  # the moment comes from the first, the value from the second
     assert kept(falling, other, MATCHED) == pytest.approx(0.3)
+
+
+# updates
+
+
+def test_an_update_along_the_leading_directions_is_all_there_and_one_across_is_not():
+    generator = np.random.default_rng(0)
+    weight = generator.standard_normal((12, 15))
+    u, _, vh = np.linalg.svd(weight)
+    (leading,) = updates.leading([weight], 3)
+    inside, chance = updates.shares(u[:, :3] @ generator.standard_normal((3, 3)) @ vh[:3], leading)
+    assert inside == pytest.approx(1) and chance == pytest.approx(9 / 180)
+    assert updates.shares(np.outer(u[:, 5], vh[7]), leading)[0] == pytest.approx(0, abs=1e-12)
+    random = [updates.shares(generator.standard_normal((12, 15)), leading)[0] for _ in range(2000)]
+    assert abs(np.mean(random) - chance) < 4 * np.std(random) / np.sqrt(2000)
+
+
+def test_an_update_of_a_lora_layer_has_its_rank():
+    model = lora.add_lora(network(), 3)
+    with torch.no_grad():
+        for layer in model.layers:
+            layer.lora_b.normal_()
+    before = [weight.numpy() for weight in layers.weights(network())]
+    after = [weight.numpy() for weight in layers.weights(model)]
+    found = updates.measure(before, after, updates.leading(before))
+    assert (found["update_rank"] <= 3).all()
+    assert (found["update_spectrum"][:, 3:] < 1e-5 * found["update_spectrum"][:, :1]).all()
+    nothing = updates.measure(before, before, updates.leading(before))
+    assert not any(nothing[name].any() for name in ("update_spectrum", "update_norm", "update_rank"))
+
+
+def test_both_scales_agree_at_the_rank_where_the_rate_was_tuned():
+    for arm in experiment.CONFIGS["full"].ablation:
+        if arm.rank == experiment.ALPHA and arm.initialisation == "zero":
+            assert lora.add_lora(network(), **arm.options()).layers[0].scale == pytest.approx(1)

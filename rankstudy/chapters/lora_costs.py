@@ -81,6 +81,7 @@ class Costs:
             "merged_ratio_large": number_text(latency[2, -1] / latency[0, -1], 2),
             "small_batch": str(found["batches"][0]),
             "large_batch": str(found["batches"][-1]),
+            "flops_share": share("flops"),
             "turn": self._turn(widest),
         }
 
@@ -143,7 +144,10 @@ class Costs:
 
     def widths(self) -> figures.Figure:
         return lora_figures.widths(
-            np.asarray(self.found["widths"]), np.asarray(self.found["width_seconds"]), self.found["rank"]
+            np.asarray(self.found["widths"]),
+            np.asarray(self.found["width_seconds"]),
+            np.asarray(self.found["width_flops"], dtype=float),
+            self.found["rank"],
         )
 
     def claims(self) -> list[claims.Claim]:

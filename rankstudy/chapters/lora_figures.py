@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from rankstudy.figures import COLOURS, MARKERS, Figure, curve, panels
-
-
-def kept(chosen_by: np.ndarray, read_off: np.ndarray, level: float) -> float:
-    """Old accuracy at the moment of a fine-tuning when it is best among those with a new accuracy of `level` or more.
-
-    `chosen_by`, `read_off`: (looks, [new, old]), from the start on. The moment is chosen on the first, a look or,
-    linear between two, where the level is crossed; the accuracy there is read off the second. NaN: never reached.
-    """
-    new = chosen_by[:, 0]
-    moments = list(np.flatnonzero(new >= level).astype(float))
-    for before in np.flatnonzero((new[:-1] >= level) != (new[1:] >= level)):
-        moments.append(before + (level - new[before]) / (new[before + 1] - new[before]))
-    if not moments:
-        return float("nan")
-    looks = np.arange(len(new))
-    best = max(moments, key=lambda moment: np.interp(moment, looks, chosen_by[:, 1]))
-    return float(np.interp(best, looks, read_off[:, 1]))
 
 
 def trade_off(
@@ -46,7 +29,7 @@ def trade_off(
         axis.set(title=title, xlabel="accuracy on the new digit (%)")
     axes[0, 0].set_ylabel("accuracy on the old digits (%)")
     axes[0, 0].set_ylim(0, 100)
-    axes[0, 0].legend(loc="lower left")
+    axes[0, 1].legend(loc="lower left")
     return figure
 
 
@@ -102,8 +85,36 @@ def forgetting(titles: Sequence[str], digits: Sequence[int], drops: np.ndarray) 
     return figure
 
 
-def widths(widths: np.ndarray, seconds: np.ndarray, rank: int) -> Figure:
-    """Seconds per training step against width; `seconds`: (widths, [full, LoRA], rounds)."""
+def confusions(shown: Mapping[str, np.ndarray]) -> Figure:
+    """Confusion matrices, each line divided by its sum; `shown`: title -> (10, 10) counts, true digit first."""
+    figure, axes = panels(1, len(shown), size=(7.0, 2.4), sharey=True)
+    for axis, (title, counts) in zip(axes[0], shown.items(), strict=True):
+        image = axis.imshow(100 * counts / counts.sum(axis=1, keepdims=True), cmap="magma_r", vmin=0, vmax=100)
+        axis.set(title=title, xlabel="said", xticks=range(0, 10, 3), yticks=range(10))
+        axis.grid(False)
+    axes[0, 0].set_ylabel("true digit")
+    figure.colorbar(image, ax=axes[0].tolist(), label="%", shrink=0.75)
+    return figure
+
+
+def spectra(shown: Mapping[str, np.ndarray]) -> Figure:
+    """Singular values of ΔW over its largest, one panel per layer; `shown`: arm -> (digits, layers, values)."""
+    layers = next(iter(shown.values())).shape[1]
+    figure, axes = panels(1, layers, size=(7.0, 2.5), sharey=True)
+    for (label, values), colour in zip(shown.items(), COLOURS, strict=False):
+        for layer, axis in enumerate(axes[0]):
+            own = values[:, layer]
+            relative = own / np.maximum(own[:, :1], np.finfo(float).tiny)
+            seen = (relative > 1e-5).all(axis=0)  # below it rounding of float32 weights is seen, not ΔW
+            curve(axis, 1 + np.flatnonzero(seen), relative[:, seen], label, colour, marker=".")
+            axis.set(title=f"layer {layer + 1}", xlabel="index", yscale="log", ylim=(1e-3, 1.5), xlim=(0, 41))
+    axes[0, 0].set_ylabel("σᵢ(ΔW) ÷ σ₁(ΔW)")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(shown))
+    return figure
+
+
+def widths(widths: np.ndarray, seconds: np.ndarray, flops: np.ndarray, rank: int) -> Figure:
+    """Seconds per training step against width; `seconds`: (widths, [full, LoRA], rounds), `flops`: (widths, 2)."""
     figure, axes = panels(1, 2, size=(7.0, 2.8))
     for row, label in enumerate(("full fine-tuning", f"LoRA r = {rank}")):
         low, median, high = np.quantile(seconds[:, row], [0.25, 0.5, 0.75], axis=1)
@@ -112,8 +123,12 @@ def widths(widths: np.ndarray, seconds: np.ndarray, rank: int) -> Figure:
         )
     ratio = seconds[:, 1] / seconds[:, 0]
     low, median, high = np.quantile(ratio, [0.25, 0.5, 0.75], axis=1)
-    axes[0, 1].errorbar(widths, median, yerr=np.stack([median - low, high - median]), marker="o", capsize=2, color="k")
+    axes[0, 1].errorbar(
+        widths, median, yerr=np.stack([median - low, high - median]), marker="o", capsize=2, color="k", label="measured"
+    )
+    axes[0, 1].plot(widths, flops[:, 1] / flops[:, 0], color=COLOURS[2], linestyle=":", label="ratio of operations")
     axes[0, 1].axhline(1, color="#999999", linestyle="--")
+    axes[0, 1].legend()
     axes[0, 0].set(xscale="log", yscale="log", xlabel="width of the hidden layers", ylabel="ms per step")
     axes[0, 1].set(xscale="log", xlabel="width of the hidden layers", ylabel="LoRA ÷ full")
     for axis in axes[0]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rankstudy import data, provenance
-from rankstudy.experiments import networks, study
+from rankstudy.experiments import networks, study, updates
 from rankstudy.store import Question
 
 
@@ -19,9 +19,18 @@ class Arm:
     method: str  # "lora": adapters on every layer; "full"; "last": the last layer; "row": the digit's own output
     rank: int | None = None  # "lora" only
     replay: bool = False  # half of each batch comes from a small memory of the old digits
+    alpha: float | None = None  # LoRA's α; None: the rank
+    scaling: str = "lora"  # or "rslora"
+    initialisation: str = "zero"  # or "pissa"
 
     def label(self) -> str:
         return f"LoRA r = {self.rank}" if self.method == "lora" else LABELS[self.method]
+
+    def options(self) -> dict[str, Any]:
+        """What `finetuning.adapt` is told."""
+        if self.method != "lora":
+            return {}
+        return {name: getattr(self, name) for name in ("rank", "alpha", "scaling", "initialisation")}
 
 
 LABELS = {"full": "full fine-tuning", "last": "last layer", "row": "new output row"}
@@ -53,7 +62,6 @@ class Block:
 
 
 SPLITS = ("train", "test")
-GROUPS = ("new", "old")
 
 
 def harmonic(new: np.ndarray, old: np.ndarray) -> np.ndarray:
@@ -71,11 +79,13 @@ def answer(block: Block) -> dict[str, Any]:
 
 def _block(block: Block) -> dict[str, np.ndarray]:
     """Every arm's fine-tuning of one network; arrays with the arms first."""
-    from rankstudy import device, finetuning
+    from rankstudy import device, finetuning, layers
 
     dataset = networks.dataset_on_device(replace(block.base.data, without=(), train_size=None))
     (digit,) = block.base.data.without
-    base = networks.trained([block.base])[0].model().to(device.choose())
+    trained = networks.trained([block.base])[0]
+    base = trained.model().to(device.choose())
+    directions = updates.leading(trained.weights) if not block.validation_only else []
     watched = {
         split: finetuning.take(
             getattr(dataset, split), [block.finetuning.watch[int(other != digit)] for other in range(10)]
@@ -89,22 +99,24 @@ def _block(block: Block) -> dict[str, np.ndarray]:
     memory = block.finetuning.memory
     new = finetuning.take(dataset.train, [None if other == digit else 0 for other in range(10)])
     old = finetuning.take(dataset.train, [0 if other == digit else memory for other in range(10)])
-    found = [
-        _finetuned(base, arm, rate, block, digit, new, old if arm.replay else None, watched, whole)
-        for arm, rate in block.arms
-    ]
+    found = []
+    for arm, rate in block.arms:
+        model, seen = _finetuned(base, arm, rate, block, digit, new, old if arm.replay else None, watched, whole)
+        if whole:
+            seen |= updates.measure(trained.weights, [w.cpu().numpy() for w in layers.weights(model)], directions)
+        found.append(seen)
     value = {name: np.stack([each[name] for each in found]) for name in found[0]}
     if whole:
         value["confusion_before"] = _confusions(base, whole)
     return value
 
 
-def _finetuned(base, arm, rate, block, digit, new, old, watched, whole) -> dict[str, np.ndarray]:
-    """One fine-tuning: what was seen on the way, and the network where its validation score was best."""
+def _finetuned(base, arm, rate, block, digit, new, old, watched, whole) -> tuple[Any, dict[str, np.ndarray]]:
+    """One fine-tuning: the network where its validation score was best, and what was seen on the way and there."""
     from rankstudy import finetuning
 
     settings, seed = block.finetuning, block.base.seed
-    model = finetuning.adapt(base, arm.method, digit, rank=arm.rank, seed=seed)
+    model = finetuning.adapt(base, arm.method, digit, seed=seed, **arm.options())
     seen: dict[str, list[np.ndarray]] = {split: [] for split in watched}
     scores: list[float] = []
     best: dict[str, Any] = {}
@@ -129,7 +141,7 @@ def _finetuned(base, arm, rate, block, digit, new, old, watched, whole) -> dict[
         at=settings.at(),
     )
     if not whole:
-        return {"validation_score": np.array(max(scores))}
+        return model, {"validation_score": np.array(max(scores))}
     end = _confusions(model, whole)
     model.load_state_dict(best)
     looked = np.stack([np.stack(seen[split]) for split in (*SPLITS, "validation")])  # (3, looks, 2, 2)
@@ -137,7 +149,7 @@ def _finetuned(base, arm, rate, block, digit, new, old, watched, whole) -> dict[
     if arm.method == "lora":
         difference, bound = finetuning.merging_error(model, watched["test"].images)
         merging = np.array([difference.max(), (difference / bound).max()])
-    return {
+    return model, {
         "loss": looked[:, :, 0].astype(np.float32),  # (train, test, validation; looks; new, old)
         "accuracy": looked[:, :, 1].astype(np.float32),
         "stopped": np.array(np.argmax(scores)),

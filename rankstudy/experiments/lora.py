@@ -29,6 +29,8 @@ class Config:
     arms: tuple[Arm, ...]
     learning_rates: tuple[tuple[str, tuple[float, ...]], ...]  # method -> tried
     tuning_digits: tuple[int, ...]
+    ablation: tuple[Arm, ...]  # variants of LoRA, at `ablation_rate` but for PiSSA, which is tuned
+    ablation_digits: tuple[int, ...]
     costs: overheads.Config
 
 
@@ -37,6 +39,15 @@ def _arms(ranks: Sequence[int]) -> tuple[Arm, ...]:
     return tuple(Arm(method, rank, replay) for replay in (False, True) for method, rank in methods)
 
 
+def _ablation(ranks: Sequence[int], pissa: int) -> tuple[Arm, ...]:
+    """Scales α/r and α/√r, each with one α for all ranks, equal at rank ALPHA, and the start from W's own leading
+    directions; with replay."""
+    scalings = (("lora", ALPHA), ("rslora", ALPHA**0.5))
+    arms = [Arm("lora", rank, True, alpha, scaling) for scaling, alpha in scalings for rank in ranks]
+    return (*arms, Arm("lora", pissa, True, initialisation="pissa"))
+
+
+ALPHA = 4.0  # of the ablation: both scales are 1 at rank 4
 _WIDE = config.Network(training_experiment.WIDTHS)
 _RATES = (
     ("lora", (1e-3, 3e-3, 1e-2, 3e-2)),
@@ -56,6 +67,8 @@ CONFIGS = {
         arms=_arms((1, 4)),
         learning_rates=(("lora", (1e-2, 3e-2)), ("full", (3e-3,)), ("last", (3e-2,)), ("row", (3e-2,))),
         tuning_digits=(5,),
+        ablation=_ablation((1, 4), 4),
+        ablation_digits=(3, 8),
         costs=overheads.Config(batches=(1, 64), rounds=2, steps=2, seconds=0.01, widths=(32, 64)),
     ),
     "quick": Config(
@@ -68,7 +81,9 @@ CONFIGS = {
         arms=_arms((1, 4, 16)),
         learning_rates=_FEW_RATES,
         tuning_digits=(5,),
-        costs=overheads.Config(batches=(1, 128), rounds=5, steps=4, seconds=0.1, widths=(256, 1024)),
+        ablation=_ablation((1, 16), 4),
+        ablation_digits=(2, 7),
+        costs=overheads.Config(batches=(1, 128), rounds=5, steps=4, seconds=0.1, widths=(64, 256, 1024)),
     ),
     "full": Config(
         _WIDE,
@@ -80,6 +95,8 @@ CONFIGS = {
         arms=_arms((1, 2, 4, 8, 16)),
         learning_rates=_RATES,
         tuning_digits=tuple(range(10)),
+        ablation=_ablation((1, 2, 4, 8, 16), 4),
+        ablation_digits=tuple(range(10)),
         costs=overheads.Config(),
     ),
 }
@@ -113,15 +130,8 @@ def compute(settings: Config) -> dict[str, Any]:
     tuning = bases(settings, settings.tuning_digits, [networks.TUNING_SEED])
     chosen = bases(settings, settings.digits, range(settings.seeds))
     found = networks.trained(tuning + chosen)[len(tuning) :]  # before the fine-tunings, which use another data set
-    rates, evidence = tune(settings, tuning)
-    arms = tuple(zip(settings.arms, rates, strict=True))
-    values = [answer(Block(base, settings.finetuning, arms)) for base in chosen]
-    shape = (len(settings.digits), settings.seeds)
-
-    def stacked(name: str) -> np.ndarray:  # (digits, seeds, arms, …)
-        array = np.stack([value[name] for value in values])
-        return array.reshape(*shape, *array.shape[1:])
-
+    rates, evidence = tune(settings, settings.arms, tuning)
+    values = _finetunings(settings, chosen, settings.arms, rates)
     return {
         "base": networks.histories(found),
         "arms": [arm.label() for arm in settings.arms],
@@ -130,19 +140,54 @@ def compute(settings: Config) -> dict[str, Any]:
         "learning_rate": np.array(rates),
         "tuning": evidence,
         "steps": np.array(settings.finetuning.at()),
-        **{name: stacked(name) for name in values[0]},
+        **values,
+        "ablation": ablation(settings, rates, tuning),
         "costs": overheads.compute(settings.costs, settings.network, settings.finetuning.batch_size),
     }
 
 
-def tune(settings: Config, runs: Sequence[networks.Run]) -> tuple[list[float], dict[str, np.ndarray]]:
+def _finetunings(
+    settings: Config, runs: Sequence[networks.Run], arms: Sequence[Arm], rates: Sequence[float]
+) -> dict[str, np.ndarray]:
+    """Every arm on every network: arrays (digits, seeds, arms, …)."""
+    pairs = tuple(zip(arms, rates, strict=True))
+    values = [answer(Block(run, settings.finetuning, pairs)) for run in runs]
+    stacked = {name: np.stack([value[name] for value in values]) for name in values[0]}
+    return {name: array.reshape(-1, settings.seeds, *array.shape[1:]) for name, array in stacked.items()}
+
+
+def ablation(settings: Config, rates: Sequence[float], tuning: Sequence[networks.Run]) -> dict[str, Any]:
+    """Variants of LoRA on the same networks. Both scalings share the rate that was tuned at the rank nearest to ALPHA,
+    where they are the same: what is asked of them is whether it serves other ranks. PiSSA has a rate of its own."""
+    shared = min(
+        (index for index, arm in enumerate(settings.arms) if arm.method == "lora" and arm.replay),
+        key=lambda index: abs(settings.arms[index].rank - ALPHA),
+    )
+    pissa = [arm for arm in settings.ablation if arm.initialisation == "pissa"]
+    tuned = dict(zip(pissa, tune(settings, pissa, tuning)[0], strict=True))
+    chosen = [tuned.get(arm, rates[shared]) for arm in settings.ablation]
+    runs = bases(settings, settings.ablation_digits, range(settings.seeds))
+    values = _finetunings(settings, runs, settings.ablation, chosen)
+    return {
+        "rank": np.array([arm.rank for arm in settings.ablation]),
+        "variant": [arm.initialisation if arm in tuned else arm.scaling for arm in settings.ablation],
+        "learning_rate": np.array(chosen),
+        "control": shared,
+        "digits": np.array(settings.ablation_digits),
+        "confusion": values["confusion"][:, :, :, :, 1],  # (digits, seeds, arms, [stopped, end], 10, 10), test
+    }
+
+
+def tune(
+    settings: Config, arms: Sequence[Arm], runs: Sequence[networks.Run]
+) -> tuple[list[float], dict[str, np.ndarray]]:
     """For each arm the learning rate with the best harmonic mean of new and old validation accuracy, mean over runs.
 
     Returns: the rates, and the evidence: `learning_rate` (arms, L), `score` (arms, L), NaN where fewer were tried.
     """
-    tried = [dict(settings.learning_rates)[arm.method] for arm in settings.arms]
-    arms = tuple((arm, rate) for arm, rates in zip(settings.arms, tried, strict=True) for rate in rates)
-    blocks = [answer(Block(run, settings.finetuning, arms, validation_only=True)) for run in runs]
+    tried = [dict(settings.learning_rates)[arm.method] for arm in arms]
+    pairs = tuple((arm, rate) for arm, rates in zip(arms, tried, strict=True) for rate in rates)
+    blocks = [answer(Block(run, settings.finetuning, pairs, validation_only=True)) for run in runs]
     scores = iter(np.mean([block["validation_score"] for block in blocks], axis=0))
     evidence = {name: np.full((len(tried), max(map(len, tried))), np.nan) for name in ("learning_rate", "score")}
     for row, rates in enumerate(tried):

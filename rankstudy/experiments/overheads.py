@@ -23,7 +23,7 @@ class Config:
     steps: int = 10  # per turn
     seconds: float = 0.5  # of each latency
     rank: int = 8  # of the adapter whose latency, and speed at each width, is measured
-    widths: tuple[int, ...] = (128, 256, 512, 1024, 2048, 4096)  # of three hidden layers
+    widths: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096)  # of three hidden layers
 
 
 def predicted(settings: Config) -> float:
@@ -37,6 +37,8 @@ def predicted(settings: Config) -> float:
 def compute(settings: Config, network: config.Network, batch_size: int) -> dict[str, Any]:
     from rankstudy import device
 
+    both = (("full", None), ("lora", settings.rank))
+    networks = [config.Network((network.widths[0], *[width] * 3, network.widths[-1])) for width in settings.widths]
     return {
         "methods": [name if rank is None else f"{name}-{rank}" for name, rank in METHODS],
         "device": device.describe(device.choose()),
@@ -47,18 +49,20 @@ def compute(settings: Config, network: config.Network, batch_size: int) -> dict[
         "latency": _latency(settings, network),
         "batches": np.array(settings.batches),
         "widths": np.array(settings.widths),
-        "width_seconds": np.stack(  # (widths, full and lora, rounds)
-            [
-                step_seconds(
-                    config.Network((network.widths[0], width, width, width, network.widths[-1])),
-                    (("full", None), ("lora", settings.rank)),
-                    batch_size,
-                    settings,
-                )
-                for width in settings.widths
-            ]
-        ),
+        # (widths, [full, lora], rounds) and (widths, [full, lora])
+        "width_seconds": np.stack([step_seconds(wide, both, batch_size, settings) for wide in networks]),
+        "width_flops": np.array([[_flops(wide, *method, batch_size) for method in both] for wide in networks]),
     }
+
+
+def _flops(network: config.Network, method: str, rank: int | None, batch_size: int) -> int:
+    """Operations of a training step's matrix products, counted without computing anything."""
+    import torch
+
+    from rankstudy import finetuning, layers, measure
+
+    model = finetuning.adapt(layers.build(network, SEED), method, 0, rank=rank).to("meta")
+    return measure.flops(model, torch.zeros(batch_size, network.widths[0], device="meta"), backward=True)
 
 
 def _memory(network: config.Network, batch_size: int) -> dict[str, np.ndarray]:
@@ -69,7 +73,7 @@ def _memory(network: config.Network, batch_size: int) -> dict[str, np.ndarray]:
     from rankstudy import finetuning, layers, lora, measure
 
     found: dict[str, list[int]] = {
-        name: [] for name in ("trainable", "weights", "gradients", "optimizer", "activations", "checkpoint")
+        name: [] for name in ("trainable", "weights", "gradients", "optimizer", "activations", "checkpoint", "flops")
     }
     images = torch.zeros(batch_size, network.widths[0])
     for method, rank in METHODS:
@@ -77,6 +81,7 @@ def _memory(network: config.Network, batch_size: int) -> dict[str, np.ndarray]:
         memory = measure.training_memory(model, config.Training(1), images)
         for name in ("weights", "gradients", "optimizer", "activations"):
             found[name].append(getattr(memory, name))
+        found["flops"].append(_flops(network, method, rank, batch_size))
         found["trainable"].append(lora.trainable(model).parameters)
         if method == "lora":
             with tempfile.TemporaryDirectory() as folder:
