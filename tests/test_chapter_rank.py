@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from rankstudy import claims
 from rankstudy.chapters import rank_views
 from rankstudy.config import ACTIVATIONS, Network
-from rankstudy.experiments import arms, battery, networks, rank, study
+from rankstudy.experiments import arms, battery, inputs, networks, rank, study
 
 CHAPTER = Path(__file__).parents[1] / "report" / "03-rank.qmd"
 
@@ -91,6 +92,46 @@ def test_a_chapter_compares_arms_on_equal_terms():
     for chosen in (rank.CONFIGS["full"].shallow, rank.CONFIGS["quick"].deep):
         planned = arms.plan(chosen)
         assert len({(run.data, run.training.epochs, run.network.widths, run.network.gain) for run in planned}) == 1
+
+
+def test_a_null_finds_what_was_planted(found):
+    """Random matrices rarely have an outlier; with a strong part of low rank they have some."""
+    generator = np.random.default_rng(0)
+    noise = [generator.standard_normal((64, 64)) for _ in range(2)]
+    u, v = (np.linalg.qr(generator.standard_normal((64, 3)))[0] for _ in range(2))
+
+    trained = SimpleNamespace(initial=noise, weights=[w + 100 * u @ v.T for w in noise])
+    counted = battery.outliers([trained, trained])
+    for null in battery.NULLS:
+        assert (counted["initial"][null] <= 1).all()
+        assert (counted["weights"][null] >= 1).all() and (counted["update"][null] >= 1).all()
+
+
+def test_the_bounds_of_the_images_by_hand():
+    """Four pixels: constant, equal to another one, and two of their own."""
+    images = np.array([[1, 0, 0, 2], [1, 3, 3, 0], [1, 4, 4, 4], [1, 6, 6, 8], [1, 2, 2, 5]], dtype=np.float32)
+    found = inputs.bounds(images)
+    assert (found["rank_float64"], found["rank_float32"]) == (3, 3)
+    assert (found["constant"], found["distinct"], found["count"]) == (1, 3, 5)
+
+
+def test_sgd_stays_in_the_span_of_the_images_and_adam_in_that_of_the_distinct_pixels(chapter):
+    found = chapter.result["inputs"]
+    assert (found["sgd_float64"]["rank_float64"] <= found["images"]["rank_float64"]).all()
+    assert (found["adam_float64"]["rank_float64"] <= found["images"]["distinct"]).all()
+
+
+def test_the_product_of_all_layers_is_what_a_linear_network_computes():
+    import torch
+
+    settings = study.settings("rank")
+    trained = networks.trained(arms.runs(settings.shallow)["identity"][0])[:1]
+    product = np.linalg.multi_dot([w.astype(float) for w in reversed(trained[0].weights)])
+    x = torch.randn(5, 784, generator=torch.Generator().manual_seed(0))
+    logits = trained[0].model()(x).detach().numpy()
+    np.testing.assert_allclose(x.numpy() @ product.T, logits, atol=1e-4)
+    ranks = battery.products(trained)["weights"]
+    assert ranks["effective_rank"][0, -1] <= 10 and ranks["effective_rank"].shape == (1, 4)
 
 
 def test_the_textbook_counts_rounding_errors_as_rank():

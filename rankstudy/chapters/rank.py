@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import numpy as np
+
 from rankstudy import claims, figures
-from rankstudy.chapters import rank_figures, rank_views
+from rankstudy.chapters import rank_claims, rank_figures, rank_views
 from rankstudy.chapters.common import Markdown, banner, conclude, table
 from rankstudy.chapters.rank_views import ACTIVATIONS, NAMES, average, did_train, ranks, slope
 from rankstudy.experiments import study
-from rankstudy.intervals import estimate, number_text, paired, percent
+from rankstudy.intervals import estimate, number_text, percent
 
 
 class Chapter:
@@ -67,6 +69,10 @@ class Chapter:
             "depth": self._depth(),
             "activations": self._activations(),
             "features": self._features(),
+            "nulls": self._nulls(),
+            "products": self._products(),
+            "matched": self._matched(),
+            **self._inputs(),
             "book_shape": f"{book['shape'][0]}×{book['shape'][1]}",
             "book_rank": str(book["rank"]),
             "book_partial": str(book["rank_partial"]),
@@ -138,7 +144,72 @@ class Chapter:
             )
         return "The effective rank of the centred features of Task 2's networks is " + ", and ".join(parts) + "."
 
+    def _nulls(self) -> str:
+        """Outliers against copies of the matrices without their structure."""
+        parts = []
+        for matrix, label in (("initial", "before training"), ("weights", "in W"), ("update", "in W − W₀")):
+            found = [estimate(self.result["nulls"][matrix][null].mean(axis=1)).text() for null in ("signs", "shuffle")]
+            parts.append(f"{label} {found[0]} (signs) and {found[1]} (shuffled)")
+        return "On the mean over layers we count " + ", ".join(parts) + "."
+
+    def _products(self) -> str:
+        found = self.result["products"]
+        if "shallow" not in found:
+            return "The linear network was not trained under this profile."
+        initial, weights = (found["shallow"][name]["effective_rank"] for name in ("initial", "weights"))
+        parts = [f"{estimate(weights[:, layer]).text()} after {layer + 1}" for layer in range(weights.shape[1] - 1)]
+        return (
+            "The effective rank of the product of the first layers of the linear network of Task 2's shape is "
+            f"{', '.join(parts)} layers; before training the product of {weights.shape[1] - 1} has "
+            f"{estimate(initial[:, -2]).text()}."
+        )
+
+    def _matched(self) -> str:
+        arms = rank_views.ordered(self.result["matched"])
+        if not arms:
+            return "The arm with matched gains is left out under this profile."
+        parts = [
+            f"{estimate(average(arm, 'update', 'effective_rank', normalised=True)).percent()} for {ACTIVATIONS[name]}"
+            + ("" if did_train(arm) else " (did not train)")
+            for name, arm in arms.items()
+        ]
+        return "With matched gains the effective rank of the update is, of full rank, " + ", ".join(parts) + "."
+
+    def _inputs(self) -> dict[str, str]:
+        found = self.result["inputs"]
+        images = found["images"]
+        ranks = {
+            f"{name}_{tolerance}": _range(found[name][f"rank_{tolerance}"])
+            for name in found
+            if name != "images"
+            for tolerance in ("float64", "float32")
+        }
+        return {
+            **ranks,
+            "inputs_count": number_text(images["count"]),
+            "inputs_constant": number_text(images["constant"]),
+            "inputs_distinct": number_text(images["distinct"]),
+            "inputs_rank64": number_text(images["rank_float64"]),
+            "inputs_rank32": number_text(images["rank_float32"]),
+            "inputs_seeds": str(len(found["sgd_float64"]["rank_float64"])),
+        }
+
     # figures
+
+    def tolerance(self) -> figures.Figure:
+        return rank_figures.tolerance(self.base, self.shapes)
+
+    def inputs(self) -> figures.Figure:
+        return rank_figures.inputs(self.result["inputs"])
+
+    def inputs_curves(self) -> figures.Figure:
+        labels = {"sgd": "SGD", "adam": "Adam"}
+        return figures.learning_curves(
+            {labels[name]: self.result["inputs"][f"{name}_float64"]["history"] for name in labels}
+        )
+
+    def trajectory(self) -> figures.Figure:
+        return rank_figures.trajectory(self.shallow["relu"])
 
     def spectra(self) -> figures.Figure:
         return rank_figures.spectra(self.base, self.shapes)
@@ -165,7 +236,9 @@ class Chapter:
         return rank_figures.textbook(self.result["textbook"])
 
     def _groups(self) -> dict:
-        return {"Task 2's shape": self.shallow, "deep": self.deep}
+        return {"Task 2's shape": self.shallow, "deep": self.deep} | (
+            {"matched gains": rank_views.ordered(self.result["matched"])} if self.result["matched"] else {}
+        )
 
     # tables
 
@@ -200,91 +273,13 @@ class Chapter:
     # conclusions
 
     def claims(self) -> list[claims.Claim]:
-        return claims.corrected([self._full_rank(), self._update_is_low(), self._outliers(), *self._compared()])
-
-    def _full_rank(self) -> claims.Claim:
-        found = ranks(self.base, "weights", "elimination_float64")
-        full = (found == self.base["ranks"]["limits"]).all(axis=1)
-        return claims.every(
-            "rank-weights-full",
-            full,
-            holds="At the float64 tolerance every weight matrix of every trained network has full rank: the plain rank "
-            "does not tell a trained matrix from a random one.",
-            fails=f"At the float64 tolerance {int((~full).sum())} of {len(full)} networks have a matrix short of full "
-            "rank.",
-            evidence=f"n = {len(full)} networks, mean over layers {self.text['average64']} of {self.text['full_rank']}",
-        )
-
-    def _update_is_low(self) -> claims.Claim:
-        update = average(self.base, "update", "effective_rank", normalised=True)
-        initial = average(self.base, "initial", "effective_rank", normalised=True)
-        effect = paired(update, initial)
-        text = f"{estimate(update).percent()} of full rank against {estimate(initial).percent()}"
-        return claims.compare(
-            "rank-update-lower",
-            effect,
-            above=False,
-            holds=f"What training adds has a lower effective rank than the random matrix it is added to: {text}.",
-            fails=f"What training adds has no lower effective rank than the random matrix it is added to: {text}.",
-            open=f"Whether what training adds has a lower effective rank than the initialisation is open: {text}.",
-            evidence=f"n = {effect.n} networks, difference {effect.points()}",
-            confirmatory=True,
-        )
-
-    def _outliers(self) -> claims.Claim:
-        found = ranks(self.base, "weights", "outliers_initialisation")
-        null = ranks(self.base, "initial", "outliers_initialisation")
-        met = (found > null).all(axis=1)
-        mean = estimate(found.mean(axis=1))
-        return claims.every(
-            "rank-outliers",
-            met,
-            holds="In every layer of every network training lifts singular values above the edge of the random "
-            f"initialisation, {mean.text()} of them on the mean over layers.",
-            fails="Not every layer of every network has more singular values above the edge of the random "
-            f"initialisation than before training; on the mean over layers there are {mean.text()}.",
-            evidence=f"n = {len(met)} networks",
-        )
-
-    def _compared(self) -> list[claims.Claim]:
-        found = []
-        deep = self.deep["relu"]
-        change = estimate(slope(deep, "update", "effective_rank"))
-        text = f"{change.points()} of full rank per layer"
-        if did_train(deep):
-            found.append(
-                claims.compare(
-                    "rank-depth-falls",
-                    change,
-                    above=False,
-                    holds=f"The effective rank of the update falls with depth between equal square layers ({text}).",
-                    fails=f"The effective rank of the update rises with depth between equal square layers ({text}).",
-                    open=f"Between equal square layers the effective rank of the update has no sure trend ({text}).",
-                    evidence=f"n = {change.n} networks of {len(rank_views.square(deep))} square layers",
-                    confirmatory=True,
-                )
-            )
-        relu = self.shallow["relu"]
-        tanh = self.shallow["tanh"]
-        if did_train(relu) and did_train(tanh):
-            effect = paired(
-                average(tanh, "update", "effective_rank", normalised=True),
-                average(relu, "update", "effective_rank", normalised=True),
-            )
-            text = f"{effect.points()} of full rank"
-            found.append(
-                claims.compare(
-                    "rank-tanh-relu",
-                    effect,
-                    above=False,
-                    holds=f"tanh's update has a lower effective rank than ReLU's ({text}).",
-                    fails=f"tanh's update has a higher effective rank than ReLU's ({text}).",
-                    open=f"The effective ranks of tanh's and ReLU's updates do not differ for certain ({text}).",
-                    evidence=f"n = {effect.n} pairs of networks with the same initial weights and order of images",
-                    confirmatory=True,
-                )
-            )
-        return found
+        return rank_claims.stated(self.base, self.shallow, self.deep, self.result["inputs"])
 
     def conclusion(self) -> Markdown:
         return conclude(self.claims())
+
+
+def _range(values: np.ndarray) -> str:
+    """A count that may differ between networks."""
+    low, high = int(values.min()), int(values.max())
+    return number_text(low) if low == high else f"{number_text(low)} to {number_text(high)}"

@@ -64,6 +64,7 @@ def layers(arms: Mapping[str, Arm], names: Sequence[str] = SOFT, only_square: bo
                     linestyle=_STYLE[matrix],
                 )
             axis.set_xticks(x)
+            axis.set_ylim(0, 103)
             if row == 0:
                 axis.set_title(NAMES[name])
             if row == len(arms) - 1:
@@ -93,9 +94,10 @@ def activations(
                         _COLOUR[matrix],
                         markerfacecolor=_COLOUR[matrix] if did_train(arm) else "white",
                     )
+            axis.set_ylim(0, 103)
             axis.set_xticks(range(len(order)), [ACTIVATIONS[each] for each in order], rotation=35, ha="right")
             if row == 0:
-                axis.set_title(f"{NAMES[name]}, mean over layers")
+                axis.set_title(NAMES[name])
         axes[row, 0].set_ylabel(f"{label}\n% of full rank" if label else "% of full rank")
     figure.legend(loc="outside lower center", ncols=3)
     return figure
@@ -105,42 +107,53 @@ def features(arms: Mapping[str, Arm], name: str = "effective_rank", kind: str = 
     """Rank of the features against the layer, on training (full lines) and test images (dotted), one panel each."""
     figure, axes = figures.panels(1, 2, size=(7.0, 2.9), sharey=True)
     for axis, split in zip(axes[0], ("train", "test"), strict=True):
-        for index, (activation, arm) in enumerate(arms.items()):
+        for activation, arm in arms.items():
             found = arm["features"][split][kind][name]
-            style = {"marker": figures.MARKERS[index], "linestyle": "-" if did_train(arm) else ":"}
-            label = ACTIVATIONS.get(activation, activation) if split == "train" else ""
-            figures.points(axis, range(found.shape[1]), found, label, figures.COLOURS[index], **style)
+            marker = figures.MARKERS[list(ACTIVATIONS).index(activation)]
+            style = {"marker": marker, "linestyle": "-" if did_train(arm) else ":"}
+            label = ACTIVATIONS[activation] if split == "train" else ""
+            figures.points(axis, range(found.shape[1]), found, label, _colour(activation), **style)
         axis.set(yscale="log", xlabel="layer (0: the images)", title=f"{split} images")
         axis.set_xticks(range(found.shape[1]))
-    axes[0, 0].set_ylabel(f"{NAMES[name]} of features")
+    axes[0, 0].set_ylabel(NAMES[name])
     figure.legend(loc="outside lower center", ncols=min(6, len(arms)))
     return figure
 
 
 def trainings(groups: Mapping[str, Mapping[str, Arm]]) -> figures.Figure:
-    """Loss and accuracy per epoch of many arms: one column per group of arms, colour per arm, style per split."""
-    figure, axes = figures.panels(2, len(groups), size=(7.0, 4.4), sharex="col", sharey="row")
-    seen: set[str] = set()
-    lowest = 100.0
+    """Mean loss and accuracy per epoch of many arms: a column per group, a colour per arm, a line style per split."""
+    figure, axes = figures.panels(2, len(groups), size=(7.0, 4.4), sharex="col")
     for column, (title, arms) in enumerate(groups.items()):
+        loss, accuracy = axes[:, column]
         for name, arm in arms.items():
-            history, colour = arm["history"], figures.COLOURS[_place(groups, name)]
+            history = arm["history"]
             epochs = np.arange(history["train_loss"].shape[1])
             for split, style in (("train", "-"), ("validation", "--"), ("test", ":")):
-                label = ACTIVATIONS.get(name, name) if split == "train" and name not in seen else ""
-                figures.curve(axes[0, column], epochs, history[f"{split}_loss"], label, colour, linestyle=style)
-                accuracy = 100 * history[f"{split}_accuracy"]
-                figures.curve(axes[1, column], epochs, accuracy, "", colour, linestyle=style)
-                if did_train(arm):
-                    lowest = min(lowest, float(np.nanmin(accuracy[:, 1:].mean(axis=0))))
-            seen.add(name)
-        axes[0, column].set(yscale="log", title=title)
-        axes[1, column].set(xlabel="epoch")
-    axes[1, 0].set_ylim(max(0.0, lowest - 2), 100.5)
+                loss.plot(epochs, history[f"{split}_loss"].mean(axis=0), style, color=_colour(name))
+                accuracy.plot(epochs, 100 * history[f"{split}_accuracy"].mean(axis=0), style, color=_colour(name))
+        loss.set(yscale="log", title=title)
+        accuracy.set(xlabel="epoch", ylim=(_floor(arms), 100.5))
     axes[0, 0].set_ylabel("cross-entropy (nats)")
     axes[1, 0].set_ylabel("accuracy (%)")
-    figure.legend(loc="outside lower center", ncols=6)
+    shown = dict.fromkeys(name for arms in groups.values() for name in arms)
+    lines = [axes[0, 0].plot([], [], color=_colour(name), label=ACTIVATIONS[name])[0] for name in shown]
+    figure.legend(handles=lines, loc="outside lower center", ncols=6)
     return figure
+
+
+def _colour(activation: str) -> str:
+    """The colour that an activation has in every figure."""
+    return figures.COLOURS[list(ACTIVATIONS).index(activation)]
+
+
+def _floor(arms: Mapping[str, Arm]) -> float:
+    """Where an accuracy axis begins, so that what happens after the first epoch fills it; %."""
+    lowest = min(
+        float(np.nanmin(arm["history"][f"{split}_accuracy"][:, 1:]))
+        for arm in arms.values()
+        for split in ("train", "validation", "test")
+    )
+    return max(0.0, 10 * np.floor(10 * lowest))
 
 
 def textbook(found: Mapping[str, Any]) -> figures.Figure:
@@ -160,17 +173,12 @@ def textbook(found: Mapping[str, Any]) -> figures.Figure:
     axes[0, 0].set_ylim(bottom=1e-17)
     axes[0, 0].set_ylabel("size")
     axes[0, 1].set_xlim(found["rank"] - 12, found["rank"] + 12)
-    figure.legend(loc="outside lower center", ncols=4)
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
-def _place(groups: Mapping[str, Mapping[str, Arm]], name: str) -> int:
-    """A colour index that an arm keeps in every group."""
-    return list(dict.fromkeys(each for arms in groups.values() for each in arms)).index(name) % len(figures.COLOURS)
-
-
-def trajectory(arm: Arm, best: float) -> figures.Figure:
-    """Normalised ranks of W and of W − W₀ after each epoch, by layer; `best`: epoch of lowest validation loss."""
+def trajectory(arm: Arm, best: float | None = None) -> figures.Figure:
+    """Normalised ranks of W and of W − W₀ after each epoch, by layer; `best`: an epoch to mark."""
     figure, axes = figures.panels(2, len(SOFT), size=(7.0, 4.6), sharex=True, sharey="row")
     for row, matrix in enumerate(("weights", "update")):
         for column, name in enumerate(SOFT):
@@ -181,11 +189,48 @@ def trajectory(arm: Arm, best: float) -> figures.Figure:
             for layer in range(found.shape[2]):
                 label = f"layer {layer + 1}" if row == column == 0 else ""
                 figures.curve(axis, epochs, found[:, first:, layer], label, figures.COLOURS[layer])
-            axis.axvline(best, color="black", linewidth=0.8, linestyle=":")
+            if best is not None:
+                axis.axvline(best, color="black", linewidth=0.8, linestyle=":")
+            axis.set_ylim(0, 103)
             if row == 0:
                 axis.set_title(NAMES[name])
             else:
                 axis.set_xlabel("epoch")
         axes[row, 0].set_ylabel(f"{'W' if matrix == 'weights' else 'W − W₀'}\n% of full rank")
     figure.legend(loc="outside lower center", ncols=4)
+    return figure
+
+
+def tolerance(arm: Arm, shapes: Sequence[tuple[int, int]]) -> figures.Figure:
+    """Rank against the relative tolerance t, the number of σ > t·σ₁, of the first network; one panel per layer."""
+    figure, axes = figures.panels(1, len(shapes), size=(7.0, 2.6))
+    thresholds = np.logspace(-9, 0, 400)
+    for layer, (axis, shape) in enumerate(zip(axes[0], shapes, strict=True)):
+        for name in MATRICES:
+            values = arm["ranks"]["spectra"][name][str(layer)].astype(float)
+            counts = (values[:, None] > thresholds * values[0]).sum(axis=0)
+            axis.plot(
+                thresholds, counts, _STYLE[name], color=_COLOUR[name], label=MATRICES[name] if layer == 0 else None
+            )
+        axis.axvline(max(shape) * np.finfo(np.float32).eps, color="black", linewidth=0.8, linestyle=":")
+        axis.set(xscale="log", title=f"layer {layer + 1}", xlabel="t", xticks=[1e-8, 1e-4, 1])
+        axis.set_ylim(bottom=0)
+    axes[0, 0].set_ylabel("singular values > t·σ₁")
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def inputs(found: Mapping[str, Any]) -> figures.Figure:
+    """Singular values of W₁ − W₁⁰ by optimiser, trained in single and in double precision."""
+    figure, axes = figures.panels(1, 2, size=(7.0, 2.9), sharey=True)
+    bounds = {"sgd": found["images"]["rank_float64"], "adam": found["images"]["distinct"]}
+    for axis, (optimizer, title) in zip(axes[0], (("sgd", "SGD"), ("adam", "Adam")), strict=True):
+        for precision, style in (("float32", "--"), ("float64", "-")):
+            values = found[f"{optimizer}_{precision}"]["spectrum"]
+            label = f"trained in {precision}" if optimizer == "sgd" else None
+            axis.plot(np.arange(1, len(values) + 1), values, style, label=label)
+        axis.axvline(bounds[optimizer], color="black", linewidth=0.8, linestyle=":")
+        axis.set(yscale="log", title=f"{title}: bound {bounds[optimizer]}", xlabel="index")
+    axes[0, 0].set_ylabel("singular value of W₁ − W₁⁰")
+    figure.legend(loc="outside lower center", ncols=2)
     return figure

@@ -14,9 +14,11 @@ import numpy as np
 from rankstudy.config import Network
 from rankstudy.experiments.networks import Trained
 from rankstudy.rank import matrix_rank
-from rankstudy.spectrum import Spectrum, battery, marchenko_pastur_edge
+from rankstudy.spectrum import Spectrum, battery, effective_rank, marchenko_pastur_edge, null_quantile, stable_rank
 
 MATRICES = ("weights", "initial", "update")
+NULLS = ("signs", "shuffle")
+DRAWS = 19  # random copies per null: the fewest that test at 5 %
 
 
 def measure(found: Sequence[Trained]) -> dict[str, Any]:
@@ -45,6 +47,39 @@ def measure(found: Sequence[Trained]) -> dict[str, Any]:
         for name, found in layers.items()
     }
     return {**ranks, "edges": edges, "spectra": spectra, "limits": np.array([min(shape) for shape in shapes])}
+
+
+def outliers(found: Sequence[Trained]) -> dict[str, Any]:
+    """{matrix: {null: (seeds, layers)}}: singular values above the 95 % quantile of the largest one of random copies.
+
+    The copies have the matrix's own entries, with signs drawn anew ("signs") or in random order ("shuffle").
+    """
+    counted: dict[str, dict[str, list[np.ndarray]]] = {name: {null: [] for null in NULLS} for name in MATRICES}
+    for layer in range(len(found[0].weights)):
+        initial = np.stack([each.initial[layer] for each in found])
+        weights = np.stack([each.weights[layer] for each in found])
+        for name, matrices in zip(MATRICES, (weights, initial, weights - initial), strict=True):
+            values = Spectrum.of(matrices).values  # (seeds, k)
+            for null in NULLS:
+                edge = null_quantile(matrices, null, level=0.95, draws=DRAWS)
+                counted[name][null].append((values > edge[:, None]).sum(axis=1))
+    return {name: {null: np.stack(layers, axis=1) for null, layers in nulls.items()} for name, nulls in counted.items()}
+
+
+def products(found: Sequence[Trained]) -> dict[str, Any]:
+    """{"weights" | "initial": {definition: (seeds, layers)}} of the products W_k···W_1: a linear network's maps."""
+    result: dict[str, Any] = {}
+    for name, chosen in (("weights", [each.weights for each in found]), ("initial", [each.initial for each in found])):
+        ranks: dict[str, list[list[float]]] = {"effective_rank": [], "stable_rank": []}
+        for layers in chosen:
+            product, spectra = np.eye(layers[0].shape[1]), []
+            for weight in layers:
+                product = weight.astype(np.float64) @ product
+                spectra.append(Spectrum.of(product))
+            ranks["effective_rank"].append([float(effective_rank(spectrum)) for spectrum in spectra])
+            ranks["stable_rank"].append([float(stable_rank(spectrum)) for spectrum in spectra])
+        result[name] = {definition: np.array(values) for definition, values in ranks.items()}
+    return result
 
 
 def initial_std(network: Network) -> list[float]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from rankstudy import config
-from rankstudy.experiments import arms, networks, training
+from rankstudy.experiments import arms, battery, inputs, networks, training
 from rankstudy.experiments.arms import Arms
+from rankstudy.experiments.inputs import Inputs
 from rankstudy.rank import eliminate, matrix_rank
 
 
@@ -19,6 +20,8 @@ class Config:
     base: training.Config  # Task 2's networks
     shallow: Arms  # Task 2's shape, one arm per activation
     deep: Arms  # six square hidden layers, so that depth is not confounded with shape
+    matched: Arms  # the shallow arms again, with gains that suit each activation; no arm: not done
+    inputs: Inputs  # what the images alone say
     images: int  # whose features are measured, of each of training and test set
     textbook: tuple[int, int, int]  # rows, columns and rank of the matrix that the textbook's elimination is tried on
 
@@ -39,7 +42,16 @@ SEARCHED = tuple(
 
 
 def _arms(widths: tuple[int, ...], training: config.Training, rates: Any, seeds: int, size: int | None = None) -> Arms:
-    return Arms(config.Network(widths), training, config.Data("mnist", train_size=size), rates, seeds)
+    data = config.Data("mnist", train_size=size)
+    return Arms(config.Network(widths), training, data, rates, seeds, observed=("relu",))
+
+
+def _inputs(training: config.Training, seeds: int, size: int | None = None) -> Inputs:
+    return Inputs(config.Network((784, 1024, 10)), training, config.Data("mnist", train_size=size), (0.05, 1e-3), seeds)
+
+
+def _matched(arms: Arms, seeds: int, rates: Any) -> Arms:
+    return replace(arms, matched=True, rates=rates, seeds=seeds, observed=())
 
 
 _FEW = tuple((activation, (3e-3,)) for activation in ("relu", "tanh", "identity"))
@@ -48,6 +60,8 @@ CONFIGS = {
         training.CONFIGS["smoke"],
         _arms((784, 32, 32, 32, 10), config.Training(3, 32), _FEW, 2),
         _arms((784, 32, 32, 32, 32, 10), config.Training(3, 32), _FEW[:1], 2),
+        _matched(_arms((784, 32, 32, 32, 10), config.Training(3, 32), _FEW, 2), 2, _FEW),
+        _inputs(config.Training(1, 50, schedule="constant"), 1),
         200,
         (48, 40, 20),
     ),
@@ -55,6 +69,8 @@ CONFIGS = {
         training.CONFIGS["quick"],
         _arms(training.WIDTHS, config.Training(3, 64), RATES, 3, 15_000),
         _arms(DEEP, config.Training(3, 64), RATES[:1], 2, 15_000),
+        _matched(_arms(training.WIDTHS, config.Training(3, 64), RATES, 3, 15_000), 0, ()),
+        _inputs(config.Training(1, 50, schedule="constant"), 1, 2000),
         1000,
         (512, 392, 250),
     ),
@@ -62,6 +78,8 @@ CONFIGS = {
         training.CONFIGS["full"],
         _arms(training.WIDTHS, config.Training(5, 128), SEARCHED, 10),
         _arms(DEEP, config.Training(5, 128), SEARCHED, 5),
+        _matched(_arms(training.WIDTHS, config.Training(5, 128), SEARCHED, 10), 5, RATES),
+        _inputs(config.Training(2, 100, schedule="constant"), 3),
         2000,
         (1024, 784, 500),
     ),
@@ -71,9 +89,18 @@ CONFIGS = {
 def plan(settings: Config) -> tuple[list[networks.Run], float]:
     """Trainings, and seconds of everything else."""
     base, _ = training.plan(settings.base)
-    planned = [*base, *arms.plan(settings.shallow), *arms.plan(settings.deep)]
+    planned = [*base, *arms.plan(settings.shallow), *arms.plan(settings.deep), *arms.plan(settings.matched)]
     measured = [run for run in planned if 0 <= run.seed < networks.TUNING_SEED]
-    return planned, sum(arms.seconds_to_measure(run, settings.images) for run in measured) + 2.0
+    return planned, sum(arms.seconds_to_measure(run, settings.images) for run in measured) + _rest(settings)
+
+
+def _rest(settings: Config) -> float:
+    """Seconds of the nulls, the textbook's elimination and the trainings of `inputs`."""
+    rows, columns, rank = settings.textbook
+    nulls = settings.base.seeds * sum(max(s) * min(s) ** 2 for s in settings.base.network.shapes()) * battery.DRAWS * 6
+    size = settings.inputs.data.train_size or 55_000
+    images = settings.inputs.seeds * (settings.inputs.training.epochs * size + 20_000)
+    return 1.0 + 3e-11 * nulls + 1e-8 * rows * columns * rank + 4e-4 * images
 
 
 def compute(settings: Config) -> dict[str, Any]:
@@ -83,8 +110,22 @@ def compute(settings: Config) -> dict[str, Any]:
         "base": arms.measured(base, settings.images, {}),
         "shallow": arms.compute(settings.shallow, settings.images),
         "deep": arms.compute(settings.deep, settings.images),
+        "matched": arms.compute(settings.matched, settings.images),
+        "nulls": battery.outliers(base),
+        "products": _products(settings),
+        "inputs": inputs.compute(settings.inputs),
         "textbook": textbook(*settings.textbook),
     }
+
+
+def _products(settings: Config) -> dict[str, Any]:
+    """Of the linear networks."""
+    chosen = {
+        name: arms.runs(group)["identity"][0]
+        for name, group in (("shallow", settings.shallow), ("deep", settings.deep))
+        if "identity" in dict(group.rates)
+    }
+    return {name: battery.products(networks.trained(runs)) for name, runs in chosen.items()}
 
 
 def textbook(rows: int, columns: int, rank: int) -> dict[str, Any]:
