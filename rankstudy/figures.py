@@ -90,14 +90,14 @@ def learning_curves(arms: Mapping[str, Mapping[str, np.ndarray]], *, title: str 
 
 
 def pictures(images: np.ndarray, titles: Sequence[str] = (), columns: int = 10, cmap: str = "gray_r") -> Figure:
-    """(N, h, w) pictures in a grid."""
+    """(N, h, w) pictures in a grid, the first ones with a title each."""
     rows = -(-len(images) // columns)
     figure, axes = panels(rows, columns, size=(7.0, 0.85 * rows + (0.1 if titles else 0)))
     for index, axis in enumerate(axes.flat):
         axis.axis("off")
         if index < len(images):
             axis.imshow(images[index], cmap=cmap)
-            if titles:
+            if index < len(titles):
                 axis.set_title(titles[index], fontsize=8)
     return figure
 
