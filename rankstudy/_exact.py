@@ -45,10 +45,12 @@ def _log2_minors(a: np.ndarray) -> np.ndarray:
 
 
 def _primes() -> Iterator[int]:
-    """Descending from 2²³; none repeats, and there are more than memory can use."""
-    for candidate in range(_LARGEST - 1, 2, -2):
-        if all(candidate % d for d in range(3, int(candidate**0.5) + 1, 2)):
-            yield candidate
+    """Descending from 2²³; none repeats, and there are more than a matrix that fits in memory can use."""
+    return filter(_is_prime, range(_LARGEST - 1, 2, -2))
+
+
+def _is_prime(odd: int) -> bool:
+    return all(odd % d for d in range(3, int(odd**0.5) + 1, 2))
 
 
 def _rank_modulo(a: np.ndarray, p: int) -> np.ndarray:
@@ -75,9 +77,9 @@ def _rank_modulo(a: np.ndarray, p: int) -> np.ndarray:
             factor = _modulo(panel[:, :, j] * inverse[:, None], p) * free  # (batch, m)
             multipliers[:, :, j] = factor
             panel[:, :, j:] = _modulo(panel[:, :, j:] - factor[:, :, None] * panel[each, row, j:][:, None, :], p)
-        rest = a[:, :, start + width :]
-        if rest.shape[2] == 0 or not free.any():
+        if not free.any():
             break
+        rest = a[:, :, start + width :]  # (batch, m, n')
         top = np.take_along_axis(rest, pivot_rows[:, :, None], axis=1)  # (batch, w, n')
         between = np.take_along_axis(multipliers, pivot_rows[:, :, None], axis=1)  # (batch, w, w)
         for i in range(1, width):
@@ -87,7 +89,7 @@ def _rank_modulo(a: np.ndarray, p: int) -> np.ndarray:
 
 
 def _modulo(x: np.ndarray, p: int) -> np.ndarray:
-    """x modulo p within (−p, p) for whole numbers |x| < 2⁵³, 0 exactly for multiples; several times faster than np.mod.
+    """x modulo p within (−p, p), exactly 0 for multiples, for whole numbers |x| ≤ 2⁵³ − p; much faster than np.mod.
 
     The quotient may round up to a whole number, so that a residue near p comes out as one just below 0.
     """

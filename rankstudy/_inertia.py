@@ -66,7 +66,7 @@ def _count(a: np.ndarray, unit: float, tau: float | None) -> int:
     ratio = unit if tau is None else tau / sigma
     if _gram_suffices(ratio, n):
         return _count_by_gram(a, unit, tau)
-    if ratio < max(m, n) * FLOAT64_EPS:
+    if ratio < 0.9 * max(m, n) * FLOAT64_EPS:  # finer than float64's own τ, where an LU's rounding is no longer small
         return int(count_by_svd(a, unit, tau))
     mixed = _mix_columns(a)
     rank = _clear_rank(mixed, ratio * sigma)
@@ -189,17 +189,19 @@ def _largest_eigenvalue(apply: Operator, n: int, steps: int = 300, rtol: float =
     tridiagonal = np.zeros((steps + 1, steps + 1))
     q = np.random.default_rng(_SEED).standard_normal(n)
     q /= np.linalg.norm(q)
-    for k in range(steps):
+    k = 0
+    while True:
         basis[k] = q
         w = apply(q)
         tridiagonal[k, k] = q @ w
         for _ in range(2):
             w -= (basis[: k + 1] @ w) @ basis[: k + 1]
         beta = np.linalg.norm(w)
-        tridiagonal[k + 1, k] = beta
-        last = k + 1 == steps or beta <= FLOAT64_EPS * tridiagonal[0, 0]
-        if last or k % 5 == 4:
-            values, vectors = np.linalg.eigh(tridiagonal[: k + 1, : k + 1])
+        k += 1
+        tridiagonal[k, k - 1] = beta
+        last = k == steps or beta <= FLOAT64_EPS * tridiagonal[0, 0]
+        if last or k % 5 == 0:
+            values, vectors = np.linalg.eigh(tridiagonal[:k, :k])
             if last or beta * abs(vectors[-1, -1]) <= rtol * values[-1]:
                 break
         q = w / beta

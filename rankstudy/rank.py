@@ -28,7 +28,7 @@ class Elimination(NamedTuple):
     pivots: np.ndarray  # (rank,) float64, signed, in order of elimination
     rows: np.ndarray  # (m,) permutation
     columns: np.ndarray  # (n,) permutation
-    growth: float  # max|u_ij| / max|a_ij|, U the echelon form; 1 for a zero matrix
+    growth: float  # max(|a_ij|, |u_ij|) / max|a_ij|, U the echelon form; 1 for a zero matrix
     tolerance: float  # what a pivot had to exceed
 
 

@@ -6,6 +6,7 @@ Everything here draws NumPy arrays; `containers()` draws how to hand them over (
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -138,3 +139,19 @@ def known_spectra(draw: st.DrawFn, min_side: int = 1, max_side: int = 10, ratio:
 def scales() -> st.SearchStrategy[float]:
     """Powers of two, which scale every entry without rounding."""
     return st.integers(-30, 30).map(lambda k: 2.0**k)
+
+
+def rational_rank(matrix: Any) -> int:
+    """Gaussian elimination over the rationals: the oracle. (m, n) integers or floats, slow."""
+    rows = [[Fraction(x) for x in row] for row in np.asarray(matrix).tolist()]
+    rank = 0
+    for column in range(len(rows[0]) if rows else 0):
+        pivot = next((i for i in range(rank, len(rows)) if rows[i][column]), None)
+        if pivot is None:
+            continue
+        rows[rank], rows[pivot] = rows[pivot], rows[rank]
+        for i in range(rank + 1, len(rows)):
+            factor = rows[i][column] / rows[rank][column]
+            rows[i] = [x - factor * y for x, y in zip(rows[i], rows[rank], strict=True)]
+        rank += 1
+    return rank
