@@ -33,9 +33,23 @@ def chapter(results):
 def test_the_chapter_is_told_from_its_result(chapter):
     assert all(isinstance(value, str) and value for value in chapter.text.values())
     assert all(claim.verdict in claims.VERDICTS for claim in chapter.claims())
-    for draw in (chapter.curves, chapter.arms_figure, chapter.costs, chapter.ladder_figure, chapter.inference):
+    for draw in (
+        chapter.curves,
+        chapter.arms_figure,
+        chapter.costs,
+        chapter.ladder_figure,
+        chapter.inference,
+        chapter.speed,
+    ):
         assert draw().axes
-    for tell in (chapter.memory, chapter.accuracies, chapter.convergence, chapter.tuning, chapter.latencies):
+    for tell in (
+        chapter.memory,
+        chapter.accuracies,
+        chapter.convergence,
+        chapter.tuning,
+        chapter.latencies,
+        chapter.published,
+    ):
         assert tell().count("\n") > 2
 
 

@@ -60,6 +60,23 @@ class Chapter:
         return np.stack([self.bound("weights", layer, 0, False) for layer in range(len(self.shapes))], axis=1)
 
     @cached_property
+    def initial_share(self) -> np.ndarray:
+        """‖W₀‖²/‖W‖², mean over the hidden square layers, (networks,)."""
+        initial = np.stack([spectrum.values for spectrum in self.spectra("initial")[1:-1]], axis=0)
+        trained = np.stack([spectrum.values for spectrum in self.spectra("weights")[1:-1]], axis=0)
+        return ((initial**2).sum(axis=2) / (trained**2).sum(axis=2)).mean(axis=0)
+
+    @property
+    def validation_images(self) -> int:
+        return int(self.settings["overfitting"]["data"]["validation_size"])
+
+    @property
+    def validation_error(self) -> float:
+        """Standard error of a validation accuracy as high as the networks', from the number of images alone."""
+        accuracy = self.original(VALIDATION).mean()
+        return math.sqrt(accuracy * (1 - accuracy) / self.validation_images)
+
+    @cached_property
     def threshold(self) -> float:
         """The average relative error at the effective rank, mean over networks."""
         return float(self.average_error(np.array([self.rank])).mean())
@@ -153,6 +170,16 @@ class Chapter:
             "iterations_gradient": self._range(fits["gradient"]["iterations"]),
             "unfinished": str(int((~fits["gradient"]["reached"]).sum() + (~fits["least_squares"]["reached"]).sum())),
             "fits": str(fits["gradient"]["reached"].size + fits["least_squares"]["reached"].size),
+            "svd_seconds": number_text(self.result["svd_seconds"][:, 1].mean(), 2),
+            "als_seconds": "; ".join(
+                f"{number_text(seconds, 2)} s at r = {rank}"
+                for rank, seconds in zip(
+                    sweep["alternating"], fits["least_squares"]["seconds"][:, :, 1].mean(axis=0), strict=True
+                )
+            ),
+            "initial_share": percent(self.initial_share.mean(), 0),
+            "validation_images": number_text(self.validation_images),
+            "validation_error": f"{number_text(100 * self.validation_error, 1)} points",
             "below": str(self.below),
             "best_ranks": ", ".join(str(rank) for rank in tried[self.best]),
             "gained": self.gained.points(),

@@ -83,13 +83,13 @@ def accuracies(chapter: Any) -> figures.Figure:
     axes[0, 0].set(xscale="log", xlabel="rank r of every layer", ylabel="accuracy (%)")
     axes[0, 1].set(xlabel="mean relative error ‖A − BC‖ / ‖A‖", xlim=(1, 0))
     axes[0, 1].axvline(chapter.threshold, color="black", linewidth=0.8, linestyle="--")
-    axes[0, 0].legend(loc="lower right")
+    axes[0, 1].legend(loc="lower right")
     return figure
 
 
 def ways(chapter: Any) -> figures.Figure:
     """Test accuracy against rank for each way of cutting."""
-    figure, axes = figures.panels(1, 1, size=(5.2, 3.4))
+    figure, axes = figures.panels(1, 1, size=(7.0, 3.4))
     axis = axes[0, 0]
     sweep = chapter.settings["sweep"]
     for colour, (name, label) in zip(figures.COLOURS, LABELS.items(), strict=False):
@@ -111,7 +111,7 @@ def ways(chapter: Any) -> figures.Figure:
     axis.set_ylim(0, 101)
     axis.set_xticks(sweep["compared"], [str(rank) for rank in sweep["compared"]])
     axis.minorticks_off()
-    axis.legend(loc="lower right")
+    figure.legend(loc="outside right upper")
     return figure
 
 
@@ -125,7 +125,7 @@ def spectra(chapter: Any) -> figures.Figure:
         ):
             values = chapter.spectra(kind)[layer].values
             share = values / np.linalg.norm(values, axis=1, keepdims=True)
-            figures.curve(axis, np.arange(1, share.shape[1] + 1), share, label, colour)
+            axis.plot(np.arange(1, share.shape[1] + 1), share.mean(axis=0), label=label, color=colour)
         axis.axvline(min(chapter.rank, values.shape[1]), color="black", linewidth=0.8, linestyle="--")
         axis.set(xscale="log", yscale="log", ylim=(1e-4, 1.2), xlabel="index i", title=f"layer {layer + 1}")
     axes[0, 0].set_ylabel("σᵢ / ‖A‖")

@@ -98,10 +98,6 @@ class Chapter:
 
     # memory and inference
 
-    @property
-    def memory_shown(self) -> list[str]:
-        return ["dense", f"rank {self.rank}", f"spared {self.rank}"]
-
     def saved(self, key: str) -> float:
         """How many times less the factorised network holds."""
         return self.result["memory"]["dense"][key] / self.result["memory"][f"rank {self.rank}"][key]
@@ -118,7 +114,7 @@ class Chapter:
 
     def speedup(self, what: str, variant: str) -> np.ndarray:
         """How many times as fast as dense, per batch size."""
-        return self.median(what, "dense") / self.median(what, variant)
+        return self.result["inference"][what][variant]["speedup"]
 
     def operations_ratio(self, what: str, rank: int) -> float:
         shapes = self.shapes if what == "network" else [self.shapes[1]]
@@ -204,6 +200,9 @@ class Chapter:
     def inference(self) -> figures.Figure:
         return low_rank_training_figures.inference(self)
 
+    def speed(self) -> figures.Figure:
+        return low_rank_training_figures.speed(self)
+
     def memory_figure(self) -> figures.Figure:
         return low_rank_training_figures.memory(self)
 
@@ -223,6 +222,9 @@ class Chapter:
 
     def tuning(self) -> Markdown:
         return low_rank_training_tables.tuning(self)
+
+    def published(self) -> Markdown:
+        return low_rank_training_tables.published(self)
 
     def latencies(self) -> Markdown:
         return low_rank_training_tables.latencies(self)

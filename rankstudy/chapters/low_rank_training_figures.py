@@ -10,6 +10,7 @@ from rankstudy import figures
 from rankstudy.experiments.inference import moved, operations
 from rankstudy.experiments.low_rank_training import DENSE, PLAIN
 
+FACTORS = (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
 SPLITS = ("train", "validation", "test")
 
 
@@ -26,11 +27,13 @@ def arms(chapter: Any) -> figures.Figure:
             history = chapter.history(name)
             epochs = np.arange(history["train_loss"].shape[1])
             look = {
-                "colour": figures.COLOURS[index % len(figures.COLOURS)],
+                "color": figures.COLOURS[index % len(figures.COLOURS)],
                 "linestyle": "-" if index < len(figures.COLOURS) else "--",
+                "linewidth": 1.2,
             }
-            figures.curve(axes[0, column], epochs, history[f"{split}_loss"], name if column == 2 else "", **look)
-            figures.curve(axes[1, column], epochs, 100 * history[f"{split}_accuracy"], "", **look)
+            label = name if column == 2 else None
+            axes[0, column].plot(epochs, history[f"{split}_loss"].mean(axis=0), label=label, **look)
+            axes[1, column].plot(epochs, 100 * history[f"{split}_accuracy"].mean(axis=0), **look)
         axes[0, column].set(yscale="log", title=split)
         axes[1, column].set(xlabel="epoch", ylim=(chapter.floor, 100.3))
     axes[0, 0].set_ylabel("cross-entropy (nats)")
@@ -61,6 +64,8 @@ def costs(chapter: Any) -> figures.Figure:
     axes[0, 0].set(xlabel="epochs", ylabel="test accuracy (%)")
     axes[0, 1].set(xlabel="floating-point operations", xscale="log")
     axes[0, 2].set(xlabel="seconds of training", xscale="log")
+    for axis in axes[0, 1:]:
+        axis.tick_params(which="minor", labelbottom=False)
     axes[0, 0].legend(loc="lower right")
     return figure
 
@@ -116,22 +121,51 @@ def inference(chapter: Any) -> figures.Figure:
         axis.set_xticks(batches, [str(batch) for batch in batches])
         axis.minorticks_off()
     axes[0, 0].set_ylabel("times as fast as dense")
-    axes[0, 0].set_yticks(*zip(*((value, f"{value:g}") for value in (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)), strict=True))
+    axes[0, 0].set_yticks(FACTORS, [f"{value:g}" for value in FACTORS])
     axes[0, 1].plot([], [], ":", color="grey", label="operations")
     axes[0, 1].plot([], [], "--", color="grey", linewidth=0.8, label="bytes")
     axes[0, 1].legend(loc="best", ncols=2)
     return figure
 
 
+def speed(chapter: Any) -> figures.Figure:
+    """Speed-up over dense against rank, for a few batch sizes."""
+    figure, axes = figures.panels(1, 2, size=(7.0, 3.0), sharey=True)
+    timing = chapter.result["inference"]
+    batches = timing["batches"]
+    shown = sorted({0, len(batches) // 2, len(batches) - 1})
+    ranks = sorted(int(rank) for rank in timing["ranks"])
+    for axis, what in zip(axes.flat, ("layer", "network"), strict=True):
+        measured = np.array([chapter.speedup(what, f"rank {rank}") for rank in ranks])  # (ranks, batches)
+        for colour, index in zip(figures.COLOURS, shown, strict=False):
+            axis.plot(ranks, measured[:, index], "o-", color=colour, label=f"batch {batches[index]}")
+        axis.plot(
+            ranks, [chapter.operations_ratio(what, rank) for rank in ranks], ":", color="grey", label="operations"
+        )
+        axis.axhline(1, color="black", linewidth=0.8)
+        axis.axvline(chapter.break_even, color="black", linestyle="--", linewidth=0.8)
+        axis.set(xscale="log", yscale="log", xlabel="rank r", title="one hidden layer" if what == "layer" else what)
+        axis.set_xticks(ranks, [str(rank) for rank in ranks], rotation=45)
+        axis.minorticks_off()
+    axes[0, 0].set_ylabel("times as fast as dense")
+    axes[0, 0].set_yticks(FACTORS, [f"{value:g}" for value in FACTORS])
+    axes[0, 1].legend(loc="best")
+    return figure
+
+
 def memory(chapter: Any) -> figures.Figure:
     """Bytes in training, split, dense against factorised."""
     figure, axes = figures.panels(1, 1, size=(5.5, 2.8))
-    names = chapter.memory_shown
+    names = {
+        "dense": "dense",
+        f"rank {chapter.rank}": f"every layer, r = {chapter.rank}",
+        f"spared {chapter.rank}": "all but the last",
+    }
     parts = ("weights", "gradients", "optimizer", "activations")
     bottom = np.zeros(len(names))
     for colour, part in zip(figures.COLOURS, parts, strict=False):
         values = np.array([chapter.result["memory"][name][part] / 1e6 for name in names])
-        axes[0, 0].bar(names, values, bottom=bottom, label=part, color=colour, width=0.6)
+        axes[0, 0].bar(list(names.values()), values, bottom=bottom, label=part, color=colour, width=0.6)
         bottom += values
     axes[0, 0].set(ylabel="MB in a training step")
     axes[0, 0].legend(loc="upper right")

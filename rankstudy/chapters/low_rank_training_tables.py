@@ -8,7 +8,7 @@ import numpy as np
 
 from rankstudy.chapters.common import Markdown, table
 from rankstudy.experiments.low_rank_training import DENSE, PLAIN
-from rankstudy.intervals import estimate, number_text, percent
+from rankstudy.intervals import estimate, number_text, percent, signed
 
 LEVELS = (0.90, 0.95, 0.97, 0.98)  # validation accuracies to be reached
 MEANINGS = {
@@ -126,3 +126,24 @@ def latencies(chapter: Any) -> Markdown:
                     ]
                 )
     return table(["what", "batch", "ms ± IQR", "images per second", "times dense"], rows)
+
+
+# Published effects on accuracy in points, all secondary (from notes on the papers): arm -> control, (source, value).
+# Khodak et al.: ResNet32×2 on CIFAR-10 with a tenth of the parameters; Wang et al.: ResNet-18.
+PUBLISHED = {
+    PLAIN: ("dense", [("Khodak et al. 2021", 93.59 - 94.49), ("Wang et al. 2021", 93.75 - 95.09)]),
+    "spectral": (PLAIN, [("Khodak et al. 2021", 92.52 - 93.59)]),
+    "decay": (PLAIN, [("Khodak et al. 2021", 92.92 - 93.59)]),
+    "spectral + decay": (PLAIN, [("Khodak et al. 2021", 94.34 - 93.59)]),
+    "warm": (PLAIN, [("Wang et al. 2021", 94.87 - 93.75)]),
+}
+
+
+def published(chapter: Any) -> Markdown:
+    """Effects reported by others, beside ours: differences in test accuracy, in points."""
+    rows = []
+    for name, (control, values) in PUBLISHED.items():
+        ours = chapter.against(name, control).points(2) if name in chapter.arms else "not run under this profile"
+        theirs = "; ".join(f"{signed(value, 2)} ({source})" for source, value in values)
+        rows.append([f"{name} − {control}", theirs, ours])
+    return table(["comparison", "published (points)", "ours"], rows)

@@ -1,14 +1,15 @@
 """How long a forward pass takes, dense and factorised, beside what operations and bytes would let one expect.
 
 Design choices:
-- Times are medians of blocks, all taken in one go on one machine, so that their ratios mean something.
+- Variants take turns, block by block, so that a machine's moods hit all of them; a speed-up is the median of the
+  ratios of neighbours.
 - A layer and the whole network are measured each by itself: what holds for one need not hold for the other.
 - The merged network, B·C multiplied out, is the control: it must be as fast as the dense one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from rankstudy import config, data, provenance
 from rankstudy.experiments import study
 from rankstudy.store import Question
 
+BLOCKS = 20  # measurements of each time
 FLOAT = 4  # bytes
 
 
@@ -26,18 +28,18 @@ class Setting:
     network: config.Network  # dense
     ranks: tuple[int, ...]
     batches: tuple[int, ...]  # images in one forward pass
-    seconds: float  # spent on each measurement
+    seconds: float  # spent on each measurement, about
 
 
-def measured(setting: Setting, dataset: str) -> Any:
+def measured(setting: Setting, dataset: str) -> Mapping[str, Any]:
     """The times, from the store or measured now.
 
     Returns:
-        `network` and `layer`: variant (`dense`, `merged`, `rank <r>`) -> `median`, `iqr` (batches,) in seconds; the
-        `batches` and `ranks`; `device` and `threads`.
+        `network` and `layer`: variant (`dense`, `merged`, `rank <r>`) -> (batches,) arrays, `median` and `iqr` in
+        seconds, `speedup` over dense with its quartiles `low` and `high`; `batches` and `ranks`; `device`, `threads`.
     """
     question = Question("measured", "inference", setting, data.CHECKSUMS[dataset])
-    digest = provenance.digest("experiments.inference", "measure", "layers")
+    digest = provenance.digest("experiments.inference", "layers")
     return study.obtain(question, digest, lambda: times(setting)).value
 
 
@@ -47,21 +49,27 @@ def times(setting: Setting) -> dict[str, Any]:
     from rankstudy import device, layers
 
     where = device.choose()
-    widths = setting.network.widths
-    hidden = (widths[1], widths[2])
     found: dict[str, Any] = {
         "device": device.describe(where),
         "threads": torch.get_num_threads(),
         "batches": np.array(setting.batches),
         "ranks": np.array(setting.ranks),
     }
-    for name, shape in (("network", widths), ("layer", hidden)):
-        dense = config.Network(tuple(shape), setting.network.activation)
-        variants = {"dense": layers.build(dense, 0)}
+    for name, widths in (("network", setting.network.widths), ("layer", setting.network.widths[1:3])):
+        dense = config.Network(widths, setting.network.activation)
+        models = {"dense": layers.build(dense, 0)}
         for rank in setting.ranks:
-            variants[f"rank {rank}"] = layers.build(config.Network(dense.widths, dense.activation, rank), 0)
-        variants["merged"] = merged(variants[f"rank {setting.ranks[0]}"])
-        found[name] = {label: _times(model.to(where), shape[0], setting, where) for label, model in variants.items()}
+            models[f"rank {rank}"] = layers.build(config.Network(widths, dense.activation, rank), 0)
+        models["merged"] = merged(models[f"rank {setting.ranks[0]}"])
+        for model in models.values():
+            model.to(where)
+        rows = []
+        for batch in setting.batches:
+            images = torch.randn(batch, widths[0], generator=torch.Generator().manual_seed(0)).to(where)
+            rows.append(_in_turns(models, images, setting.seconds))
+        found[name] = {
+            label: {key: np.array([row[label][key] for row in rows]) for key in rows[0][label]} for label in models
+        }
     return found
 
 
@@ -72,27 +80,35 @@ def merged(model: Any) -> Any:
     from rankstudy import layers
 
     widths = [model.layers[0].in_features, *(layer.out_features for layer in model.layers)]
-    merged = layers.MLP(widths, model.activation)
+    whole = layers.MLP(widths, model.activation)
     with torch.no_grad():
-        for layer, weight in zip(merged.layers, layers.weights(model), strict=True):
+        for layer, weight in zip(whole.layers, layers.weights(model), strict=True):
             layer.weight.copy_(weight)
-    return merged
+    return whole
 
 
-def _times(model: Any, width: int, setting: Setting, where: Any) -> dict[str, np.ndarray]:
+def _in_turns(models: Mapping[str, Any], images: Any, seconds: float) -> dict[str, dict[str, float]]:
+    """Times of a forward pass, warm and without gradients, in `BLOCKS` blocks of each model: see `measured`."""
     import torch
+    from torch.utils.benchmark import Timer
 
-    from rankstudy import measure
-
-    generator = torch.Generator().manual_seed(0)
-    found = []
-    for batch in setting.batches:
-        images = torch.randn(batch, width, generator=generator).to(where)
-        found.append(measure.latency(model, images, seconds=setting.seconds))
-    return {
-        "median": np.array([each.median for each in found]),
-        "iqr": np.array([each.iqr for each in found]),
+    threads = torch.get_num_threads()
+    timers = {
+        label: Timer("model(images)", globals={"model": model, "images": images}, num_threads=threads)
+        for label, model in models.items()
     }
+    blocks: dict[str, list[float]] = {label: [] for label in timers}
+    with torch.inference_mode():
+        calls = {label: max(1, int(seconds / BLOCKS / timer.timeit(3).mean)) for label, timer in timers.items()}
+        for _ in range(BLOCKS):
+            for label, timer in timers.items():
+                blocks[label].append(timer.timeit(calls[label]).mean)
+    found = {}
+    for label, own in blocks.items():
+        quarter, median, three_quarters = np.quantile(own, [0.25, 0.5, 0.75])
+        low, speedup, high = np.quantile(np.divide(blocks["dense"], own), [0.25, 0.5, 0.75])
+        found[label] = {"median": median, "iqr": three_quarters - quarter, "speedup": speedup, "low": low, "high": high}
+    return found
 
 
 def operations(shapes: Sequence[tuple[int, int]], rank: int | None, batch: int) -> int:

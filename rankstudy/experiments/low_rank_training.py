@@ -43,17 +43,31 @@ class Config:
 
 
 _LADDER = tuple(Arm(f"rank × {scale:g}", scale) for scale in (0.25, 0.5, 2.0, 4.0))
+_FACTORIAL = (  # with the plain arm: Khodak et al. 2021
+    Arm("spectral", initialisation="spectral"),
+    Arm("decay", frobenius_decay=1e-4),
+    Arm("spectral + decay", initialisation="spectral", frobenius_decay=1e-4),
+)
 _QUICK, _FULL = (overfitting.CONFIGS[profile] for profile in ("quick", "full"))
 CONFIGS = {
     "smoke": Config(
         approximation.CONFIGS["smoke"],
-        config.Training(6, 32, learning_rate=3e-3),
-        (Arm(DENSE, None), Arm(PLAIN), Arm("variance", initialisation="variance"), Arm("warm", start="warm")),
+        config.Training(3, 32, learning_rate=3e-3),
+        (
+            Arm(DENSE, None),
+            Arm(PLAIN),
+            _LADDER[2],
+            Arm("variance", initialisation="variance"),
+            *_FACTORIAL,
+            Arm("warm", start="warm"),
+            Arm("trained", start="trained", learning_rates=(1e-4, 1e-3)),
+        ),
         (3e-3,),
         seeds=2,
         batches=(1, 64),
         ranks=(),
         seconds=0.002,
+        tuned_epochs=1,
     ),
     "quick": Config(
         approximation.CONFIGS["quick"],
@@ -78,9 +92,7 @@ CONFIGS = {
             Arm(PLAIN),
             *_LADDER,
             Arm("variance", initialisation="variance"),
-            Arm("spectral", initialisation="spectral"),
-            Arm("decay", frobenius_decay=1e-4),
-            Arm("spectral + decay", initialisation="spectral", frobenius_decay=1e-4),
+            *_FACTORIAL,
             Arm("warm", start="warm"),
             Arm("trained", start="trained", learning_rates=(1e-4, 3e-4, 1e-3)),
         ),
@@ -108,7 +120,7 @@ def plan(settings: Config) -> tuple[list[networks.Run], float]:
             ]
         runs += first
     measurements = 2 * (len(_latency_ranks(settings, rank)) + 2) * len(settings.batches)
-    return runs, 1.2 * settings.seconds * measurements + 2.0
+    return runs, 1.3 * settings.seconds * measurements + 2.0
 
 
 def compute(settings: Config) -> dict[str, Any]:

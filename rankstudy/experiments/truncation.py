@@ -27,7 +27,6 @@ METHODS = {
     "least_squares": factorization.alternating_least_squares,
     "gradient": factorization.alternating_gradient,
 }
-WAYS = ("weighted", "sequential", "update", "allotted", "allotted_weighted")  # besides the plain truncated SVD
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,9 @@ def measured(run: networks.Run, sweep: Sweep) -> Mapping[str, Any]:
     """The sweep on the network of the run, from the store or computed.
 
     Returns:
-        `original` (2, 3), `truncated` (ranks, 2, 3) and such an array for each of `WAYS`: loss and accuracy by split;
-        `allotted_ranks` … (compared, layers); `spectra`: kind -> layer -> singular values; `alternating`.
+        loss and accuracy by split: `original` (2, 3), `truncated` (ranks, 2, 3), and so for the other ways of cutting,
+        `weighted`, `sequential`, `update`, `allotted`, `allotted_weighted`; `allotted_ranks` … (compared, layers);
+        `spectra`: kind -> layer -> singular values; `svd_seconds` (layers,); `alternating`: see there.
     """
     piece = Piece(run, sweep)
     question = Question("measured", "truncated-network", piece, data.CHECKSUMS[run.data.name])
@@ -74,7 +74,11 @@ def _measure(piece: Piece) -> dict[str, Any]:
     def scored(layers: Sequence[Any]) -> np.ndarray:
         return scores(assembled(network, layers), dataset)
 
-    plain = [factorization.truncated_svd(weight, min(weight.shape)) for weight in weights]
+    plain, seconds = [], []
+    for weight in weights:
+        begun = time.perf_counter()
+        plain.append(factorization.truncated_svd(weight, min(weight.shape)))
+        seconds.append(time.perf_counter() - begun)
     triangles = [np.linalg.qr(x, mode="r") for x in layer_inputs(model, images)]
     weighted = [
         factorization.weighted_svd(weight, min(weight.shape), r) for weight, r in zip(weights, triangles, strict=True)
@@ -96,6 +100,7 @@ def _measure(piece: Piece) -> dict[str, Any]:
     whole = max(each.rank for each in plain)  # from this rank on nothing is cut
     result: dict[str, Any] = {
         "original": original,
+        "svd_seconds": np.array(seconds),
         "truncated": np.stack([scored(cut(plain, rank)) if rank < whole else original for rank in sweep.ranks]),
         "sequential": np.stack([scored(sequential(network, weights, images, rank)) for rank in sweep.sequential]),
         **{name: np.stack([way(rank) for rank in sweep.compared]) for name, way in ways.items()},
