@@ -17,7 +17,7 @@ STYLES = {"train": "-", "validation": "--", "test": ":"}
 
 def accuracy(curve: Any, thresholds: Mapping[str, float]) -> figures.Figure:
     """Final accuracy against dimension, ours beside the published points."""
-    figure, axes = figures.panels(1, 2, size=(7.0, 3.3))
+    figure, axes = figures.panels(1, 2, size=(7.0, 3.6))
     d = curve["dimension"]
     for axis in axes[0]:
         for name, values, marker in zip(("run 1", "runs 2 and 3"), li2018.RUNS, "^v", strict=True):
@@ -33,20 +33,21 @@ def accuracy(curve: Any, thresholds: Mapping[str, float]) -> figures.Figure:
     axes[0, 0].set(xscale="log", xlabel="dimension d of the subspace", ylabel="accuracy (%)", ylim=(0, 102))
     near = np.concatenate([d, li2018.DIMENSION])
     axes[0, 1].set(xlabel="dimension d", xlim=(350, near.max() * 1.03), ylim=(83, 95.5), title="around the thresholds")
-    axes[0, 0].legend(loc="lower right")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
 
 
 def learning(arms: Mapping[str, Mapping[str, Any]], quantity: str = "accuracy (%)") -> figures.Figure:
     """Loss and accuracy per epoch, one column an arm, one colour a dimension, one line style a split; means over seeds.
 
-    `arms`: label -> `dimension` (R,), `loss` and `score`, each split -> (R, seeds, epochs + 1).
+    `arms`: label -> `dimension` (R,), 0 being all parameters, `loss` and `score`, each split -> (R, seeds, epochs + 1).
     """
-    width = min(7.0, 2.2 + 1.6 * len(arms))
+    width = min(7.0, 3.4 + 1.2 * len(arms))
     figure, axes = figures.panels(2, len(arms), size=(width, 4.2), sharey="row")
     every = np.unique(np.concatenate([arm["dimension"] for arm in arms.values()]))
     shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, len(every)))
-    colours = dict(zip(every.tolist(), shades, strict=True))
+    colours = dict(zip(every.tolist(), shades, strict=True)) | {0: "black"}
     for column, (label, arm) in enumerate(arms.items()):
         for split, style in STYLES.items():
             for row, values in enumerate((arm["loss"][split], arm["score"][split])):

@@ -76,7 +76,8 @@ class Transfer:
             end = estimate(arm["mean_all"]["test"][:, -1].astype(float))
             described = ORIGINS[arm["origin"]] + (", one scale per layer" if arm["scales"] else "")
             dimensions = [self.d90(arm, split) for split in ("train", "test")]
-            rows.append([described, start.percent(), end.percent(), *dimensions, times_text(ratio)])
+            cells = [described, start.percent(), end.percent(), *dimensions]
+            rows.append([*cells, "1" if arm is self.find("scratch") else times_text(ratio)])
         headers = ["θ₀", "start, test", "all parameters, test", "d90, train", "d90, test", "ratio to scratch, test"]
         return table(headers, rows)
 

@@ -73,11 +73,11 @@ def _smoke() -> Config:
 
 def _quick() -> Config:
     data = replace(MNIST, train_size=10_000)
-    curve = Curve(NETWORK, config.Training(5), config.Training(5), data, (200, 500, 750, 1000, 1500), (0.2,), 2)
+    curve = Curve(NETWORK, config.Training(5), config.Training(5), data, (200, 500, 750, 1250), (0.2,), 2)
     small = replace(MNIST, train_size=4_000)
     old = replace(OLD, train_size=4_000)
     moved = transfer.Transfer(
-        NETWORK, config.Training(3), old, config.Training(4), small, NEW, (25, 100, 400, 1000), (0.2,), (1e-3,), 2, ARMS
+        NETWORK, config.Training(3), old, config.Training(4), small, NEW, (100, 300, 900), (0.2,), (1e-3,), 2, ARMS
     )
     return Config(curve, moved)
 
