@@ -17,7 +17,6 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
 from rankstudy.config import Training
@@ -125,6 +124,8 @@ def latency(model: nn.Module, images: Tensor, *, seconds: float = 0.5) -> Latenc
 
     Measured for about so many `seconds`, in 20 blocks of as many calls as fit.
     """
+    from torch.utils.benchmark import Timer  # here, because importing it looks for a compiler and may complain
+
     timer = Timer("model(images)", globals={"model": model, "images": images}, num_threads=torch.get_num_threads())
     with torch.inference_mode():
         warm = timer.timeit(3).mean  # after its own warm-up
