@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rankstudy import claims
-from rankstudy.experiments import battery, networks, overfitting, study, trajectory
+from rankstudy.experiments import battery, decay, networks, overfitting, study, trajectory
 
 CHAPTER = Path(__file__).parents[1] / "report" / "04-overfitting.qmd"
 
@@ -66,12 +66,12 @@ def test_before_training_there_is_no_update(found):
 @pytest.mark.parametrize("profile", overfitting.CONFIGS)
 def test_the_controls_differ_from_the_arm_in_one_thing(profile):
     settings = overfitting.CONFIGS[profile]
-    arm, decay, shuffled = settings.activations, settings.decay, settings.shuffled
-    assert (decay.network, decay.data, decay.seeds) == (arm.network, arm.data, arm.seeds)
-    assert decay.training.epochs == arm.training.epochs and decay.training.weight_decay > 0
+    arm, decayed, shuffled = settings.activations, settings.decay, settings.shuffled
+    assert (decayed.network, decayed.data, decayed.seeds) == (arm.network, arm.data, arm.seeds)
+    assert decayed.training.epochs == arm.training.epochs and decayed.training.weight_decay > 0
     assert shuffled.network == arm.network and shuffled.training.weight_decay == arm.training.weight_decay == 0
     assert shuffled.data.shuffled_labels == 1 and shuffled.data.train_size == arm.data.train_size
-    assert dict(decay.rates)["relu"] == dict(shuffled.rates)["relu"] == dict(arm.rates)["relu"]
+    assert dict(decayed.rates)["relu"] == dict(shuffled.rates)["relu"] == dict(arm.rates)["relu"]
 
 
 def test_text_is_ready_to_print(chapter):
@@ -87,3 +87,28 @@ def test_every_claim_is_decided(chapter):
 def test_the_chapter_executes(chapter):
     preview = pytest.importorskip("rankstudy.preview")
     preview.execute(CHAPTER)
+
+
+def test_galantis_bound_by_hand():
+    """(1 − μλ)^k ≤ ε at μλ = ½: k = 4 for 0.1, 7 for 0.01; times B."""
+    assert decay.bound(16, 0.5, 1.0, 0.1) == 16 * 4
+    assert decay.bound(2, 0.5, 1.0, 0.01) == 2 * 7
+    assert decay.bound(1, 0.01, 1e-3, 0.01) == pytest.approx(np.log(100) / 1e-5, rel=1e-3)
+
+
+@pytest.mark.parametrize("profile", overfitting.CONFIGS)
+def test_the_arms_of_the_bound_last_equally_many_decay_times(profile):
+    settings = overfitting.CONFIGS[profile].bound
+    for arm in settings.arms:
+        run = settings.runs(arm)[0]
+        steps = run.training.epochs * settings.images / run.training.batch_size
+        assert steps * arm[1] * arm[2] == pytest.approx(settings.times, rel=0.02)
+        assert (run.training.optimizer, run.training.momentum, run.training.schedule) == ("sgd", 0, "constant")
+
+
+def test_ranks_within_an_error_are_ordered(chapter):
+    """A smaller error takes a higher rank, and none exceeds the shape."""
+    found = chapter.result["bound"]
+    assert ((0 < found["left"]) & (found["left"] < 1)).all()
+    for ranks in found["ranks"].values():
+        assert (ranks <= found["limits"][:, None]).all() and (ranks[..., 0] <= ranks[..., 1]).all()

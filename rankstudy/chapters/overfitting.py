@@ -8,11 +8,11 @@ from functools import cached_property
 import numpy as np
 
 from rankstudy import claims, figures
-from rankstudy.chapters import rank_figures, rank_views
+from rankstudy.chapters import bound, overfitting_claims, rank_figures, rank_views
 from rankstudy.chapters.common import Markdown, banner, conclude, table
 from rankstudy.chapters.rank_views import ACTIVATIONS, NAMES, Arm, average, did_train, slope
 from rankstudy.experiments import overfitting, study
-from rankstudy.intervals import Estimate, estimate, number_text, paired, percent
+from rankstudy.intervals import Estimate, estimate, number_text, percent
 
 COMPARED = ("elimination_float64", "elimination_float32", "energy_rank_90", "effective_rank", "stable_rank")
 
@@ -73,6 +73,9 @@ class Chapter:
             "controls": self._controls(),
             "features": self._features(),
             "trajectory": self._trajectory(),
+            "bound": bound.text(self.result["bound"]),
+            "bound_widths": "–".join(map(str, self.settings["bound"]["network"]["widths"])),
+            "bound_times": f"{self.settings['bound']['times']:g}",
             "trajectory_widths": self.text_of_trajectory,
         }
 
@@ -172,7 +175,13 @@ class Chapter:
         arm = self.big if self.big["trajectory"] else self.activations_found["relu"]
         return rank_figures.trajectory(arm, float(_best_epoch(arm["history"]).mean()))
 
+    def bound(self) -> figures.Figure:
+        return bound.figure(self.result["bound"])
+
     # tables
+
+    def bounds(self) -> Markdown:
+        return bound.rows(self.result["bound"])
 
     def criterion(self) -> Markdown:
         arms: dict[str, Arm] = {"Task 2's network": self.base, "the big network": self.big}
@@ -205,7 +214,7 @@ class Chapter:
                     [
                         f"{NAMES[name]} of {rank_views.MATRICES[matrix]}",
                         *[estimate(found).percent() for found in pair],
-                        self._difference(matrix, name).points(),
+                        overfitting_claims.difference(self.base, self.big, matrix, name).points(),
                     ]
                 )
         return table(["mean over layers, of full rank", "Task 2's network", "the big network", "difference"], rows)
@@ -241,96 +250,9 @@ class Chapter:
 
     # conclusions
 
-    def _difference(self, matrix: str, name: str) -> Estimate:
-        """The big one − Task 2's, as fractions of full rank. Networks of two shapes share nothing: any pairing does."""
-        pair = [average(arm, matrix, name, normalised=True) for arm in (self.big, self.base)]
-        count = min(map(len, pair))
-        return paired(pair[0][:count], pair[1][:count])
-
     def claims(self) -> list[claims.Claim]:
-        return claims.corrected(
-            [self._met(), self._full_rank(), self._lower(), *self._against_shuffled(), *self._with_decay()]
-        )
-
-    def _met(self) -> claims.Claim:
-        met = overfitting.overfitted(self.big["history"])
-        asked = f"training accuracy ≥ {self.text['memorised']}, test loss {self.text['excess_asked']} above its minimum"
-        return claims.every(
-            "overfitting-criterion",
-            met,
-            holds=f"Every big network is overfitted by the criterion stated in advance ({asked}).",
-            fails=f"Only {int(met.sum())} of {len(met)} big networks meet the criterion for overfitting stated in "
-            f"advance ({asked}).",
-            evidence=f"n = {len(met)} networks, training accuracy {self.text['train']}, excess {self.text['excess']}",
-        )
-
-    def _full_rank(self) -> claims.Claim:
-        full = (self.big["ranks"]["weights"]["elimination_float64"] == self.big["ranks"]["limits"]).all(axis=1)
-        return claims.every(
-            "overfitting-full-rank",
-            full,
-            holds="Every weight matrix of the big networks has full rank at the float64 tolerance.",
-            fails=f"{int((~full).sum())} of {len(full)} big networks have a matrix short of full rank at the "
-            "float64 tolerance.",
-            evidence=f"n = {len(full)} networks, mean over layers {self.text['average64']} of {self.text['full_rank']}",
-        )
-
-    def _lower(self) -> claims.Claim:
-        effect = self._difference("update", "effective_rank")
-        text = f"{effect.points()} of full rank"
-        return claims.compare(
-            "overfitting-update-lower",
-            effect,
-            above=False,
-            holds=f"As a share of full rank, the big network's update has the lower effective rank ({text}).",
-            fails=f"As a share of full rank, the big network's update has the higher effective rank ({text}).",
-            open=f"As shares of full rank, the effective ranks of the two updates do not differ for certain ({text}).",
-            evidence=f"n = {effect.n} networks each",
-            confirmatory=True,
-        )
-
-    def _against_shuffled(self) -> list[claims.Claim]:
-        true = self.activations_found["relu"]
-        if not (did_train(true) and did_train(self.shuffled)):
-            return []
-        effect = paired(
-            average(self.shuffled, "update", "effective_rank", normalised=True),
-            average(true, "update", "effective_rank", normalised=True),
-        )
-        text = f"{effect.points()} of full rank"
-        return [
-            claims.compare(
-                "overfitting-shuffled-higher",
-                effect,
-                holds=f"Meaningless labels take an update of higher effective rank than true labels do ({text}).",
-                fails=f"Meaningless labels take an update of lower effective rank than true labels do ({text}).",
-                open=f"Whether meaningless labels take an update of another effective rank is open ({text}).",
-                evidence=f"n = {effect.n} pairs of networks with the same initial weights and images",
-                confirmatory=True,
-            )
-        ]
-
-    def _with_decay(self) -> list[claims.Claim]:
-        true = self.activations_found["relu"]
-        if not (did_train(true) and did_train(self.decay)):
-            return []
-        effect = paired(
-            average(self.decay, "weights", "effective_rank", normalised=True),
-            average(true, "weights", "effective_rank", normalised=True),
-        )
-        text = f"{effect.points()} of full rank"
-        return [
-            claims.compare(
-                "overfitting-decay-lower",
-                effect,
-                above=False,
-                holds=f"Weight decay lowers the effective rank of the trained weights ({text}).",
-                fails=f"Weight decay raises the effective rank of the trained weights ({text}).",
-                open=f"Weight decay does not change the effective rank of the trained weights for certain ({text}).",
-                evidence=f"n = {effect.n} pairs of networks with the same initial weights and order of images",
-                confirmatory=True,
-            )
-        ]
+        arms = (self.base, self.big, self.activations_found["relu"], self.decay, self.shuffled)
+        return claims.corrected([*overfitting_claims.stated(*arms), *bound.stated(self.result["bound"])])
 
     def conclusion(self) -> Markdown:
         return conclude(self.claims())

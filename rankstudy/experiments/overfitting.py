@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from rankstudy import config
-from rankstudy.experiments import arms, networks, trajectory
+from rankstudy.experiments import arms, decay, networks, trajectory
 from rankstudy.experiments.arms import Arms
+from rankstudy.experiments.decay import Decay
 
 # the criterion, stated before any of these networks was trained
 MEMORISED = 0.999  # training accuracy at the end, at least
@@ -26,6 +27,7 @@ class Config:
     activations: Arms  # overfitted too
     decay: Arms  # the ReLU arm of `activations` with weight decay: the control
     shuffled: Arms  # the ReLU arm with labels that mean nothing: pure memorisation
+    bound: Decay  # SGD with weight decay, for Galanti's bound; no arms: left out
     images: int  # whose features are measured, of each of training and test set
 
 
@@ -41,6 +43,7 @@ def _config(
     images: int,
     arm: Arms,
     shuffled_epochs: int,
+    bound: Decay,
 ) -> Config:
     """The controls follow from the arms: the same but for the one thing that is varied."""
     relu = replace(arm, rates=tuple(item for item in arm.rates if item[0] == "relu"))
@@ -55,8 +58,27 @@ def _config(
         activations=arm,
         decay=replace(relu, training=decayed),
         shuffled=replace(relu, training=shuffled, data=replace(arm.data, shuffled_labels=1.0)),
+        bound=bound,
         images=images,
     )
+
+
+def _bound(arms: tuple[tuple[int, float, float], ...]) -> Decay:
+    return Decay(
+        config.Network((784, 128, 128, 128, 10)), config.Data("mnist", train_size=6000), 6.0, 6000, arms, seeds=3
+    )
+
+
+# batch, rate and decay, each alone halved or doubled (the batch by four)
+_VARIED = (
+    (16, 0.1, 5e-3),
+    (4, 0.1, 5e-3),
+    (64, 0.1, 5e-3),
+    (16, 0.05, 5e-3),
+    (16, 0.2, 5e-3),
+    (16, 0.1, 2.5e-3),
+    (16, 0.1, 1e-2),
+)
 
 
 _ACTIVATIONS = ("relu", "leaky_relu", "gelu", "tanh", "sigmoid", "identity")
@@ -77,6 +99,14 @@ CONFIGS = {
             observed=("relu",),
         ),
         4,
+        Decay(
+            config.Network((784, 32, 32, 32, 10)),
+            config.Data("mnist"),
+            times=1.0,
+            images=1237,
+            arms=((32, 0.1, 1e-2), (16, 0.1, 1e-2)),
+            seeds=2,
+        ),
     ),
     "quick": _config(
         WIDTHS,
@@ -94,6 +124,7 @@ CONFIGS = {
             observed=("relu",),
         ),
         25,
+        _bound(()),
     ),
     "full": _config(
         WIDTHS,
@@ -111,6 +142,7 @@ CONFIGS = {
             observed=("relu",),
         ),
         40,
+        _bound(_VARIED),
     ),
 }
 
@@ -120,7 +152,8 @@ def plan(settings: Config) -> tuple[list[networks.Run], float]:
     planned, _ = runs(settings)
     for group in (settings.activations, settings.decay, settings.shuffled):
         planned += arms.plan(group)
-    return planned, sum(arms.seconds_to_measure(run, settings.images) for run in planned)
+    bounded = decay.plan(settings.bound)
+    return planned + bounded, sum(arms.seconds_to_measure(run, settings.images) for run in planned)
 
 
 def runs(settings: Config) -> tuple[list[networks.Run], dict[str, Any]]:
@@ -139,6 +172,7 @@ def compute(settings: Config) -> dict[str, Any]:
     return {
         "big": arms.measured(big, settings.images, {}),
         **{name: arms.compute(group, settings.images) for name, group in groups.items()},
+        "bound": decay.compute(settings.bound),
     }
 
 

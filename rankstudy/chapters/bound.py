@@ -1,0 +1,117 @@
+"""Galanti's bound as chapter 4 shows it: what `experiments.decay` found, or that it was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rankstudy import claims, figures
+from rankstudy.chapters.common import Markdown, table
+from rankstudy.chapters.rank_views import TRAINED
+from rankstudy.experiments.decay import ERRORS
+from rankstudy.intervals import estimate, number_text, percent
+
+LEFT_OUT = "This profile leaves the experiment out."
+FINE = len(ERRORS) - 1  # the smallest error
+
+
+def collapsed(found: Mapping[str, Any], arm: int) -> bool:
+    """Whether the networks of the arm did not learn: low rank for no good reason."""
+    return bool((found["history"][str(arm)]["train_accuracy"][:, -1] < TRAINED).any())
+
+
+def rows(found: Mapping[str, Any]) -> Markdown:
+    """One row per arm: the bound, the ranks, and what the networks were worth."""
+    if not found:
+        return Markdown(LEFT_OUT)
+    shown = []
+    for index, (batch, rate, decay) in enumerate(found["arms"]):
+        history = found["history"][str(index)]
+        ranks = [found["ranks"][name][index, :, :, FINE].max(axis=1) for name in ("weights", "learned", "initial")]
+        shown.append(
+            [
+                f"{batch:g}, {rate:g}, {decay:g}" + (" (did not learn)" if collapsed(found, index) else ""),
+                number_text(found["bound"][index, FINE]),
+                *[estimate(values).text() for values in ranks],
+                estimate(history["train_loss"][:, -1]).text(3),
+                estimate(history["train_accuracy"][:, -1]).percent(),
+                estimate(history["test_accuracy"][:, -1]).percent(),
+            ]
+        )
+    headers = ["B, μ, λ", "bound", "rank of W", "without W₀", "of W₀", "training loss", "training accuracy"]
+    return table([*headers, "test accuracy"], shown)
+
+
+def figure(found: Mapping[str, Any]) -> figures.Figure:
+    """Rank at the smallest error against the bound, and the training loss per epoch as a share of the training."""
+    drawn, axes = figures.panels(1, 2, size=(7.0, 2.9))
+    if not found:
+        for axis in axes[0]:
+            axis.axis("off")
+        axes[0, 0].text(0, 0.5, LEFT_OUT)
+        return drawn
+    for index, arm in enumerate(found["arms"]):
+        label = "B={:g}, μ={:g}, λ={:g}".format(*arm)
+        colour, marker = figures.COLOURS[index % 8], figures.MARKERS[index % 8]
+        rank = found["ranks"]["learned"][index, :, :, FINE].max(axis=1)[:, None]
+        hollow = {"markerfacecolor": "white"} if collapsed(found, index) else {}
+        figures.points(axes[0, 0], [found["bound"][index, FINE]], rank, label, colour, marker=marker, **hollow)
+        history = found["history"][str(index)]
+        share = np.linspace(0, 1, history["train_loss"].shape[1])
+        for split, style in (("train", "-"), ("validation", "--"), ("test", ":")):
+            axes[0, 1].plot(share, history[f"{split}_loss"].mean(axis=0), style, color=colour)
+    widest = float(found["limits"].max())
+    axes[0, 0].axhline(widest, color="black", linewidth=0.8, linestyle=":")
+    axes[0, 0].set(xscale="log", xlabel="bound", ylabel=f"largest rank at ε = {ERRORS[FINE]:g}", ylim=(0, 1.1 * widest))
+    axes[0, 1].set(yscale="log", xlabel="share of the training", ylabel="cross-entropy (nats)")
+    drawn.legend(loc="outside lower center", ncols=3)
+    return drawn
+
+
+def text(found: Mapping[str, Any]) -> str:
+    """Does it hold, is it informative, does the rank follow it?"""
+    if not found:
+        return LEFT_OUT
+    low, width = found["bound"][:, FINE].min(), found["limits"].max()
+    return (
+        f"Of W₀ at most {percent(float(found['left'].max()), 2)} is left. At ε = {ERRORS[FINE]:g} the smallest bound "
+        f"of these arms is {number_text(low)}, for matrices that cannot have a rank above {number_text(width)}: it "
+        f"says {'something' if low < width else 'nothing'}. {_follows(found)}"
+    )
+
+
+def exponent(found: Mapping[str, Any]) -> np.ndarray:
+    """(seeds,) p in rank ∝ bound^p, by least squares over the arms that learned, for the largest rank of a layer."""
+    arms = [index for index in range(len(found["arms"])) if not collapsed(found, index)]
+    ranks = found["ranks"]["learned"][arms][..., FINE].max(axis=2)  # (arms, seeds)
+    return np.polyfit(np.log(found["bound"][arms, FINE]), np.log(ranks), 1)[0].round(12)
+
+
+def _follows(found: Mapping[str, Any]) -> str:
+    learned = sum(not collapsed(found, index) for index in range(len(found["arms"])))
+    if learned < 2:
+        return "Too few arms learned to ask whether the rank follows it."
+    power = estimate(exponent(found)).text(2)
+    return f"Over the {learned} arms that learned the rank goes with the power {power} of it; to follow it would be 1."
+
+
+def stated(found: Mapping[str, Any]) -> list[claims.Claim]:
+    """The bound holds; it is informative where it is below the width."""
+    if not found:
+        return []
+    ranks = found["ranks"]["weights"].max(axis=2)  # (arms, seeds, errors)
+    met = (ranks <= found["bound"][:, None]).all(axis=(0, 2))
+    low, width = found["bound"].min(), found["limits"].max()
+    return [
+        claims.every(
+            "overfitting-galanti",
+            met,
+            holds="Galanti's bound on the rank holds in every arm"
+            + (", and it is never below the width, so it could not have failed." if low >= width else "."),
+            fails="Galanti's bound on the rank, which is asymptotic, is exceeded in some arm.",
+            evidence=f"n = {len(met)} networks in each of {len(found['arms'])} arms, "
+            f"smallest bound {number_text(low)} against a width of {number_text(width)}",
+        )
+    ]

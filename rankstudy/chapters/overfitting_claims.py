@@ -1,0 +1,116 @@
+"""Chapter 4: what its result is asked, and the sentence that each answer prints."""
+
+from __future__ import annotations
+
+from rankstudy import claims
+from rankstudy.chapters import rank_views
+from rankstudy.chapters.rank_views import Arm, average, did_train
+from rankstudy.experiments import overfitting
+from rankstudy.intervals import Estimate, estimate, number_text, paired, percent
+
+
+def stated(base: Arm, big: Arm, true: Arm, decay: Arm, shuffled: Arm) -> list[claims.Claim]:
+    """The claims on Task 2's network, the big one, the ReLU arm and its two controls."""
+    return [
+        _met(big),
+        _full_rank(big),
+        _lower(base, big),
+        *_against_shuffled(true, shuffled),
+        *_with_decay(true, decay),
+    ]
+
+
+def difference(base: Arm, big: Arm, matrix: str, name: str) -> Estimate:
+    """The big one − Task 2's, as fractions of full rank. Networks of two shapes share nothing: any pairing does."""
+    pair = [average(arm, matrix, name, normalised=True) for arm in (big, base)]
+    count = min(map(len, pair))
+    return paired(pair[0][:count], pair[1][:count])
+
+
+def _met(big: Arm) -> claims.Claim:
+    history = big["history"]
+    met = overfitting.overfitted(history)
+    train = rank_views.final(big, "train_accuracy").percent()
+    excess = estimate(overfitting.excess(history["test_loss"])).percent()
+    memorised, above = percent(overfitting.MEMORISED, 1), percent(overfitting.EXCESS, 0)
+    asked = f"training accuracy ≥ {memorised}, test loss {above} above its minimum"
+    return claims.every(
+        "overfitting-criterion",
+        met,
+        holds=f"Every big network is overfitted by the criterion stated in advance ({asked}).",
+        fails=f"Only {int(met.sum())} of {len(met)} big networks meet the criterion for overfitting stated in "
+        f"advance ({asked}).",
+        evidence=f"n = {len(met)} networks, training accuracy {train}, excess {excess}",
+    )
+
+
+def _full_rank(big: Arm) -> claims.Claim:
+    mean = estimate(average(big, "weights", "elimination_float64")).text()
+    full_rank = number_text(float(big["ranks"]["limits"].mean()), 1)
+    full = (big["ranks"]["weights"]["elimination_float64"] == big["ranks"]["limits"]).all(axis=1)
+    return claims.every(
+        "overfitting-full-rank",
+        full,
+        holds="Every weight matrix of the big networks has full rank at the float64 tolerance.",
+        fails=f"{int((~full).sum())} of {len(full)} big networks have a matrix short of full rank at the "
+        "float64 tolerance.",
+        evidence=f"n = {len(full)} networks, mean over layers {mean} of {full_rank}",
+    )
+
+
+def _lower(base: Arm, big: Arm) -> claims.Claim:
+    effect = difference(base, big, "update", "effective_rank")
+    text = f"{effect.points()} of full rank"
+    return claims.compare(
+        "overfitting-update-lower",
+        effect,
+        above=False,
+        holds=f"As a share of full rank, the big network's update has the lower effective rank ({text}).",
+        fails=f"As a share of full rank, the big network's update has the higher effective rank ({text}).",
+        open=f"As shares of full rank, the effective ranks of the two updates do not differ for certain ({text}).",
+        evidence=f"n = {effect.n} networks each",
+        confirmatory=True,
+    )
+
+
+def _against_shuffled(true: Arm, shuffled: Arm) -> list[claims.Claim]:
+    if not (did_train(true) and did_train(shuffled)):
+        return []
+    effect = paired(
+        average(shuffled, "update", "effective_rank", normalised=True),
+        average(true, "update", "effective_rank", normalised=True),
+    )
+    text = f"{effect.points()} of full rank"
+    return [
+        claims.compare(
+            "overfitting-shuffled-higher",
+            effect,
+            holds=f"Meaningless labels take an update of higher effective rank than true labels do ({text}).",
+            fails=f"Meaningless labels take an update of lower effective rank than true labels do ({text}).",
+            open=f"Whether meaningless labels take an update of another effective rank is open ({text}).",
+            evidence=f"n = {effect.n} pairs of networks with the same initial weights and images",
+            confirmatory=True,
+        )
+    ]
+
+
+def _with_decay(true: Arm, decay: Arm) -> list[claims.Claim]:
+    if not (did_train(true) and did_train(decay)):
+        return []
+    effect = paired(
+        average(decay, "weights", "effective_rank", normalised=True),
+        average(true, "weights", "effective_rank", normalised=True),
+    )
+    text = f"{effect.points()} of full rank"
+    return [
+        claims.compare(
+            "overfitting-decay-lower",
+            effect,
+            above=False,
+            holds=f"Weight decay lowers the effective rank of the trained weights ({text}).",
+            fails=f"Weight decay raises the effective rank of the trained weights ({text}).",
+            open=f"Weight decay does not change the effective rank of the trained weights for certain ({text}).",
+            evidence=f"n = {effect.n} pairs of networks with the same initial weights and order of images",
+            confirmatory=True,
+        )
+    ]
