@@ -62,7 +62,7 @@ def test_every_text_is_ready_to_print(chapter):
 
 def test_the_accuracies_are_those_of_the_confusions(chapter):
     """Overall accuracy is new and old accuracy, weighted by the images of each."""
-    counts = chapter.result["confusion"][0, 0, :, :, 1].astype(int)  # first digit, test
+    counts = chapter.result["confusion"][0, 0, :, 1].astype(int)  # first digit, test
     digit = chapter.found.digits[0]
     share = counts[..., digit, :].sum(-1) / counts.sum((-1, -2))
     new, old, overall = (chapter.found.reached[kind][0, ..., 1] for kind in ("new", "old", "overall"))

@@ -9,7 +9,7 @@ import numpy as np
 from rankstudy import claims, figures
 from rankstudy.chapters import lora_claims, lora_figures
 from rankstudy.chapters.common import Markdown, banner, conclude, table
-from rankstudy.chapters.lora_accuracies import END, LEVELS, MATCHED, STOPPED, TEST, TRAIN, Accuracies
+from rankstudy.chapters.lora_accuracies import LEVELS, MATCHED, TEST, TRAIN, Accuracies
 from rankstudy.chapters.lora_costs import Costs, scientific
 from rankstudy.chapters.lora_updates import Updates
 from rankstudy.experiments import study
@@ -62,15 +62,13 @@ class Chapter:
         }
 
     def _accuracies(self) -> dict[str, str]:
-        """`<arm>_<alone|replay>_<new|old|overall>` with `_train` and `_end` where they are meant."""
+        """`<arm>_<alone|replay>_<new|old|overall>` with `_train` where that is meant."""
         texts = {}
         for key, label in {"lora": self.found.middle, **NAMES}.items():
             for replay, name in ((False, "alone"), (True, "replay")):
                 for kind in ("new", "old", "overall"):
-                    for when, moment in ((STOPPED, ""), (END, "_end")):
-                        for split, data in ((TEST, ""), (TRAIN, "_train")):
-                            value = self.found.at(kind, label, replay, when, split)
-                            texts[f"{key}_{name}_{kind}{moment}{data}"] = value.percent(1)
+                    for split, data in ((TEST, ""), (TRAIN, "_train")):
+                        texts[f"{key}_{name}_{kind}{data}"] = self.found.at(kind, label, replay, split).percent(1)
         return texts
 
     def _by_digit(self, values: np.ndarray) -> np.ndarray:
@@ -88,13 +86,15 @@ class Chapter:
             ]
             cells = ", ".join(f"{rate:g}: {percent(score, 1)}" for rate, score in pairs)
             replay = "yes" if self.found.replay[index] else "no"
-            rows.append([label, replay, f"{self.result['learning_rate'][index]:g}", cells])
+            chosen, rates = self.result["learning_rate"][index], [rate for rate, _ in pairs]
+            edge = " (edge)" if len(rates) > 1 and chosen in (min(rates), max(rates)) else ""
+            rows.append([label, replay, f"{chosen:g}{edge}", cells])
         return table(["arm", "replay", "chosen", "harmonic mean at each rate"], rows)
 
     def by_digit(self, replay: bool) -> Markdown:
         """The headline: new / old test accuracy of each arm, one line per left-out digit."""
         arms = np.flatnonzero(self.found.replay == replay)
-        shown = {kind: 100 * self.found.reached[kind][:, arms, STOPPED, TEST] for kind in ("new", "old")}
+        shown = {kind: 100 * self.found.reached[kind][:, arms, TEST] for kind in ("new", "old")}
 
         def cells(row: slice | int) -> list[str]:
             values = [np.atleast_2d(shown[kind][row]).mean(axis=0) for kind in ("new", "old")]
@@ -113,7 +113,7 @@ class Chapter:
             of = f" ({len(reached)} of {len(old)})" if len(reached) < len(old) else ""
             stopped = [self.found.at(kind, label, replay).percent(1) for kind in ("new", "old", "overall")]
             train = self.found.at("overall", label, replay, split=TRAIN).percent(1)
-            end = [self.found.at(kind, label, replay, END).percent(1) for kind in ("new", "old")]
+            end = [self.found.at_end(kind, label, replay).percent(1) for kind in ("new", "old")]
             at = estimate(reached).percent(1) + of if len(reached) else "not reached"
             rows.append([label, *stopped, train, at, *end])
         matched = f"old at new {percent(MATCHED, 0)}"
@@ -125,7 +125,7 @@ class Chapter:
         return figures.learning_curves({"nine digits": self.result["base"]})
 
     def trade_off(self) -> figures.Figure:
-        stopped = np.stack([self.found.reached[kind][:, :, STOPPED, TEST] for kind in ("new", "old")], axis=-1)
+        stopped = np.stack([self.found.reached[kind][:, :, TEST] for kind in ("new", "old")], axis=-1)
         return lora_figures.trade_off(self.found.labels, self.found.replay, LEVELS, self.found.traded, stopped)
 
     def steps(self, replay: bool) -> figures.Figure:
@@ -150,7 +150,7 @@ class Chapter:
         shown = {"before": self.result["confusion_before"][-1, :, TEST]}
         for label, replay in (("full fine-tuning", False), (self.found.middle, False), (self.found.middle, True)):
             index = self.found.arm(label, replay)
-            shown[f"{label}{', replay' if replay else ''}"] = self.result["confusion"][-1, :, index, STOPPED, TEST]
+            shown[label + ("\n+ replay" if replay else "")] = self.result["confusion"][-1, :, index, TEST]
         return lora_figures.confusions({title: counts.sum(axis=0, dtype=float) for title, counts in shown.items()})
 
     # claims

@@ -12,7 +12,6 @@ from rankstudy.intervals import Estimate, estimate, paired
 
 MATCHED = 0.9  # accuracy on the new digit at which arms are compared
 TRAIN, TEST, VALIDATION = range(3)
-STOPPED, END = range(2)
 LEVELS = np.array([*np.linspace(0.05, 0.95, 19), 0.97, 0.98])
 
 
@@ -64,8 +63,13 @@ class Accuracies:
 
     @cached_property
     def reached(self) -> dict[str, np.ndarray]:
-        """ "new", "old", "overall" -> (digits, arms, [stopped, end], [train, test])."""
+        """Of "new", "old" and "overall": (digits, arms, [train, test]), where each fine-tuning stopped."""
         return shares(self.result["confusion"], self.digits)
+
+    @cached_property
+    def ended(self) -> dict[str, np.ndarray]:
+        """The same after the last step: (digits, arms), test."""
+        return shares(self.result["confusion_end"], self.digits)
 
     @cached_property
     def before(self) -> dict[str, np.ndarray]:
@@ -75,7 +79,7 @@ class Accuracies:
     @cached_property
     def recall(self) -> tuple[np.ndarray, np.ndarray]:
         """Test accuracy on every digit: before, (digits, 10), and where each arm stopped, (digits, arms, 10)."""
-        counts = (self.result["confusion_before"][:, :, TEST], self.result["confusion"][:, :, :, STOPPED, TEST])
+        counts = (self.result["confusion_before"][:, :, TEST], self.result["confusion"][:, :, :, TEST])
         before, after = (
             (np.diagonal(c, axis1=-2, axis2=-1) / c.sum(axis=-1, dtype=float)).mean(axis=1) for c in counts
         )
@@ -96,12 +100,15 @@ class Accuracies:
         """(digits,): `traded` at MATCHED."""
         return self.traded[:, self.arm(label, replay), int(np.argmin(abs(LEVELS - MATCHED)))]
 
-    def values(self, kind: str, label: str, replay: bool, when: int = STOPPED, split: int = TEST) -> np.ndarray:
-        """(digits,)."""
-        return self.reached[kind][:, self.arm(label, replay), when, split]
+    def values(self, kind: str, label: str, replay: bool, split: int = TEST) -> np.ndarray:
+        """(digits,): where the fine-tunings of an arm stopped."""
+        return self.reached[kind][:, self.arm(label, replay), split]
 
-    def at(self, kind: str, label: str, replay: bool, when: int = STOPPED, split: int = TEST) -> Estimate:
-        return estimate(self.values(kind, label, replay, when, split))
+    def at(self, kind: str, label: str, replay: bool, split: int = TEST) -> Estimate:
+        return estimate(self.values(kind, label, replay, split))
+
+    def at_end(self, kind: str, label: str, replay: bool) -> Estimate:
+        return estimate(self.ended[kind][:, self.arm(label, replay)])
 
     def gain(self, kind: str, arm: str, control: str, replay: bool) -> Estimate:
         """Paired difference of two arms where they stopped, on test data."""

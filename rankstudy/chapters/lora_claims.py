@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rankstudy import claims
-from rankstudy.chapters.lora_accuracies import END, MATCHED, TEST, Accuracies
+from rankstudy.chapters.lora_accuracies import MATCHED, TEST, Accuracies
 from rankstudy.chapters.lora_costs import scientific
 from rankstudy.intervals import estimate, percent
 
@@ -14,7 +14,7 @@ def forgetting(found: Accuracies) -> list[claims.Claim]:
     """On the new digit alone."""
     moved = [index for index, name in enumerate(found.labels) if "LoRA" in name or "full" in name]
     alone = [index for index in moved if not found.replay[index]]
-    end, before = found.reached["overall"][:, alone, END, TEST], found.before["overall"][:, TEST]
+    end, before = found.ended["overall"][:, alone], found.before["overall"][:, TEST]
     lora = found.matched_gain(found.middle, "full fine-tuning", False)
     low, high = f"LoRA r = {found.ranks[0]}", f"LoRA r = {found.ranks[-1]}"
     rank = found.matched_gain(high, low, False)

@@ -9,7 +9,7 @@ import numpy as np
 from rankstudy import claims, figures
 from rankstudy.chapters import lora_figures
 from rankstudy.chapters.common import Markdown, table
-from rankstudy.chapters.lora_accuracies import STOPPED, Accuracies, shares
+from rankstudy.chapters.lora_accuracies import TEST, Accuracies, shares
 from rankstudy.experiments.study import Result
 from rankstudy.intervals import estimate, number_text, paired
 
@@ -78,8 +78,7 @@ class Updates:
     def variants(self) -> dict[str, np.ndarray]:
         """ "new", "old", "overall" -> (digits, variants), test accuracy where each stopped."""
         ablation = self.result["ablation"]
-        found = shares(ablation["confusion"], list(ablation["digits"]))
-        return {name: values[..., STOPPED] for name, values in found.items()}
+        return shares(ablation["confusion"], list(ablation["digits"]))
 
     def _variant(self, name: str, rank: int) -> np.ndarray:
         ablation = self.result["ablation"]
@@ -115,7 +114,7 @@ class Updates:
         highest = int(max(ablation["rank"]))
         scaled = paired(self._variant("rslora", highest), self._variant("lora", highest))
         digits = list(ablation["digits"])
-        control = self.found.reached["overall"][:, int(ablation["control"]), STOPPED, 1]
+        control = self.found.reached["overall"][:, int(ablation["control"]), TEST]
         control = control[[self.found.digits.index(digit) for digit in digits]]
         pissa = paired(self._variant("pissa", int(ablation["rank"][-1])), control)
         return [

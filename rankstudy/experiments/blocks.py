@@ -142,7 +142,8 @@ def _finetuned(base, arm, rate, block, digit, new, old, watched, whole) -> tuple
     )
     if not whole:
         return model, {"validation_score": np.array(max(scores))}
-    end = _confusions(model, whole)
+    stopped = int(np.argmax(scores))
+    end = finetuning.confusion(model, whole["test"])
     model.load_state_dict(best)
     looked = np.stack([np.stack(seen[split]) for split in (*SPLITS, "validation")])  # (3, looks, 2, 2)
     merging = np.zeros(2)
@@ -152,8 +153,9 @@ def _finetuned(base, arm, rate, block, digit, new, old, watched, whole) -> tuple
     return model, {
         "loss": looked[:, :, 0].astype(np.float32),  # (train, test, validation; looks; new, old)
         "accuracy": looked[:, :, 1].astype(np.float32),
-        "stopped": np.array(np.argmax(scores)),
-        "confusion": np.stack([_confusions(model, whole), end]),  # (stopped, end; train, test; 10, 10)
+        "stopped": np.array(stopped),
+        "confusion": _confusions(model, whole),  # (train, test; 10, 10) where it stopped
+        "confusion_end": end.astype(np.int16),  # of the test set, after the last step
         "merging": merging,  # largest difference of an image's logits, and largest ratio to its bound
     }
 

@@ -77,11 +77,11 @@ CONFIGS = {
         config.Data("mnist", train_size=20000),
         digits=(0, 2, 4, 7, 9),
         seeds=1,
-        finetuning=Finetuning(steps=42, looks=14, watch=(100, 20), train_size=5000),
+        finetuning=Finetuning(steps=42, looks=14, watch=(100, 20), train_size=2000),
         arms=_arms((1, 4, 16)),
         learning_rates=_FEW_RATES,
         tuning_digits=(5,),
-        ablation=_ablation((1, 16), 4),
+        ablation=_ablation((16,), 4),
         ablation_digits=(2, 7),
         costs=overheads.Config(batches=(1, 128), rounds=5, steps=4, seconds=0.1, widths=(64, 256, 1024)),
     ),
@@ -115,15 +115,19 @@ def plan(settings: Config) -> tuple[list[networks.Run], float]:
     """Trainings, and seconds of everything else on two cores."""
     tuning = bases(settings, settings.tuning_digits, [networks.TUNING_SEED])
     chosen = bases(settings, settings.digits, range(settings.seeds))
-    tried = sum(len(dict(settings.learning_rates)[arm.method]) for arm in settings.arms) * len(tuning)
-    step = 1.4e-8 * sum(out * inp for out, inp in settings.network.shapes())  # seconds
-    looks = len(settings.finetuning.at()) * (settings.finetuning.watch[0] + 9 * settings.finetuning.watch[1])
-    whole = 2 * ((settings.finetuning.train_size or 55_000) + 10_000)
-    one = settings.finetuning.steps * step
-    seconds = tried * (one + looks * step / 200) + len(settings.arms) * len(chosen) * (
-        one + (3 * looks + whole) * step / 200
-    )
-    return tuning + chosen, seconds + 0.4 * len(tuning + chosen) + overheads.predicted(settings.costs)
+    ablated = len(settings.ablation) * len(settings.ablation_digits) * settings.seeds
+    rates, own = dict(settings.learning_rates), settings.finetuning
+    tried = sum(len(rates[arm.method]) for arm in (*settings.arms, settings.ablation[-1])) * len(tuning)
+    weights, network = (
+        sum(out * inp for out, inp in settings.network.shapes()),
+        0.1,
+    )  # seconds to adapt, and to decompose
+    step, image = 5e-4 + 6e-9 * weights, 2e-11 * weights  # seconds of a training step, and of an image looked at
+    look = image * len(own.at()) * (own.watch[0] + 9 * own.watch[1])
+    whole = image * ((own.train_size or 55_000) + 20_000) + network
+    finetunings = len(settings.arms) * len(chosen) + ablated
+    seconds = tried * (own.steps * step + look) + finetunings * (own.steps * step + 3 * look + whole)
+    return tuning + chosen, seconds + overheads.predicted(settings.costs)
 
 
 def compute(settings: Config) -> dict[str, Any]:
@@ -174,7 +178,7 @@ def ablation(settings: Config, rates: Sequence[float], tuning: Sequence[networks
         "learning_rate": np.array(chosen),
         "control": shared,
         "digits": np.array(settings.ablation_digits),
-        "confusion": values["confusion"][:, :, :, :, 1],  # (digits, seeds, arms, [stopped, end], 10, 10), test
+        "confusion": values["confusion"][:, :, :, 1],  # (digits, seeds, arms, 10, 10), test
     }
 
 
