@@ -218,8 +218,19 @@ def preview(root: Path, output: Path, chosen: Sequence[str] = ()) -> None:
     paths = [root / chapter for chapter in config["book"]["chapters"]]
     if unknown := set(chosen) - {path.stem for path in paths}:
         raise UsageError(f"no chapter {min(unknown)!r}; there are {', '.join(path.stem for path in paths)}")
+    if missing := [path for path in paths if not path.exists()]:
+        raise UsageError(f"_quarto.yml lists {missing[0].relative_to(root)}, which does not exist")
+
+    def attempt(path: Path) -> nbformat.NotebookNode | PreviewError:
+        try:
+            return execute(path) if not chosen or path.stem in chosen else read(path)
+        except PreviewError as error:
+            return error
+
     with ThreadPoolExecutor(2) as pool:
-        books = list(pool.map(lambda path: (execute if not chosen or path.stem in chosen else read)(path), paths))
+        books = list(pool.map(attempt, paths))
+    if failed := [str(book) for book in books if isinstance(book, PreviewError)]:
+        raise PreviewError("\n".join(failed))
     bibliography = root / config["bibliography"]
     options = ["-f", "json", "-t", "html", "--template", TEMPLATE, "--mathml", "--citeproc"]
     keys = set(re.findall(r"@\w+\{\s*([^,\s]+)", bibliography.read_text(encoding="utf-8")))
