@@ -10,7 +10,7 @@ import numpy as np
 from rankstudy import claims, figures
 from rankstudy.chapters import intrinsic_figures, li2018
 from rankstudy.chapters.common import Markdown, banner, conclude, table
-from rankstudy.chapters.intrinsic_networks import SPLITS, Ablations, Grid, d_int, final, learning
+from rankstudy.chapters.intrinsic_networks import SPLITS, Ablations, Grid, Shuffled, d_int, final, learning
 from rankstudy.chapters.intrinsic_transfer import Transfer
 from rankstudy.experiments import study
 from rankstudy.experiments.crossing import crossing
@@ -43,6 +43,7 @@ class Chapter:
         settings = self.result.config
         self.transfer = Transfer(self.result["transfer"], settings["transfer"])
         self.ablations = Ablations(self.curve, self.result["ablations"])
+        self.shuffled = Shuffled(self.result["shuffled"])
         self.grid = Grid(self.curve, settings["curve"]["network"]["widths"], self.result["grid"])
 
     def banner(self) -> Markdown:
@@ -74,6 +75,10 @@ class Chapter:
             "enough": " to ".join(str(each) for each in sorted({*_ends(self.result["sizes"]["rank"])})),
             "low_rank": estimate(self.result["sizes"]["low_rank"]).text(0),
         }
+
+    @property
+    def _parts(self) -> list[Ablations | Grid | Shuffled | Transfer]:
+        return [self.ablations, self.grid, self.shuffled, self.transfer]
 
     @property
     def seeds(self) -> int:
@@ -151,7 +156,7 @@ class Chapter:
 
     def claims(self) -> list[claims.Claim]:
         own = [self._near_published(), self._small()]
-        return own + self.ablations.claims() + self.grid.claims() + self.transfer.claims()
+        return own + [claim for part in self._parts for claim in part.claims()]
 
     def _near_published(self) -> claims.Claim:
         found = self.differences

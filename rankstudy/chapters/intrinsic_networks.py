@@ -10,7 +10,7 @@ import numpy as np
 from rankstudy import claims, figures
 from rankstudy.chapters import intrinsic_figures, li2018
 from rankstudy.chapters.common import Markdown, table
-from rankstudy.chapters.crossings import dimension_text
+from rankstudy.chapters.crossings import dimension_text, log_ratio
 from rankstudy.intervals import Estimate, estimate, number_text, paired
 
 SPLITS = ("train", "validation", "test")
@@ -142,5 +142,46 @@ class Grid:
                 f"{len(means)} networks, d_int90 from {number_text(min(means))} to {number_text(max(means))}; "
                 f"published: {low} to {high}",
                 surprise=1,
+            )
+        ]
+
+
+class Shuffled:
+    """Labels shuffled for a fraction of the training images: nothing to learn there but the images themselves."""
+
+    def __init__(self, curves: Sequence[Mapping[str, Any]]) -> None:
+        self.curves = {f"{100 * curve['fraction']:.0f} % shuffled": curve for curve in curves}
+
+    def table(self) -> Markdown:
+        if not self.curves:
+            return NONE
+        rows = []
+        for name, curve in self.curves.items():
+            direct = [estimate(curve["direct"][f"{split}_accuracy"][:, -1]).percent() for split in ("train", "test")]
+            largest = [estimate(final(curve, split)[:, -1]).percent() for split in ("train", "test")]
+            rows.append([name, *direct, *largest, d_int(curve, "relative", "train")])
+        d = number_text(next(iter(self.curves.values()))["dimension"][-1])
+        headers = ["labels", "all, train", "all, test", f"d = {d}, train", f"d = {d}, test", "90 % of own, train"]
+        return table(headers, rows)
+
+    def learning(self) -> figures.Figure | Markdown:
+        return learning(self.curves) if self.curves else NONE
+
+    def claims(self) -> list[claims.Claim]:
+        if len(self.curves) < 2:
+            return []
+        names = list(self.curves)
+        least, most = self.curves[names[0]], self.curves[names[-1]]
+        ratio = log_ratio(most["intrinsic"]["train"]["relative"], least["intrinsic"]["train"]["relative"])
+        ends = [d_int(curve, "relative", "train") for curve in (least, most)]
+        return [
+            claims.compare(
+                "intrinsic-shuffled",
+                ratio,
+                holds="Fitting shuffled labels takes more dimensions than fitting true ones.",
+                fails="Fitting shuffled labels takes fewer dimensions than fitting true ones.",
+                open="Whether fitting shuffled labels takes more dimensions than fitting true ones is not decided.",
+                evidence=f"90 % of own training accuracy at d = {ends[1]} against {ends[0]}, n = {ratio.n} seeds, "
+                f"{names[-1]} against {names[0]}",
             )
         ]

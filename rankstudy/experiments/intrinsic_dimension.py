@@ -48,6 +48,7 @@ class Config:
     transfer: transfer.Transfer
     ablations: tuple[tuple[str, Curve], ...] = ()  # what is changed, and the curve with it changed
     grid: tuple[Curve, ...] = ()  # widths and depths
+    shuffled: tuple[Curve, ...] = ()  # fractions of shuffled labels, read by their training accuracy
 
 
 NETWORK = config.Network((784, 200, 200, 10))  # that of Li et al. 2018, figure 2, without its biases
@@ -68,7 +69,8 @@ def _smoke() -> Config:
     )
     ablations = (("biases", replace(curve, bias=True, dimensions=(50,), learning_rates=(0.1,))),)
     grid = (replace(curve, network=config.Network((784, 16, 10)), dimensions=(50, 200), learning_rates=(0.1,)),)
-    return Config(curve, moved, ablations, grid)
+    noise = replace(curve, data=replace(MNIST, shuffled_labels=0.5), learning_rates=(0.1,), dimensions=(50, 200))
+    return Config(curve, moved, ablations, grid, (noise,))
 
 
 def _quick() -> Config:
@@ -100,7 +102,7 @@ def _full() -> Config:
         3,
         ARMS + CONTROLS + SAID,
     )
-    return Config(curve, moved, _ablations(curve), _grid(curve))
+    return Config(curve, moved, _ablations(curve), _grid(curve), _shuffled(curve))
 
 
 def _ablations(curve: Curve) -> tuple[tuple[str, Curve], ...]:
@@ -129,11 +131,28 @@ def _grid(curve: Curve) -> tuple[Curve, ...]:
     )
 
 
+def _shuffled(curve: Curve) -> tuple[Curve, ...]:
+    """Few images, many epochs: labels that nothing but memory can tell."""
+    training = config.Training(60)
+    return tuple(
+        Curve(
+            curve.network,
+            training,
+            training,
+            replace(MNIST, train_size=1_000, shuffled_labels=fraction),
+            (100, 250, 500, 1_000, 1_500, 2_000, 3_000),
+            (0.1,),
+            2,
+        )
+        for fraction in (0.0, 0.1, 0.5, 1.0)
+    )
+
+
 CONFIGS = {"smoke": _smoke(), "quick": _quick(), "full": _full()}
 
 
 def _curves(settings: Config) -> list[Curve]:
-    return [settings.curve, *(curve for _, curve in settings.ablations), *settings.grid]
+    return [settings.curve, *(curve for _, curve in settings.ablations), *settings.grid, *settings.shuffled]
 
 
 def plan(settings: Config) -> tuple[list[networks.Run], float]:
@@ -151,6 +170,7 @@ def compute(settings: Config) -> dict[str, Any]:
         "transfer": transfer.measured(settings.transfer),
         "ablations": {name: measured(curve) for name, curve in settings.ablations},
         "grid": [{"widths": list(curve.network.widths), **measured(curve)} for curve in settings.grid],
+        "shuffled": [{"fraction": curve.data.shuffled_labels, **measured(curve)} for curve in settings.shuffled],
     }
 
 
