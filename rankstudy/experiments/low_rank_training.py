@@ -75,7 +75,7 @@ CONFIGS = {
         (
             Arm(DENSE, None, learning_rates=(_QUICK.training.learning_rate,)),
             Arm(PLAIN),
-            Arm("variance", initialisation="variance"),
+            Arm("variance", initialisation="variance", learning_rates=(1e-3,)),
             Arm("trained", start="trained", learning_rates=(1e-3,)),
         ),
         (1e-3, 3e-3),
