@@ -38,7 +38,7 @@ class Chapter:
         return {
             "digits": ", ".join(map(str, found.digits)),
             "n": str(len(found.digits)),
-            "seeds": str(settings["seeds"]),
+            "seeds": "1 seed" if settings["seeds"] == 1 else f"{settings['seeds']} seeds",
             "networks": str(len(found.digits) * settings["seeds"]),
             "steps": str(tuning["steps"]),
             "batch": str(tuning["batch_size"]),
@@ -111,10 +111,10 @@ class Chapter:
             old = self.found.matched(label, replay)
             reached = old[np.isfinite(old)]
             of = f" ({len(reached)} of {len(old)})" if len(reached) < len(old) else ""
-            stopped = [self.found.at(kind, label, replay).percent(1) for kind in ("new", "old", "overall")]
-            train = self.found.at("overall", label, replay, split=TRAIN).percent(1)
-            end = [self.found.at_end(kind, label, replay).percent(1) for kind in ("new", "old")]
-            at = estimate(reached).percent(1) + of if len(reached) else "not reached"
+            stopped = [self.found.at(kind, label, replay).text(1, 100) for kind in ("new", "old", "overall")]
+            train = self.found.at("overall", label, replay, split=TRAIN).text(1, 100)
+            end = [self.found.at_end(kind, label, replay).text(1, 100) for kind in ("new", "old")]
+            at = estimate(reached).text(1, 100) + of if len(reached) else "not reached"
             rows.append([label, *stopped, train, at, *end])
         matched = f"old at new {percent(MATCHED, 0)}"
         return table(["arm", "new", "old", "all", "all, train", matched, "end: new", "end: old"], rows)

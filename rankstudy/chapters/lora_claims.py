@@ -35,7 +35,7 @@ def forgetting(found: Accuracies) -> list[claims.Claim]:
             "lora-forgets-less",
             lora,
             holds=f"Without replay, {found.middle} forgets less than full fine-tuning {at}.",
-            fails=f"Without replay, {found.middle} forgets *more* than full fine-tuning {at}: few parameters do not "
+            fails=f"Without replay, {found.middle} forgets more than full fine-tuning {at}: few parameters do not "
             "protect what a network knew.",
             open=f"Without replay, it is not decided whether {found.middle} or full fine-tuning forgets more {at}.",
             evidence=f"n = {lora.n} digits, difference in old test accuracy {lora.points()}",
@@ -45,7 +45,7 @@ def forgetting(found: Accuracies) -> list[claims.Claim]:
         claims.compare(
             "lora-rank-forgets",
             rank,
-            holds=f"Without replay, {high} forgets less than {low} {at}: a *higher* rank protects better.",
+            holds=f"Without replay, {high} forgets less than {low} {at}: a higher rank protects better.",
             fails=f"Without replay, {high} forgets more than {low} {at}.",
             open=f"Without replay, it is not decided whether {high} or {low} forgets more {at}.",
             evidence=f"n = {rank.n} digits, difference in old test accuracy {rank.points()}",

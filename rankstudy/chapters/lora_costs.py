@@ -160,7 +160,7 @@ class Costs:
                 "lora-step-slower",
                 ratio,
                 1.0,
-                holds=f"On a network this small a step with {label} takes *longer* than one of full fine-tuning.",
+                holds=f"On a network this small a step with {label} takes longer than one of full fine-tuning.",
                 fails=f"A step with {label} is faster than one of full fine-tuning even on this small network.",
                 open=f"Steps with {label} and of full fine-tuning take about the same time on this network.",
                 evidence=f"n = {ratio.n} rounds on {self.found['device']}, time relative to full: {ratio.text()}",
