@@ -218,7 +218,7 @@ def _merged_layer(name: str, layer: LoRALinear) -> nn.Linear:
     weight = layer.weight.detach()
     if not weight.isfinite().all():
         raise ValueError(f"the merged weight of layer {name!r} is not finite")
-    linear = copy.deepcopy(layer.base)
+    linear = layer.base  # of the copy that `_replaced` has made
     linear.weight = nn.Parameter(weight)
     return linear
 

@@ -108,6 +108,14 @@ def test_only_adapters_get_gradients_and_the_base_never_moves():
     assert all(p.requires_grad for p in model.parameters())  # the argument stays as it was
 
 
+def test_merging_leaves_its_argument_alone():
+    adapted = randomised(add_lora(build(NETWORK, 0), 2))
+    before = copy.deepcopy(adapted.state_dict())
+    merged(adapted)
+    assert all(torch.equal(adapted.state_dict()[name], value) for name, value in before.items())
+    assert trainable(adapted).names == tuple(name for name in before if "lora_" in name)
+
+
 def test_base_is_copied_not_shared():
     base = nn.Linear(5, 4)
     before = base.weight.detach().clone()
