@@ -27,6 +27,7 @@ class Claim:
     surprise: int = 0  # 0 expected, 1 worth knowing, 2 against the textbook
     confirmatory: bool = False  # named in advance, corrected for being several
     p: float | None = None
+    otherwise: str = ""  # the sentence to print if a correction turns "holds" into "open"
 
 
 def compare(
@@ -53,7 +54,7 @@ def compare(
     else:
         verdict = "open"
     sentence = {"holds": holds, "fails": fails, "open": open}[verdict]
-    return Claim(name, verdict, sentence, evidence, surprise, confirmatory, effect.p)
+    return Claim(name, verdict, sentence, evidence, surprise, confirmatory, effect.p, otherwise=open)
 
 
 def every(
@@ -88,9 +89,8 @@ def corrected(claims: Sequence[Claim], level: float = 0.05) -> list[Claim]:
         if p is None:
             found.append(claim)
         elif claim.verdict == "holds" and p >= level:
-            found.append(
-                replace(claim, verdict="open", evidence=f"{claim.evidence}; p = {p:.2g} after Holm's correction")
-            )
+            evidence = f"{claim.evidence}; p = {p:.2g} after Holm's correction"
+            found.append(replace(claim, verdict="open", sentence=claim.otherwise or claim.sentence, evidence=evidence))
         else:
             found.append(replace(claim, evidence=f"{claim.evidence}; p = {p:.2g} after Holm's correction"))
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rankstudy import claims
@@ -41,7 +43,9 @@ def test_correction_turns_a_lucky_claim_open():
     found = {claim.name: claim for claim in claims.corrected([lucky, sure, descriptive])}
     assert [found[name].verdict for name in "abc"] == ["holds", "holds", "holds"]
     other = claims.Claim("d", "holds", "D.", "n", confirmatory=True, p=0.03)
-    found = {claim.name: claim for claim in claims.corrected([lucky, sure, other])}
+    unlucky = replace(lucky, otherwise="Who knows about A.")
+    found = {claim.name: claim for claim in claims.corrected([unlucky, sure, other])}
+    assert found["a"].sentence == "Who knows about A."
     assert (found["a"].verdict, found["b"].verdict, found["d"].verdict) == ("open", "holds", "open")
     assert "Holm" in found["a"].evidence
 
