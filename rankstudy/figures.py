@@ -13,6 +13,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from rankstudy.intervals import band
 
@@ -117,3 +118,15 @@ def spectra(found: Mapping[str, tuple[np.ndarray, int]]) -> Figure:
     figure.supxlabel("index", fontsize=8)
     figure.supylabel("singular value (dashed: rank at the given error)", fontsize=8)
     return figure
+
+
+def shades(count: int) -> np.ndarray:
+    """(count, 4) colours in order, dark to light, for curves of an ordered quantity; readable in grey."""
+    return matplotlib.colormaps["viridis"](np.linspace(0, 0.92, count))
+
+
+def key(figure: Figure, entries: Sequence[tuple[str, Any, str]]) -> None:
+    """A legend beside the axes: (label, colour, line style) of each entry."""
+    lines = [Line2D([], [], color=colour, linestyle=style) for _, colour, style in entries]
+    names = [label for label, _, _ in entries]
+    figure.legend(lines, names, loc="outside right center", frameon=False, fontsize=8)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 
 from rankstudy import figures
@@ -46,8 +45,7 @@ def learning(arms: Mapping[str, Mapping[str, Any]], quantity: str = "accuracy (%
     width = min(7.0, 3.4 + 1.2 * len(arms))
     figure, axes = figures.panels(2, len(arms), size=(width, 4.2), sharey="row")
     every = np.unique(np.concatenate([arm["dimension"] for arm in arms.values()]))
-    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, len(every)))
-    colours = dict(zip(every.tolist(), shades, strict=True)) | {0: "black"}
+    colours = dict(zip(every.tolist(), figures.shades(len(every)), strict=True)) | {0: "black"}
     for column, (label, arm) in enumerate(arms.items()):
         for split, style in STYLES.items():
             for row, values in enumerate((arm["loss"][split], arm["score"][split])):
@@ -59,10 +57,8 @@ def learning(arms: Mapping[str, Mapping[str, Any]], quantity: str = "accuracy (%
         axes[1, column].set(xlabel="epoch")
     axes[0, 0].set_ylabel("cross-entropy (nats)")
     axes[1, 0].set_ylabel(quantity)
-    lines = [matplotlib.lines.Line2D([], [], color=colours[d]) for d in every.tolist()]
-    names = [f"d = {d}" if d else "all" for d in every.tolist()]
-    lines += [matplotlib.lines.Line2D([], [], color="grey", linestyle=style) for style in STYLES.values()]
-    figure.legend(lines, [*names, *STYLES], loc="outside right center", frameon=False, fontsize=8)
+    entries = [(f"d = {d}" if d else "all", colours[d], "-") for d in every.tolist()]
+    figures.key(figure, entries + [(split, "grey", style) for split, style in STYLES.items()])
     return figure
 
 
