@@ -19,7 +19,7 @@ PACKAGE = ROOT / "rankstudy"
 FLOORS = [  # a module may import from its own floor and the floors above it in this list
     {"", "_arrays", "rank", "spectrum", "factorization"},
     {"config", "layers", "lora", "subspace"},
-    {"device", "data", "training", "measure"},
+    {"device", "data", "training", "finetuning", "measure"},
     {"store", "provenance"},
     {"experiments"},
     {"intervals", "claims", "figures", "tables", "chapters"},
