@@ -190,6 +190,8 @@ def test_numerical_rank_is_matrix_rank(known, container):
 def test_numerical_rank_uses_the_longer_side_and_a_strict_inequality():
     s = np.array([1.0, 50 * EPS, 20 * EPS])
     assert spectrum.numerical_rank(Spectrum(s, (3, 20))) == 2
+    for scale in (1e-9, 1e9):
+        assert spectrum.numerical_rank(Spectrum(s * scale, (3, 20))) == 2
     assert spectrum.numerical_rank(Spectrum(s, (20, 3))) == 2
     assert spectrum.numerical_rank(Spectrum(s, (3, 3))) == 3
     assert spectrum.numerical_rank(Spectrum(s, (3, 3)), 0.1) == 1
@@ -303,9 +305,9 @@ def test_nulls_repeat_by_seed_and_come_in_order(null):
     np.testing.assert_array_equal(8 * first, spectrum.null_largest(8 * a, null, draws=30, seed=1))
 
 
-@pytest.mark.parametrize(("level", "draws", "place"), [(0.99, 99, 99), (0.95, 199, 190), (0.55, 19, 11), (0.5, 4, 3)])
+@pytest.mark.parametrize(("level", "draws", "place"), [(0.99, 99, 99), (0.95, 199, 190), (0.07, 99, 7), (0.5, 4, 3)])
 def test_null_quantile_is_the_order_statistic(level, draws, place):
-    """⌈level·(draws + 1)⌉, rounding of the product (0.55·20 > 11) aside."""
+    """⌈level·(draws + 1)⌉, rounding of the product (0.07·100 > 7) aside."""
     a = np.random.default_rng(0).standard_normal((3, 4))
     largest = spectrum.null_largest(a, "signs", draws=draws, seed=3)
     assert spectrum.null_quantile(a, "signs", level=level, draws=draws, seed=3) == largest[place - 1]

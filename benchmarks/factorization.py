@@ -1,0 +1,143 @@
+"""Rank-r approximation of trained layers: how near the Eckart–Young bound, and how long beside an SVD.
+
+The times leave the certificate out of the alternating methods' account by handing them the singular values: with it
+they cannot be faster than an SVD, for it needs one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+
+import numpy as np
+from sklearn.decomposition import TruncatedSVD
+
+from benchmarks import Row, alternate, ratio, report
+from rankstudy import config, data, device, training
+from rankstudy.experiments.overfitting import WIDTHS
+from rankstudy.factorization import Factors, Fit, alternating_gradient, alternating_least_squares, certify
+from rankstudy.layers import build, weights
+from rankstudy.spectrum import Spectrum
+
+RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+TIMED = (8, 32, 128, 256, 512)
+
+
+def oversampled(a: np.ndarray, rank: int, **options) -> Fit:
+    return alternating_least_squares(a, rank, oversampling=max(10, rank // 4), **options)
+
+
+METHODS: dict[str, tuple[Callable[..., Fit], float]] = {  # with the excess it is to reach, as a share of ‖A‖²
+    "least squares, plain": (alternating_least_squares, 1e-4),
+    "least squares, oversampled": (oversampled, 1e-6),
+    "gradient": (alternating_gradient, 1e-3),
+}
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks factorization", description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3, help="turns of each timing")
+    parser.add_argument("--epochs", type=int, default=3, help="of training before")
+    parser.add_argument("--ranks", type=int, nargs="+", default=list(RANKS))
+    parser.add_argument("--timed", type=int, nargs="+", default=list(TIMED), help="ranks of the timings")
+    options = parser.parse_args(arguments)
+    begun = time.perf_counter()
+    layers = trained(options.epochs)
+    spectra = [Spectrum.of(layer) for layer in layers]
+    reached = {name: sweep(name, layers, spectra, options.ranks) for name in METHODS}
+    hidden = max(range(len(layers)), key=lambda i: min(layers[i].shape))
+    times, excess = timings(layers[hidden], spectra[hidden], options.timed, options.repeats)
+    rows = [quality(name, fits) for name, fits in reached.items()]
+    size = "×".join(map(str, layers[hidden].shape))
+    for rank, seconds in times.items():
+        best = min(METHODS, key=lambda name: median(seconds[name]))
+        for peer in ("full SVD", "TruncatedSVD"):
+            speed = ratio(seconds[peer], seconds[best])
+            winner = "" if speed > 1 else f"{peer} wins"
+            what = f"{best}, r = {rank} of {size}"
+            ours, theirs = (f"{1e3 * median(seconds[name]):.0f} ms" for name in (best, peer))
+            rows.append(Row(what, peer, ours, theirs, speed, "said plainly", options.repeats, winner))
+    tables = {
+        f"Milliseconds and excess on the {size} layer": [
+            ["rank", *next(iter(times.values()))],
+            *(
+                [rank, *(f"{1e3 * median(taken):.0f} ({excess[rank][name]:.0e})" for name, taken in seconds.items())]
+                for rank, seconds in times.items()
+            ),
+        ],
+        "Iterations by rank, one number a layer (as far as it has that rank)": [
+            ["method", *options.ranks],
+            *(
+                [name, *(" ".join(str(f.iterations) for f in fits[r]) for r in options.ranks)]
+                for name, fits in reached.items()
+            ),
+        ],
+    }
+    report("factorization", rows, time.perf_counter() - begun, tables)
+
+
+def trained(epochs: int) -> list[np.ndarray]:
+    """The weight matrices of the big network of chapter 4 after a few epochs on MNIST, in float64."""
+    where = device.choose()
+    model = build(config.Network(WIDTHS), 0).to(where)
+    training.train(config.Training(epochs), [model], data.load(config.Data("mnist"), where), [0])
+    return [weight.cpu().double().numpy() for weight in weights(model)]
+
+
+def sweep(name: str, layers: list[np.ndarray], spectra: list[Spectrum], ranks: list[int]) -> dict[int, list[Fit]]:
+    """Every layer at every rank it has."""
+    method, tol = METHODS[name]
+    return {
+        rank: [
+            method(layer, rank, tol=tol, spectrum=spectrum)
+            for layer, spectrum in zip(layers, spectra, strict=True)
+            if rank <= min(layer.shape)
+        ]
+        for rank in ranks
+    }
+
+
+def quality(name: str, reached: dict[int, list[Fit]]) -> Row:
+    """The worst excess of the sweep, certified from A − BC itself."""
+    fits = [fit for by_layer in reached.values() for fit in by_layer]
+    worst, most = max(float(fit.certificate.excess) for fit in fits), max(int(fit.iterations) for fit in fits)
+    tol = METHODS[name][1]
+    note = (
+        f"at most {most} iterations; worst ratio to the bound {max(np.nanmax(f.certificate.ratio) for f in fits):.6f}"
+    )
+    return Row(name, "Eckart–Young bound", f"{worst:.2e}", f"{tol:g}", worst / tol, "≤ 1", len(fits), note)
+
+
+def timings(
+    a: np.ndarray, spectrum: Spectrum, ranks: list[int], repeats: int
+) -> tuple[dict[int, dict[str, list[float]]], dict[int, dict[str, float]]]:
+    """Seconds, and excess over the bound, of every method and both peers at every rank."""
+    times, excess = {}, {}
+    for rank in ranks:
+        jobs: dict[str, Callable[[], Fit | Factors]] = {
+            "full SVD": partial(cut_svd, a, rank),
+            "TruncatedSVD": partial(scikit_learn, a, rank),
+            **{name: partial(method, a, rank, tol=tol, spectrum=spectrum) for name, (method, tol) in METHODS.items()},
+        }
+        times[rank] = alternate(jobs, repeats)
+        found = {name: job() for name, job in jobs.items()}
+        certificates = {
+            name: each.certificate if isinstance(each, Fit) else certify(a, each, spectrum=spectrum)
+            for name, each in found.items()
+        }
+        excess[rank] = {name: float(certificate.excess) for name, certificate in certificates.items()}
+    return times, excess
+
+
+def cut_svd(a: np.ndarray, rank: int) -> Factors:
+    u, s, vt = np.linalg.svd(a, full_matrices=False)
+    return Factors(u[:, :rank] * s[:rank], vt[:rank])
+
+
+def scikit_learn(a: np.ndarray, rank: int) -> Factors:
+    """Its default: a randomised SVD with 10 more columns and 5 iterations, to no stated tolerance."""
+    peer = TruncatedSVD(rank, random_state=0)
+    return Factors(peer.fit_transform(a), peer.components_)

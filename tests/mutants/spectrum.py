@@ -1,0 +1,41 @@
+"""Ways to break rankstudy/spectrum.py, each of which a test must notice: (what is wrong, old text, new text)."""
+# ruff: noqa: E501
+
+FILE = "rankstudy/spectrum.py"
+TESTS = ("tests/test_spectrum.py",)
+MUTANTS = [
+    ("increasing values are let in", "(np.diff(values) > 0).any()", "False"),
+    ("negative values are let in", "(values < 0).any() or ", ""),
+    ("the number of values is not checked", "if values.shape[-1] != min(m, n):", "if False:"),
+    ("the scale stays in", "return ratio_of(self.values, self.largest[..., None])", "return self.values"),
+    ("the tail is summed from the top", "squares = self.scaled[..., ::-1] ** 2", "squares = self.scaled ** 2"),
+    ("tails of σ for σ²", "squares = self.scaled[..., ::-1] ** 2", "squares = self.scaled[..., ::-1]"),
+    ("tails begin one late", "return sums[..., ::-1]", "return np.roll(sums[..., ::-1], -1, axis=-1)"),
+    ("0/0 is not 0", "np.where(x == 0, 0.0, np.divide(x, y))", "np.divide(x, y)"),
+    ("eps is forgotten", 'tolerance(spectrum, positive_number(eps, "eps"))', "tolerance(spectrum)"),
+    ("the tolerance without σ₁", "_relative_tolerance(spectrum.shape, eps) * spectrum.largest", "_relative_tolerance(spectrum.shape, eps) + 0 * spectrum.largest"),
+    ("σ₁ for σ₁² (nuclear norm)", "return (Spectrum.of(a).scaled ** 2).sum(-1)", "return Spectrum.of(a).scaled.sum(-1)"),
+    ("the participation ratio of σ", "squares = Spectrum.of(a).scaled ** 2\n    return squares", "squares = Spectrum.of(a).scaled\n    return squares"),
+    ("participation upside down", "squares.sum(-1) ** 2 / np", "squares.sum(-1) / np"),
+    ("the entropy in bits", "np.exp(entr(", "np.exp2(entr("),
+    ("the entropy of σ²", "scaled = Spectrum.of(a).scaled\n    total", "scaled = Spectrum.of(a).scaled ** 2\n    total"),
+    ("p is not normalised", "entr(scaled / np.maximum(total, 1.0)[..., None])", "entr(scaled)"),
+    ("a zero matrix has effective rank 1", ".sum(-1)) * (total > 0)", ".sum(-1))"),
+    ("energy for its complement", 'missing = 1.0 - positive_number(energy, "energy")', 'missing = positive_number(energy, "energy")'),
+    ("energy of the norm, not its square", 'missing = 1.0 - positive_number(energy, "energy")', 'missing = 1.0 - positive_number(energy, "energy") ** 2'),
+    ("energy above 1 is let in", "    if missing < 0:", "    if missing < -9:"),
+    ("ties are not reached", "rounding = tails.shape[-1] * FLOAT64_EPS if missing > 0 else 0.0", "rounding = 0.0"),
+    ("energy 1 sees no small singular value", "tails.shape[-1] * FLOAT64_EPS if missing > 0 else 0.0", "tails.shape[-1] * FLOAT64_EPS"),
+    ("energy rank is one too high", "return (tails > (missing", "return (tails >= (missing"),
+    ("mean square for its root", "spectrum.largest * np.sqrt(spectrum.tails()[..., 0] / (m * n))", "spectrum.largest * spectrum.tails()[..., 0] / (m * n)"),
+    ("the mean for the median", "np.median(spectrum.values, axis=-1)", "spectrum.values.mean(axis=-1)"),
+    ("the bulk by the shorter side", "np.sqrt(max(m, n) * marchenko_pastur_median", "np.sqrt(min(m, n) * marchenko_pastur_median"),
+    ("the ratio upside down", "marchenko_pastur_median(min(m, n) / max(m, n))", "marchenko_pastur_median(1.0)"),
+    ("unknown estimators are let in", 'if estimator not in ("entries", "bulk"):', "if False:"),
+    ("the edge itself is above", "return (spectrum.values > edge[..., None]).sum(-1)", "return (spectrum.values >= edge[..., None]).sum(-1)"),
+    ("rounding is an outlier", 'np.maximum(non_negative(edge, "edge"), tolerance(spectrum))', 'non_negative(edge, "edge")'),
+    ("the estimator is swapped", "noise_std(spectrum, std) if", 'noise_std(spectrum, "entries") if'),
+    ("float32 and float64 are exchanged", '"numerical_rank_float32": numerical_rank(spectrum, FLOAT32_EPS)', '"numerical_rank_float32": numerical_rank(spectrum, FLOAT64_EPS)'),
+    ("the battery's entries are its bulk", 'outlier_rank(spectrum, name) for name in ("entries", "bulk")', 'outlier_rank(spectrum, "bulk") for name in ("entries", "bulk")'),
+    ("other edges are dropped", "in (edges or {}).items()", "in {}.items()"),
+]  # fmt: skip
