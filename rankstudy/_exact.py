@@ -74,7 +74,7 @@ def _rank_modulo(a: np.ndarray, p: int) -> np.ndarray:
             row = pivot_rows[:, j] = candidates.argmax(axis=1)
             free[each[found], row[found]] = False
             inverse = np.array([pow(int(x), -1, p) if x else 0 for x in panel[each, row, j] * found], dtype=np.float64)
-            factor = _modulo(panel[:, :, j] * inverse[:, None], p) * free  # (batch, m)
+            factor = _modulo(panel[:, :, j] * inverse[:, None], p)  # (batch, m)
             multipliers[:, :, j] = factor
             panel[:, :, j:] = _modulo(panel[:, :, j:] - factor[:, :, None] * panel[each, row, j:][:, None, :], p)
         if not free.any():

@@ -111,6 +111,11 @@ def test_exact_rank_sees_what_no_float_can():
     assert matrix_rank(a, method="svd") == 1
 
 
+def test_exact_rank_of_unsigned_integers_beyond_int64():
+    """Read as int64 this is [[−1, 1], [1, −1]]."""
+    assert matrix_rank(np.array([[2**64 - 1, 1], [1, 2**64 - 1]], dtype=np.uint64)) == 2
+
+
 def test_exact_rank_tries_enough_primes():
     """Two primes divide the determinant: a third one is needed to see that it is not 0."""
     first, second, third = islice(_exact._primes(), 3)
@@ -118,6 +123,7 @@ def test_exact_rank_tries_enough_primes():
     assert matrix_rank(np.array([[first * second, 5], [0, 1]])) == 2
     assert matrix_rank(np.array([[first * second, first * second], [1, 1]])) == 1
     assert matrix_rank(np.array([[first, 0, 0], [0, second, 0], [0, 0, third]])) == 3
+    assert matrix_rank(np.diag([second**2, 1, 0])) == 2  # the second prime alone would say 1
 
 
 def test_primes_are_primes():
@@ -425,6 +431,10 @@ def test_positive_pivots_are_positive_eigenvalues(n, seed, hollow):
         assert _inertia._positive_eigenvalues(a) == (eigenvalues > 0).sum()
 
 
+def test_a_zero_pivot_is_not_positive():
+    assert _inertia._positive_eigenvalues(np.diag([0.0, 1.0, -1.0, 0.0])) == 1
+
+
 @given(st.integers(1, 60), st.integers(0, 200))
 def test_the_largest_eigenvalue_is_never_too_large_and_converges(n, seed):
     a = np.random.default_rng(seed).standard_normal((n, n))
@@ -491,6 +501,15 @@ def test_near_the_tolerance_the_split_does_not_matter(monkeypatch, height, limit
         a = adversarial.plateau(90, height, 40, np.random.default_rng(3))
         assert _inertia._count_near(a, 90 * EPS, None) == (90 if height > 1 else 40)
         assert _inertia._clear_rank(a, 90 * EPS) is None
+
+
+@pytest.mark.parametrize("height, expected", [(0.5, 1), (3, 2)])
+def test_a_block_whose_solution_is_huge_is_not_eliminated_first(height, expected):
+    """R₁₁ = 1e-9 is far above τ, but T = (1e9, 1e9), and rounding loses the identity in I + TᵀT."""
+    tau = 3 * EPS * np.sqrt(2)
+    r = np.array([[1e-9, 1.0, 1.0], [0.0, height * tau, 0.0], [0.0, 0.0, height * tau]])
+    assert (np.linalg.svd(r, compute_uv=False) > tau).sum() == expected
+    assert _inertia._count_near(r, 3 * EPS, None) == expected
 
 
 def test_the_lu_declines_where_rounding_could_have_hidden_the_answer(monkeypatch):
