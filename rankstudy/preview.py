@@ -81,9 +81,10 @@ def execute(path: Path) -> nbformat.NotebookNode:
     client.on_cell_start = lambda cell, cell_index: running.append(cell)
     try:
         client.execute()
-    except (CellExecutionError, DeadKernelError) as error:
-        what = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else str(error)
-        raise PreviewError(f"{running[-1].metadata.where}: {what}") from error
+    except CellExecutionError as error:
+        raise PreviewError(f"{running[-1].metadata.where}: {error.ename}: {error.evalue}") from error
+    except (DeadKernelError, AssertionError) as error:  # nbclient's clean-up may trip over the dead kernel
+        raise PreviewError(f"{running[-1].metadata.where}: the kernel died") from error
     del book.cells[0]
     return book
 
