@@ -36,6 +36,8 @@ METHODS: dict[str, tuple[Callable[..., Fit], float]] = {  # with the excess it i
     "gradient": (alternating_gradient, 1e-3),
 }
 
+OURS = "least squares, oversampled"  # the nearest of the three to the bound
+
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks factorization", description=__doc__)
@@ -53,13 +55,12 @@ def main(arguments: list[str]) -> None:
     rows = [quality(name, fits) for name, fits in reached.items()]
     size = "×".join(map(str, layers[hidden].shape))
     for rank, seconds in times.items():
-        best = min(METHODS, key=lambda name: median(seconds[name]))
         for peer in ("full SVD", "TruncatedSVD"):
-            speed = ratio(seconds[peer], seconds[best])
-            winner = "" if speed > 1 else f"{peer} wins"
-            what = f"{best}, r = {rank} of {size}"
-            ours, theirs = (f"{1e3 * median(seconds[name]):.0f} ms" for name in (best, peer))
-            rows.append(Row(what, peer, ours, theirs, speed, "said plainly", options.repeats, winner))
+            speed = ratio(seconds[peer], seconds[OURS])
+            ours, theirs = (f"{1e3 * median(seconds[name]):.0f} ms" for name in (OURS, peer))
+            verdict = "" if speed > 1 else f"; {peer} wins"
+            note = f"excess {excess[rank][OURS]:.0e} against {excess[rank][peer]:.0e}{verdict}"
+            rows.append(Row(f"{OURS}, r = {rank} of {size}", peer, ours, theirs, speed, "", options.repeats, note))
     tables = {
         f"Milliseconds and excess on the {size} layer": [
             ["rank", *next(iter(times.values()))],
