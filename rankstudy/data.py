@@ -47,6 +47,9 @@ CHECKSUMS = {
 }
 
 
+_UNREACHABLE: set[Path] = set()  # folders that a download could not fill: tried, and said, once a process
+
+
 @dataclass(frozen=True)
 class Split:
     images: torch.Tensor  # (N, 784) float32, normalised
@@ -95,6 +98,8 @@ def prepare() -> str:
         return "digits"
     available()  # a wrong RANKSTUDY_DATASET is said before anything is downloaded
     root = folder()
+    if not _files_there(root) and not os.environ.get("RANKSTUDY_DATASET") and root in _UNREACHABLE:
+        return "digits"
     if not _files_there(root):
         try:
             _download(root)
@@ -105,6 +110,7 @@ def prepare() -> str:
                     f"MNIST is not in {root / 'MNIST' / 'raw'} and cannot be downloaded ({reason}); "
                     "set RANKSTUDY_DATA to a folder that has it, or RANKSTUDY_DATASET=digits for the stand-in"
                 ) from error
+            _UNREACHABLE.add(root)
             print(
                 f"rankstudy: MNIST cannot be had ({reason}).\n"
                 "rankstudy: THE STAND-IN is used, 1,797 digits of scikit-learn. Set RANKSTUDY_DATA to MNIST's folder.",

@@ -19,6 +19,7 @@ HAVE_MNIST = data._files_there(data.folder())
 def no_mnist(monkeypatch, tmp_path):
     monkeypatch.setenv("RANKSTUDY_DATA", str(tmp_path / "data"))
     monkeypatch.delenv("RANKSTUDY_DATASET", raising=False)
+    monkeypatch.setattr(data, "_UNREACHABLE", set())
     data._source.cache_clear()
     yield tmp_path / "data"
     data._source.cache_clear()
@@ -93,6 +94,8 @@ def test_without_mnist_and_network_the_stand_in_is_used_loudly(no_mnist, monkeyp
     monkeypatch.setattr(data, "_download", lambda root: (_ for _ in ()).throw(RuntimeError("no route")))
     assert data.prepare() == "digits"
     assert "STAND-IN" in capsys.readouterr().err
+    assert data.prepare() == "digits"
+    assert capsys.readouterr().err == "", "it is tried and said once"
     monkeypatch.setenv("RANKSTUDY_DATASET", "mnist")
     with pytest.raises(UsageError, match="RANKSTUDY_DATA"):
         data.prepare()
