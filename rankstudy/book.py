@@ -1,7 +1,9 @@
 """The book: compute what it needs, render it with Quarto into a fresh folder, look at it, and only then swap it in.
 
-Quarto answers an unresolved reference with a warning and deletes the last good output when a chapter fails; neither
-happens here. Where there is no Quarto, the preview is made instead.
+Quarto executes every chapter once per format, one after the other, answers an unresolved reference with a warning,
+and deletes the last good output when a chapter fails. Here chapters are executed once, two at a time, and both formats
+are made of the same outputs; a gap in a page is an error; and what was there stays until all is well. Plain
+`quarto render` works too. Where there is no Quarto, the preview is made instead.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rankstudy import UsageError
+from rankstudy.notebook import ChapterError, execute_all, listed, markdown
 
 REQUIRED = (1, 9)  # Quarto: the first that makes a book with Typst
 INSTALL_SECONDS = 300  # PyPI's quarto-cli fetches the Quarto release of some 150 MB
@@ -90,19 +93,34 @@ def render(quarto: str, to: str, root: Path, output: Path) -> None:
     """Renders the book of the folder `root` in the formats of `TARGETS[to]`; the folder `output` is replaced.
 
     Raises:
-        BookError: Quarto fails, or a page has one of `FAULTS`; `output` is as it was.
+        ChapterError: a cell raises or makes noise.
+        BookError: Quarto fails, or a page has one of `FAULTS`. In both cases `output` is as it was.
     """
-    settings = {"QUARTO_PYTHON": sys.executable, "JUPYTER_PREFER_ENV_PATH": "1", "RANKSTUDY_SKIP_RUN": "1"}
-    with fresh(output) as folder:
+    settings = {"QUARTO_PYTHON": sys.executable, "RANKSTUDY_SKIP_RUN": "1"}
+    with fresh(output) as folder, tempfile.TemporaryDirectory(prefix="rankstudy-") as copy:
+        project = executed_copy(root, Path(copy).resolve())
         for form in TARGETS[to]:
-            command = [quarto, "render", str(root), "--to", form, "--no-clean", "--output-dir", str(folder)]
-            done = subprocess.run(command, cwd=root, env=os.environ | settings, capture_output=True)
+            command = [quarto, "render", str(project), "--to", form, "--no-clean", "--output-dir", "_book"]
+            done = subprocess.run(command, cwd=project, env=os.environ | settings, capture_output=True)
             said = re.sub(r"\x1b\[[\d;]*m", "", (done.stdout + done.stderr).decode(errors="replace"))
             if done.returncode:
                 raise BookError(f"quarto render --to {form} failed:\n{said[-6000:].strip()}")
             if warning := WARNINGS.search(said):
                 raise BookError(f"quarto render --to {form}: {warning[0].strip()}")
+        shutil.copytree(project / "_book", folder, dirs_exist_ok=True)
         check(folder)
+
+
+def executed_copy(root: Path, copy: Path) -> Path:
+    """The book's own files, with Markdown in place of chapters that would have to be executed."""
+    paths = listed(root)
+    executed = execute_all(paths)
+    shutil.copy(root / "_quarto.yml", copy)
+    shutil.copytree(root / "report", copy / "report")
+    for path, book in zip(paths, executed, strict=True):
+        page = copy / path.relative_to(root)
+        page.write_text(markdown(book, page.parent), encoding="utf-8")
+    return copy
 
 
 def check(folder: Path) -> None:
@@ -142,7 +160,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         print(f"rankstudy: rendering ({', '.join(TARGETS[given.to])}) with {quarto}", flush=True)
         render(quarto, given.to, root, root / "_book")
-    except BookError as error:
+    except (ChapterError, BookError) as error:
         print(f"rankstudy: {error}\nrankstudy: the book is not replaced", file=sys.stderr)
         return 1
     made = [*Path("_book").glob("index.html"), *Path("_book").glob("*.pdf")]

@@ -1,127 +1,30 @@
 """The chapters of the book as plain HTML, without Quarto: executed by nbclient, turned into pages by pandoc.
 
-A `.qmd` file becomes a notebook in which every inline expression is a cell of its own; the executed notebook becomes
-Markdown; pandoc parses it, the cross references are numbered over all chapters in the syntax tree, and pandoc writes a
-page of each. Whatever would be a warning or a gap in a page is an error here.
+`notebook` makes Markdown of the executed chapters; pandoc parses it, the cross references are numbered over all
+chapters in the syntax tree, and pandoc writes a page of each. Whatever would be a warning is an error here.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import base64
-import hashlib
 import json
 import re
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import nbformat
 import pypandoc
 import yaml
-from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import AsyncKernelManager
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from rankstudy import UsageError
 from rankstudy.book import fresh
+from rankstudy.notebook import ChapterError, execute, execute_all, listed, markdown, read
 
-CODE = re.compile(
-    r"^(?P<fence>```+) *\{python\} *\n(?P<cell>.*?)^(?P=fence) *$|(?<!`)`\{python\}[ \t](?P<inline>[^`]+)`", re.M | re.S
-)
-SETUP = "from matplotlib_inline.backend_inline import set_matplotlib_formats as s\ns('svg')\ndel s"  # as Quarto does
+__all__ = ["execute", "main", "preview"]
 KINDS = {"fig": "Figure", "tbl": "Table", "eq": "Equation"}
-TEMPLATE = Path(__file__).parents[1] / "report" / "styles" / "preview.html"
-
-
-class PreviewError(Exception):
-    """What is wrong, in which chapter and cell."""
-
-
-class ThisPython(AsyncKernelManager):
-    """Starts kernels of the running interpreter, not of whichever is registered as "python3" on the machine."""
-
-    kernel_spec = KernelSpec(
-        argv=[sys.executable, "-m", "ipykernel_launcher", "--log-level=40", "-f", "{connection_file}"]
-    )
-
-
-def read(path: Path) -> nbformat.NotebookNode:
-    """The chapter as a notebook that is not executed; what a code cell is told (`#|`) is in its metadata."""
-    text = re.sub(r"\A---\n.*?^---\n", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
-    cells, end = [], 0
-    for match in CODE.finditer(text):
-        source = match["inline"] or match["cell"]
-        options = yaml.safe_load("".join(re.findall(r"^#\| ?(.*\n)", source, re.M))) or {}
-        where = f"{path.name}, cell {options.get('label') or source.strip().splitlines()[-1]!r}"
-        told = {"where": where, "inline": bool(match["inline"]), "include": True, "echo": True} | options
-        told["tags"] = [] if told.get("eval", True) else ["skip-execution"]  # nbclient's word for it
-        cells.append(nbformat.v4.new_markdown_cell(text[end : match.start()]))
-        cells.append(nbformat.v4.new_code_cell(source, metadata=told))
-        end = match.end()
-    return nbformat.v4.new_notebook(cells=[*cells, nbformat.v4.new_markdown_cell(text[end:])])
-
-
-def execute(path: Path) -> nbformat.NotebookNode:
-    """The chapter run top to bottom, in a kernel of its own, in the folder of the nearest `_quarto.yml` above it.
-
-    Raises `PreviewError`, which names chapter and cell, where a cell raises or the kernel dies.
-    """
-    root = next(folder for folder in path.resolve().parents if (folder / "_quarto.yml").exists())
-    book, running = read(path), []
-    if len(book.cells) == 1:  # nothing to run
-        return book
-    book.cells.insert(0, nbformat.v4.new_code_cell(SETUP, metadata={"where": f"{path.name}, set-up"}))
-    client = NotebookClient(book, kernel_manager_class=ThisPython, resources={"metadata": {"path": str(root)}})
-    client.on_cell_start = lambda cell, cell_index: running.append(cell)
-    try:
-        client.execute()
-    except CellExecutionError as error:
-        raise PreviewError(f"{running[-1].metadata.where}: {error.ename}: {error.evalue}") from error
-    except (DeadKernelError, AssertionError) as error:  # nbclient's clean-up may trip over the dead kernel
-        raise PreviewError(f"{running[-1].metadata.where}: the kernel died") from error
-    del book.cells[0]
-    return book
-
-
-def shown(cell: nbformat.NotebookNode, folder: Path) -> str:
-    """The cell as pandoc's Markdown, with its outputs; images become files in the folder."""
-    if cell.cell_type == "markdown":
-        return cell.source
-    told, inline, parts = cell.metadata, cell.metadata.inline, []
-    if inline and cell.execution_count is None:  # in a chapter that was not asked for
-        return f"`{cell.source}`"
-    for output in cell.outputs if told.include and told.get("output", True) else ():
-        if output.get("name") == "stderr":
-            raise PreviewError(f"{told.where} writes to stderr: {output.text.strip()}")
-        data = output.get("data") or {"text/markdown" if told.get("output") == "asis" else "text/plain": output.text}
-        if "text/html" in data:
-            raise PreviewError(f"{told.where} shows HTML, for which Quarto loads scripts from the web; use Markdown")
-        kind = next(k for k in ("text/markdown", "image/svg+xml", "image/png", "text/plain") if k in data)
-        value = data[kind]
-        if kind.startswith("image"):
-            content = base64.b64decode(value) if kind == "image/png" else value.encode()
-            file = folder / f"{hashlib.sha256(content).hexdigest()[:16]}.{kind[6:9]}"
-            file.write_bytes(content)
-            value = f"![]({file.name}){{alt={json.dumps(told.get('fig-alt', ''), ensure_ascii=False)}}}"
-        elif kind == "text/plain" and inline:  # a string in prose is text without quotes and without markup
-            value = re.sub(r"([^\w\s])", r"\\\1", ast.literal_eval(value) if value[0] in "'\"" else value)
-        elif kind == "text/plain":
-            value = f"~~~~\n{value}\n~~~~"
-        parts.append(value)
-    if inline:
-        return "".join(parts)
-    if told.get("label", "").startswith(("fig-", "tbl-")):
-        parts = [f"::: {{#{told.label}}}", *parts, told.get("fig-cap") or told.get("tbl-cap") or "", ":::"]
-    if told.include and told.echo:
-        code = re.sub(r"^#\|.*\n", "", cell.source, flags=re.M)
-        parts.insert(0, f"<details><summary>Code</summary>\n\n~~~~python\n{code}\n~~~~\n\n</details>")
-    return "\n" + "\n\n".join(parts) + "\n"
+STYLES = Path(__file__).parents[1] / "report" / "styles"
 
 
 def elements(tree: object) -> Iterator[dict]:
@@ -146,7 +49,7 @@ def number(page: str, blocks: list, heads: list[int], labels: dict[str, tuple[st
 
     def name(label: str, word: str, position: str) -> str:
         if label in labels:
-            raise PreviewError(f"{page}: a second {label}; the first is {labels[label][2]}")
+            raise ChapterError(f"{page}: a second {label}; the first is {labels[label][2]}")
         labels[label] = word, position, f"{page}#{label}"
         return position
 
@@ -166,6 +69,8 @@ def number(page: str, blocks: list, heads: list[int], labels: dict[str, tuple[st
                     text[:0] = [element("Str", position), {"t": "Space"}]
                     chapter = str(heads[0])
                 title = text if level == 1 else title
+            case {"t": "Image", "c": [[_, _, pairs], *_]}:
+                pairs[:] = [["alt" if key == "fig-alt" else key, text] for key, text in pairs]
             case {"t": "Div", "c": [[label, classes, pairs], content]}:
                 meant = all((v == "html") == (k == "when-format") for k, v in pairs if k.endswith("-format"))
                 if ("content-hidden" if meant else "content-visible") in classes:
@@ -184,7 +89,7 @@ def number(page: str, blocks: list, heads: list[int], labels: dict[str, tuple[st
 
 
 def resolve(page: str, blocks: list, labels: dict[str, tuple[str, str, str]], keys: set[str]) -> None:
-    """Makes links of the references to labels; raises `PreviewError` for one that is no key of the bibliography."""
+    """Makes links of the references to labels; raises `ChapterError` for one that is no key of the bibliography."""
     for node in elements(blocks):
         links = []
         for cite in node["c"][0] if node["t"] == "Cite" else ():
@@ -194,7 +99,7 @@ def resolve(page: str, blocks: list, labels: dict[str, tuple[str, str, str]], ke
                 links += [element("Str", "; ")] * bool(links)
                 links += [element("Link", ["", [], []], [element("Str", text)], [address, ""])]
             elif label not in keys:
-                raise PreviewError(f"{page}: nothing has the label @{label}")
+                raise ChapterError(f"{page}: nothing has the label @{label}")
         if links:
             node.update(element("Span", ["", [], []], links))
 
@@ -204,7 +109,7 @@ def pandoc(page: str, given: str, *options: object) -> str:
     command = [pypandoc.get_pandoc_path(), "--fail-if-warnings", *map(str, options)]
     done = subprocess.run(command, input=given, capture_output=True, encoding="utf-8")
     if done.returncode:
-        raise PreviewError(f"{page}: {done.stderr.strip()}")
+        raise ChapterError(f"{page}: {done.stderr.strip()}")
     return done.stdout
 
 
@@ -213,32 +118,22 @@ def preview(root: Path, output: Path, chosen: Sequence[str] = ()) -> None:
 
     Raises:
         UsageError: a chosen chapter is not in the book.
-        PreviewError: a cell raises or writes to stderr, a reference or citation leads nowhere, pandoc warns.
+        ChapterError: a cell raises or writes to stderr, a reference or citation leads nowhere, pandoc warns.
     """
     config = yaml.safe_load((root / "_quarto.yml").read_text(encoding="utf-8"))
-    paths = [root / chapter for chapter in config["book"]["chapters"]]
+    paths = listed(root)
     if unknown := set(chosen) - {path.stem for path in paths}:
         raise UsageError(f"no chapter {min(unknown)!r}; there are {', '.join(path.stem for path in paths)}")
-    if missing := [path for path in paths if not path.exists()]:
-        raise UsageError(f"_quarto.yml lists {missing[0].relative_to(root)}, which does not exist")
-
-    def attempt(path: Path) -> nbformat.NotebookNode | PreviewError:
-        try:
-            return execute(path) if not chosen or path.stem in chosen else read(path)
-        except PreviewError as error:
-            return error
-
-    with ThreadPoolExecutor(2) as pool:
-        books = list(pool.map(attempt, paths))
-    if failed := [str(book) for book in books if isinstance(book, PreviewError)]:
-        raise PreviewError("\n".join(failed))
+    wanted = [path for path in paths if not chosen or path.stem in chosen]
+    executed = dict(zip(wanted, execute_all(wanted), strict=True))
     bibliography = root / config["bibliography"]
-    options = ["-f", "json", "-t", "html", "--template", TEMPLATE, "--mathml", "--citeproc"]
+    options = ["-f", "json", "-t", "html", "--template", STYLES / "preview.html", "--mathml", "--citeproc"]
+    options += ["--lua-filter", STYLES / "tables.lua"]
     keys = set(re.findall(r"@\w+\{\s*([^,\s]+)", bibliography.read_text(encoding="utf-8")))
     heads, labels, trees, contents = [0] * 6, {}, {}, []
     with fresh(output) as folder:
-        for path, book in zip(paths, books, strict=True):
-            page, text = f"{path.stem}.html", "".join(shown(cell, folder) for cell in book.cells)
+        for path in paths:
+            page, text = f"{path.stem}.html", markdown(executed.get(path) or read(path), folder)
             everything = "---\nnocite: '@*'\n---\n\n" if "{#refs}" in text else ""  # other pages list what they cite
             trees[page] = json.loads(pandoc(path.name, everything + text, "-f", "markdown", "-t", "json"))
             title = number(page, trees[page]["blocks"], heads, labels)
@@ -259,7 +154,7 @@ def main(argv: Sequence[str]) -> int:
     given = parser.parse_args(argv[1:])
     try:
         preview(Path.cwd(), given.output.absolute(), given.chapter)
-    except PreviewError as error:
+    except ChapterError as error:
         print(f"rankstudy: {error}", file=sys.stderr)
         return 1
     print(f"rankstudy: the preview is {given.output / 'index.html'}")
