@@ -118,26 +118,28 @@ class Home(Book):
         }
 
     def full_time(self) -> str:
-        """How long `full` would take here, from the trainings that were timed; a sentence, empty under `full`."""
+        """How long `full` would take here, judging by what was measured: nothing is timed while the page renders."""
         if self.results[0].profile in ("full", "published"):
-            return ""
+            return "This is the full study."
         done = {record.key: record for record in study.store().records("trained") if record.experiment == "network"}
-        operations = seconds = 0.0
-        for name in study.CHAPTERS.values():
-            for run in study.module(name).plan(study.settings(name))[0]:
+        operations = seconds = total = 0.0
+        full: dict[Any, None] = {}
+        for result in self.results:
+            module, settings = study.module(result.experiment), study.settings(result.experiment)
+            if hasattr(module, "work"):  # its plan would time steps
+                total += result.provenance["seconds"] * module.work(module.CONFIGS["full"]) / module.work(settings)
+                continue
+            for run in module.plan(settings)[0]:
                 if (record := done.get(run.question().key)) is not None:
                     operations += networks.operations(run)
                     seconds += record.provenance["seconds"]
+            runs, rest = module.plan(module.CONFIGS["full"])
+            full.update(dict.fromkeys(runs))
+            total += rest
         if not seconds:
-            return ""
-        total = 0.0
-        for name in study.CHAPTERS.values():
-            runs, rest = study.module(name).plan(study.module(name).CONFIGS["full"])
-            total += rest + sum(networks.operations(run) for run in dict.fromkeys(runs)) * seconds / operations
-        return (
-            f"The full study (`RANKSTUDY_PROFILE=full`) would take about {duration(total)} here, "
-            "judging by the trainings that were timed."
-        )
+            return "How long the full study would take here is not known yet."
+        total += sum(networks.operations(run) for run in full) * seconds / operations
+        return f"The full study (profile full) would take about {duration(total)} here, judging by what was timed."
 
     def findings(self, most: int = 5) -> Markdown:
         """The claims that matter most: surprising ones first, open ones last."""

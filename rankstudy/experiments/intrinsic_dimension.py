@@ -163,6 +163,12 @@ def plan(settings: Config) -> tuple[list[networks.Run], float]:
     return list(dict.fromkeys(runs)), 0.5 + 0.4 * settings.curve.seeds + subspaces.predict(counted)
 
 
+def work(settings: Config) -> float:
+    """Floating-point operations of the trainings, to compare profiles with each other; unlike `plan`, times nothing."""
+    counted = [each for curve in _curves(settings) for each in curve.count()] + settings.transfer.count()
+    return sum(times * networks.operations(run) for run, times in counted)
+
+
 def compute(settings: Config) -> dict[str, Any]:
     return {
         "curve": measured(settings.curve),
