@@ -55,7 +55,7 @@ class Fit:
     factors: Factors
     certificate: Certificate
     errors: np.ndarray  # (..., half-steps): ‖A − BC‖/‖A‖ after each half-step; NaN once a matrix of a batch has
-    #                     stopped. Their squares are right to rounding, so below 1e-7 an error says no more than that.
+    #                     stopped. Their squares are right to rounding times (‖B‖‖C‖/‖A‖)²; the certificate is exact.
     iterations: np.ndarray  # (...,) int: updates of B and of C
     stopped: np.ndarray  # (...,) str: "tolerance"; "stationary": an iteration gained no more than rounding;
     #                      "iterations": the limit
