@@ -117,7 +117,7 @@ CONFIGS = {
         300,
         Arms(
             config.Network((784, 256, 256, 256, 10)),
-            config.Training(12, 32),
+            config.Training(9, 32),
             config.Data("mnist", train_size=1000, validation_size=1000),
             tuple((name, (2e-3,)) for name in ("relu", "tanh", "identity")),
             2,
