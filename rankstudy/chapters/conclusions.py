@@ -114,6 +114,12 @@ class Home(Book):
             "profile": results[0].profile,
             "data": DATASETS.get(results[0].data, results[0].data),
             "seconds": duration(seconds),
+            "machines": "; ".join(
+                sorted(
+                    f"{o['device']} (torch {o['torch']}, Python {o['python']})"
+                    for o in {r.provenance["device"]: r.provenance for r in results}.values()
+                )
+            ),
             "full": self.full_time(),
         }
 
@@ -154,16 +160,6 @@ class Home(Book):
             result = self.chapters[name].result
             origin = result.provenance
             when = datetime.datetime.fromtimestamp(origin["created"], datetime.UTC).strftime("%Y-%m-%d")
-            versions = f"torch {origin['torch']}, Python {origin['python']}"
-            rows.append(
-                [
-                    f"{number} {name.replace('_', ' ')}",
-                    DATASETS.get(result.data, result.data).partition(" (")[0],
-                    origin["device"],
-                    versions,
-                    origin["commit"] or "unknown",
-                    when,
-                    duration(origin["seconds"]),
-                ]
-            )
-        return table(["chapter", "data", "device", "versions", "commit", "computed", "took"], rows)
+            name = f"{number} {name.replace('_', ' ')}"
+            rows.append([name, origin["commit"] or "unknown", when, duration(origin["seconds"])])
+        return table(["chapter", "commit", "computed", "took"], rows)
