@@ -39,7 +39,7 @@ test: $(VENV)/ready
 	$(PY) -m pytest
 
 check: $(VENV)/ready
-	$(PY) -m ruff check .
+	$(PY) -m uv tool run --quiet ruff check .
 
 # torch's default build alone unpacks to some 5 GB: say so before the disk is full, not after
 $(VENV)/ready: pyproject.toml
