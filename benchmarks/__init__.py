@@ -18,6 +18,7 @@ from tabulate import tabulate
 
 from rankstudy import device, provenance
 
+PAUSE = 0.1  # seconds
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -53,13 +54,17 @@ def report(name: str, rows: list[Row], seconds: float, tables: dict[str, list[li
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def alternate(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each job, called in turns; one call of each before the clock runs."""
-    for job in jobs.values():
+def alternate(jobs: dict[str, Callable[[], object]], repeats: int, *, warm: bool = True) -> dict[str, list[float]]:
+    """Seconds of each job, called in turns; one call of each before the clock runs if `warm`.
+
+    A pause before each: the threads of one BLAS go on spinning after their work and would slow what comes next.
+    """
+    for job in jobs.values() if warm else ():
         job()
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(repeats):
         for name, job in jobs.items():
+            time.sleep(PAUSE)
             start = time.perf_counter()
             job()
             seconds[name].append(time.perf_counter() - start)

@@ -10,6 +10,9 @@ Pivots are not singular values, so no answer here rests on the size of a pivot.
 - Up to some size LAPACK's SVD costs no more than asking first, and is asked.
 
 Nothing is random: the mixing and the start vectors have a fixed seed.
+
+All products go through SciPy's BLAS, not NumPy's `@`: each brings its own threads, and those of the one go on spinning
+for a while after their work and take the cores from the other (measured: up to a factor 3 on two cores).
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from scipy import fft
-from scipy.linalg import lapack, solve_triangular
+from scipy.linalg import blas, lapack, solve_triangular
 
 from rankstudy._arrays import FLOAT64_EPS
 
@@ -27,6 +30,7 @@ _SEED = 0  # of the mixing and of the start vectors
 _SMALL_GRAM, _SMALL_LU = 200, 800  # shorter side up to which the SVD is asked (measured: benchmarks/rank.py)
 _CLEAR = 30.0  # a block whose smallest singular value is above _CLEAR·τ is far above τ
 _NEGLIGIBLE = 0.03  # rows of norm ≤ _NEGLIGIBLE·τ are left out
+_HOPELESS = 10.0  # pivots of the rest above _HOPELESS·τ: it will not turn out far below τ (measured, as above)
 _LARGEST_SOLUTION = 1e6  # ‖T‖ up to which rounding I + TᵀT leaves enough of I: eps·‖T‖² ≤ 2.3e-4
 
 Operator = Callable[[np.ndarray], np.ndarray]
@@ -62,7 +66,7 @@ def _count(a: np.ndarray, unit: float, tau: float | None) -> int:
         return 0
     if tau is None and _gram_suffices(unit, n):
         return _count_by_gram(a, unit, None)
-    sigma = np.sqrt(_largest_eigenvalue(lambda x: a.T @ (a @ x), n, steps=6))
+    sigma = np.sqrt(_largest_eigenvalue(_gram_of(a), n, steps=6))
     ratio = unit if tau is None else tau / sigma
     if _gram_suffices(ratio, n):
         return _count_by_gram(a, unit, tau)
@@ -75,9 +79,10 @@ def _count(a: np.ndarray, unit: float, tau: float | None) -> int:
 
 def _count_by_gram(a: np.ndarray, unit: float, tau: float | None) -> int:
     """The same, where τ is coarse enough for AᵀA − τ²I."""
-    gram = a.T @ a  # (n, n)
+    gram = _gram(a.T)  # (n, n)
     if tau is None:
-        tau = unit * np.sqrt(_largest_eigenvalue(lambda x: gram @ x, len(gram)))
+        whole = gram + np.tril(gram, -1).T  # dsymv would need no copy, and wakes all threads for the smallest matrix
+        tau = unit * np.sqrt(_largest_eigenvalue(lambda x: _times(whole, x), len(gram)))
     gram.flat[:: len(gram) + 1] -= tau**2
     return _positive_eigenvalues(gram)
 
@@ -103,16 +108,19 @@ def _clear_rank(a: np.ndarray, tau: float) -> int | None:
     """
     lu = lapack.dgetrf(a)[0]  # (m, n)
     n = a.shape[1]
-    low = np.abs(np.diagonal(lu)) <= 10 * _CLEAR * tau
+    pivots = np.abs(np.diagonal(lu))
+    low = pivots <= 10 * _CLEAR * tau
     k = int(low.argmax()) if low.any() else n
+    if k == 0 or pivots[k:].max(initial=0.0) > _HOPELESS * tau:
+        return None
     block = np.asfortranarray(lu[:k, :k])
-    if k == 0 or _smallest_singular_value(block, factored=True) < 4 * _CLEAR * tau:
+    if _smallest_singular_value(block, factored=True) < 4 * _CLEAR * tau:
         return None
     if k == n:
         return n
     h = _solve(block, lu[k:, :k].T, trans=1, lower=True, unit_diagonal=True).T  # (m − k, k)
     t = _solve(block, lu[:k, k:])  # (k, n − k)
-    if max(np.linalg.norm(h), np.linalg.norm(t)) > _LARGEST_SOLUTION:
+    if max(_norm(h), _norm(t)) > _LARGEST_SOLUTION:
         return None
     shrink_left, shrink_right = _inverse_of_identity_plus(h), _inverse_of_identity_plus(t.T)
     lower, upper = np.tril(lu[k:, k:], -1), np.triu(lu[k:n, k:])
@@ -120,7 +128,7 @@ def _clear_rank(a: np.ndarray, tau: float) -> int | None:
     y = np.random.default_rng(_SEED).standard_normal(n - k)
     for _ in range(6):  # power iteration on SᵀH⁻¹S x = λ(I+TᵀT)x; λ is its Rayleigh quotient
         x = shrink_right(y)
-        z = upper.T @ (lower.T @ shrink_left(lower @ (upper @ x)))
+        z = _times(upper.T, _times(lower.T, shrink_left(_times(lower, _times(upper, x)))))
         norm = np.linalg.norm(z)
         eigenvalue = (x @ z) / (x @ y)
         if norm == 0:
@@ -139,7 +147,7 @@ def _count_near(a: np.ndarray, unit: float, tau: float | None) -> int:
     n = a.shape[1]
     r = _triangle(a)
     if tau is None:
-        tau = unit * np.sqrt(_largest_eigenvalue(lambda x: r.T @ (r @ x), n))
+        tau = unit * np.sqrt(_largest_eigenvalue(_gram_of(r), n))
     left_out = np.sqrt(np.cumsum((r**2).sum(axis=1)[::-1]))[::-1] <= _NEGLIGIBLE * tau  # (n,) rows i and below
     end = n - int(left_out.sum())
     low = np.abs(np.diagonal(r)) <= 10 * n * tau
@@ -148,14 +156,14 @@ def _count_near(a: np.ndarray, unit: float, tau: float | None) -> int:
     while k:
         block = np.asfortranarray(r[:k, :k])
         t = _solve(block, r[:k, k:])  # (k, n − k)
-        if _smallest_singular_value(block) >= _CLEAR * tau and np.linalg.norm(t) <= _LARGEST_SOLUTION:
+        if _smallest_singular_value(block) >= _CLEAR * tau and _norm(t) <= _LARGEST_SOLUTION:
             v = _solve(_cholesky_of_identity_plus(t.T), r[k:end, k:].T, lower=True).T  # (end − k, n − k)
             break
         k = 3 * k // 4
     rest = len(v)
     if rest == 0:
         return k
-    if _gram_suffices(tau / np.sqrt(_largest_eigenvalue(lambda x: v @ (v.T @ x), rest, steps=6)), rest):
+    if _gram_suffices(tau / np.sqrt(_largest_eigenvalue(_gram_of(v.T), rest, steps=6)), rest):
         return k + _count_by_gram(v.T, unit, tau)
     bordered = np.zeros((2 * rest, 2 * rest), order="F")
     np.fill_diagonal(bordered, -tau)
@@ -186,22 +194,23 @@ def _largest_eigenvalue(apply: Operator, n: int, steps: int = 300, rtol: float =
     """
     steps = min(steps, n)
     basis = np.empty((steps, n))
-    tridiagonal = np.zeros((steps + 1, steps + 1))
+    diagonal, beside = np.zeros(steps), np.zeros(steps)
     q = np.random.default_rng(_SEED).standard_normal(n)
     q /= np.linalg.norm(q)
-    k = 0
+    k, check = 0, 5
     while True:
         basis[k] = q
         w = apply(q)
-        tridiagonal[k, k] = q @ w
+        diagonal[k] = q @ w
         for _ in range(2):
-            w -= (basis[: k + 1] @ w) @ basis[: k + 1]
+            w -= _times(basis[: k + 1].T, _times(basis[: k + 1], w))
         beta = np.linalg.norm(w)
+        beside[k] = beta
         k += 1
-        tridiagonal[k, k - 1] = beta
-        last = k == steps or beta <= FLOAT64_EPS * tridiagonal[0, 0]
-        if last or k % 5 == 0:
-            values, vectors = np.linalg.eigh(tridiagonal[:k, :k])
+        last = k == steps or beta <= FLOAT64_EPS * diagonal[0]
+        if last or k >= check:
+            check = k + 5 + k // 3
+            values, vectors, _ = lapack.dstev(diagonal[:k], beside[: max(k - 1, 1)])
             if last or beta * abs(vectors[-1, -1]) <= rtol * values[-1]:
                 break
         q = w / beta
@@ -227,7 +236,7 @@ def _solve(t: np.ndarray, b: np.ndarray, **options: Any) -> np.ndarray:
 
 def _cholesky_of_identity_plus(t: np.ndarray) -> np.ndarray:
     """Lower C with CCᵀ = I + TTᵀ, for (p, k) `t`."""
-    gram = t @ t.T
+    gram = _gram(t)
     gram.flat[:: len(gram) + 1] += 1.0
     return lapack.dpotrf(gram, lower=1)[0]
 
@@ -240,4 +249,33 @@ def _inverse_of_identity_plus(t: np.ndarray) -> Operator:
     def solve(x: np.ndarray) -> np.ndarray:
         return _solve(root, _solve(root, x, lower=True), lower=True, trans=1)
 
-    return (lambda x: x - t @ solve(t.T @ x)) if tall else solve
+    return (lambda x: x - _times(t, solve(_times(t.T, x)))) if tall else solve
+
+
+def _gram(a: np.ndarray) -> np.ndarray:
+    """The lower triangle of a·aᵀ, (m, m) in Fortran's order; the upper one is zero."""
+    a, trans = _for_blas(a)
+    return blas.dsyrk(1.0, a, trans=trans, lower=1)
+
+
+def _times(a: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """a·x for a vector x."""
+    if 0 in a.shape:
+        return np.zeros(len(a))
+    a, trans = _for_blas(a)
+    return blas.dgemv(1.0, a, x, trans=trans)
+
+
+def _for_blas(a: np.ndarray) -> tuple[np.ndarray, bool]:
+    """The array or its transpose, whichever BLAS reads without a copy, and whether it is the transpose."""
+    return (a.T, True) if a.flags.c_contiguous and not a.flags.f_contiguous else (a, False)
+
+
+def _norm(a: np.ndarray) -> float:
+    """The Frobenius norm."""
+    return float(np.sqrt(np.einsum("ij,ij", a, a)))
+
+
+def _gram_of(a: np.ndarray) -> Operator:
+    """x ↦ AᵀA·x"""
+    return lambda x: _times(a.T, _times(a, x))

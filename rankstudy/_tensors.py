@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I
          "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1}  # fmt: skip  # bytes an element, by the format's names
 # spacing of the floating-point numbers around 1
 EPS = {"F64": 2.0**-52, "F32": 2.0**-23, "F16": 2.0**-10, "BF16": 2.0**-7, "F8_E4M3": 2.0**-3, "F8_E5M2": 2.0**-2}
+_SEEK = Lock()
 _NUMPY = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
           "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?"}  # fmt: skip
 
@@ -116,8 +118,9 @@ def _from_safetensors(file: Any, start: bytes, path: Path, name: str) -> dict[st
 
 def _reader(file: Any, offset: int, length: int) -> Callable[[], bytes]:
     def read() -> bytes:
-        file.seek(offset)
-        return file.read(length)
+        with _SEEK:  # several threads read one file
+            file.seek(offset)
+            return file.read(length)
 
     return read
 

@@ -2,7 +2,8 @@
 
 - A convolution counts as the matrix (out, in·kh·kw) that it multiplies patches by; the table says so. Vectors (biases,
   normalisation) are listed as left out, never dropped silently.
-- Tensors are read one at a time. Singular values come from the eigenvalues of the smaller Gram matrix in float64: for
+- Tensors are read one at a time, small ones a few at a time: finding eigenvalues is bound by memory, so one matrix a
+  core is faster than all cores on each matrix in turn. Singular values come from the eigenvalues of the smaller Gram matrix in float64: for
   weights stored in float32 or less that is as accurate as their own rounding and several times faster than an SVD;
   float64 weights, or errors below what a Gram matrix can see, get the SVD.
 """
@@ -11,13 +12,17 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.linalg import eigh
+from scipy.linalg import blas, eigh
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from rankstudy import UsageError
@@ -27,6 +32,7 @@ from rankstudy.spectrum import Spectrum, effective_rank, energy_rank, numerical_
 
 GRAM_ERROR = 1e-5  # relative errors below this are out of a Gram matrix's sight: √eps, with room
 BLOCK = 1 << 22  # elements that are upcast to float64 at once
+SMALL, WORKERS = 1 << 21, 4  # elements of a matrix that may share the machine, and how many may: 100 MB in all
 
 
 @dataclass(frozen=True)
@@ -158,16 +164,16 @@ def singular_values(matrix: np.ndarray, dtype: str = "F32", rank_error: float = 
 
 
 def _gram(tall: np.ndarray, scale: float) -> np.ndarray:
-    """tallᵀ·tall/scale² in float64, (n, n), by blocks of rows: the matrix is never upcast as a whole."""
+    """The lower triangle of tallᵀ·tall/scale² in float64, (n, n), by blocks of rows: the matrix is never upcast as a
+    whole. By SciPy's BLAS, as the eigenvalues are: NumPy's threads would go on spinning beside SciPy's."""
     m, n = tall.shape
     rows = max(1, BLOCK // n)
-    gram = None
+    gram = np.zeros((n, n), order="F")
     for start in range(0, m, rows):
-        block = tall[start : start + rows].astype(np.float64)
+        block = tall[start : start + rows].astype(np.float64, order="C")
         block /= scale
-        part = block.T @ block  # NumPy sees the symmetry and does half the work
-        gram = part if gram is None else np.add(gram, part, out=gram)
-    return gram.T  # in Fortran's order, as LAPACK wants it
+        gram = blas.dsyrk(1.0, block.T, beta=1.0, c=gram, lower=1, overwrite_c=1)
+    return gram
 
 
 def _analyzed(
@@ -177,21 +183,53 @@ def _analyzed(
     rank_error: float,
     progress: bool,
 ) -> tuple[Matrix, ...]:
-    found = []
-    for name, (kind, shape) in bar(list(names.items()), progress):
-        matrix = finite_values(name, entries[name], shape)
-        dtype = entries[name].dtype
-        if before is not None:
-            if name not in before or before[name].shape != entries[name].shape:
-                what = f"shape {list(before[name].shape)}" if name in before else "no such tensor"
-                raise UsageError(f"--base has {what} for {name} of shape {list(entries[name].shape)}")
-            base = finite_values(name, before[name], shape)
-            dtype = max(dtype, before[name].dtype, key=lambda each: EPS[each])
-            matrix = matrix.astype(np.float64) - base
-        values = singular_values(matrix, dtype, rank_error)
-        del matrix
-        found.append(_judged(name, kind, shape, dtype, values, rank_error))
-    return tuple(found)
+    found: dict[str, Matrix] = {}
+    judge = partial(_analyzed_one, entries, names, before, rank_error)
+    small = [name for name, (_, (m, n)) in names.items() if m * n <= SMALL]
+    large = [name for name, (_, (m, n)) in names.items() if m * n > SMALL]
+    with tqdm(total=len(names), disable=None if progress else True, unit="matrix") as done:
+
+        def keep(name: str, matrix: Matrix) -> None:
+            found[name] = matrix
+            done.update()
+
+        for name in large:
+            keep(name, judge(name))
+        with threadpool_limits(1), ThreadPoolExecutor(min(WORKERS, _cores())) as pool:
+            try:
+                for name, matrix in zip(small, pool.map(judge, small), strict=True):
+                    keep(name, matrix)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    return tuple(found[name] for name in names)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _analyzed_one(
+    entries: Mapping[str, Entry],
+    names: Mapping[str, tuple[str, tuple[int, int]]],
+    before: Mapping[str, Entry] | None,
+    rank_error: float,
+    name: str,
+) -> Matrix:
+    kind, shape = names[name]
+    matrix = finite_values(name, entries[name], shape)
+    dtype = entries[name].dtype
+    if before is not None:
+        if name not in before or before[name].shape != entries[name].shape:
+            what = f"shape {list(before[name].shape)}" if name in before else "no such tensor"
+            raise UsageError(f"--base has {what} for {name} of shape {list(entries[name].shape)}")
+        base = finite_values(name, before[name], shape)
+        dtype = max(dtype, before[name].dtype, key=lambda each: EPS[each])
+        matrix = matrix.astype(np.float64) - base
+    values = singular_values(matrix, dtype, rank_error)
+    del matrix
+    return _judged(name, kind, shape, dtype, values, rank_error)
 
 
 def _judged(name: str, kind: str, shape: tuple[int, int], dtype: str, values: np.ndarray, rank_error: float) -> Matrix:
