@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.linalg import blas, eigh
+from scipy.linalg import eigh
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -159,20 +159,23 @@ def singular_values(matrix: np.ndarray, dtype: str = "F32", rank_error: float = 
     if scale == 0:
         return np.zeros(min(m, n))
     gram = _gram(matrix if m >= n else matrix.T, scale)
-    values = eigh(gram, eigvals_only=True, overwrite_a=True, check_finite=False, driver="evd")
+    if matrix.size <= SMALL:  # NumPy lets other threads run meanwhile; SciPy does not, and needs no copy
+        values = np.linalg.eigvalsh(gram)
+    else:
+        values = eigh(gram.T, eigvals_only=True, overwrite_a=True, check_finite=False, driver="evd")
     return np.sqrt(np.maximum(values[::-1], 0.0)) * scale
 
 
 def _gram(tall: np.ndarray, scale: float) -> np.ndarray:
-    """The lower triangle of tallᵀ·tall/scale² in float64, (n, n), by blocks of rows: the matrix is never upcast as a
-    whole. By SciPy's BLAS, as the eigenvalues are: NumPy's threads would go on spinning beside SciPy's."""
+    """tallᵀ·tall/scale² in float64, (n, n), by blocks of rows: the matrix is never upcast as a whole."""
     m, n = tall.shape
     rows = max(1, BLOCK // n)
-    gram = np.zeros((n, n), order="F")
+    gram = None
     for start in range(0, m, rows):
-        block = tall[start : start + rows].astype(np.float64, order="C")
+        block = tall[start : start + rows].astype(np.float64)
         block /= scale
-        gram = blas.dsyrk(1.0, block.T, beta=1.0, c=gram, lower=1, overwrite_c=1)
+        part = block.T @ block  # NumPy sees the symmetry and does half the work
+        gram = part if gram is None else np.add(gram, part, out=gram)
     return gram
 
 
