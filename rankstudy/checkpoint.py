@@ -3,9 +3,10 @@
 - A convolution counts as the matrix (out, in·kh·kw) that it multiplies patches by; the table says so. Vectors (biases,
   normalisation) are listed as left out, never dropped silently.
 - Tensors are read one at a time, small ones a few at a time: finding eigenvalues is bound by memory, so one matrix a
-  core is faster than all cores on each matrix in turn. Singular values come from the eigenvalues of the smaller Gram matrix in float64: for
-  weights stored in float32 or less that is as accurate as their own rounding and several times faster than an SVD;
-  float64 weights, or errors below what a Gram matrix can see, get the SVD.
+  core is faster than all cores on each matrix in turn.
+- Singular values come from the eigenvalues of the smaller Gram matrix in float64: for weights stored in float32 or less
+  that is as accurate as their own rounding and several times faster than an SVD; float64 weights, or errors below what
+  a Gram matrix can see, get the SVD.
 """
 
 from __future__ import annotations
