@@ -201,6 +201,21 @@ def test_a_given_tolerance_counts_singular_values_above_it(ranker, known, data):
         assert ranker(known.matrix, tol=middle) == ranker(known.matrix, method="svd", tol=middle) == at
 
 
+def test_a_given_tolerance_too_fine_for_a_gram_matrix_is_not_left_to_one(no_svd_when_small):
+    """Rounding of AᵀA, about 1e-16, would drown τ² = 1e-20."""
+    a = own.with_spectrum([1.0] * 30 + [1e-11] * 30, (80, 60), np.random.default_rng(0))
+    assert [matrix_rank(a, tol=tol) for tol in (1e-10, 1e-12)] == [30, 60]
+
+
+def test_a_tolerance_finer_than_float64s_own_is_the_svds(no_svd_when_small, monkeypatch):
+    a = own.with_spectrum(np.ones(20), (30, 20), np.random.default_rng(0))
+    asked = []
+    monkeypatch.setattr(_inertia, "count_by_svd", lambda *given: asked.append(given) or 7)
+    fine = rank_tolerance(a) / 10
+    assert (matrix_rank(a, tol=fine), len(asked)) == (7, 1)
+    assert (matrix_rank(a, tol=fine * 100), len(asked)) == (20, 1)
+
+
 @given(own.known_spectra(), st.data())
 def test_numerical_rank_survives_transposition_permutation_rotation_and_powers_of_two(ranker, known, data):
     a = known.matrix
