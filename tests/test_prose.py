@@ -1,0 +1,140 @@
+"""Numbers in prose come from results: a page has none that was typed, but for what is cited or given.
+
+`prose` takes away what is not prose (code, formulas, attributes, references). What is left may hold a number only as
+[750]{.cited}, as a name (Task 2, the digit 9), or in one of the phrases of GIVEN.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from rankstudy.notebook import CODE
+
+ROOT = Path(__file__).parents[1]
+CHAPTERS = [ROOT / "index.qmd", *sorted((ROOT / "report").glob("*.qmd"))]
+
+NO_PROSE = [
+    r"<!--.*?-->",
+    r"\$\$.*?\$\$",
+    r"\$[^$\n]+\$",
+    r"`[^`\n]+`",
+    r"\[[^\]]*\]\{\.cited\}",
+    r"\{[#.][^}]*?\}",  # labels and classes; a callout's title is prose and is looked at by itself
+    r"\]\([^)]*\)",
+    r"@[\w-]+",
+]
+NAMES = [
+    r"\bTasks? \d\b",
+    r"\bdigits? (?:from )?\d(?:(?: to |, | and )\d)*\b",
+    r"\bepoch 0\b",
+    r"(?:±|\b(?:its|are|and|with|bands,?)) 95 % (?:Student-t )?(?:intervals?|bands?|over)\b|; 95 % intervals",  # the level
+    r"^\d\. ",  # a numbered list
+]
+GIVEN = {  # what is asked, and what the words on the page mean; never what came out
+    "01-data": ("70 000 handwritten digits of 28 × 28 pixels", "a row of 784 numbers", "of the 784 pixels"),
+    "02-training": ("reach 95 %", "bands 95 % intervals"),
+    "03-rank": (
+        "floating-point numbers at 1.",
+        "*energy rank* at 90 % (95 %, 99 %)",
+        "95 % quantile",
+        "from 0 to one common constant",
+        "the images (0) to the logits",
+    ),
+    "04-overfitting": (
+        "the lowest one, less 1.",
+        "the images (0) to the logits",
+        "(Frobenius) error 0.01",
+        "below 90 % training accuracy",
+    ),
+    "06-low-rank-training": ("the control, 1 is expected", "each curve crosses 1 "),
+    "08-lora": (
+        "GPT-3",
+        "90 % of full fine-tuning's update lies in",
+        "the new one is at least 90 %",
+        "adds up to 100 %",
+        "on a log scale, 0 is the base network",
+        "directions that hold 90 % of the energy",
+    ),
+    "09-intrinsic-dimension": (
+        "16 bytes a parameter",
+        "definitions of 90 %",
+        "reaches 0.90*",
+        "another reading, 90 % of what",
+        "cross 0.90 at",
+        "digits 0 to 4",
+        "learns 5 to 9",
+        "closes 90 % of",
+        "an accuracy of\n0.90 and no more",
+        "accuracy 0.90",
+        "Grey lines: 0.90 (solid) and 90 % of the network's own",
+        "reaches 90 % of the network's own",
+        "grey: 90 %.",
+        "on 0 to 4",
+        "at rank 1,",
+    ),
+}
+
+
+def prose(text: str) -> str:
+    """What a reader reads as text, captions and titles of boxes included."""
+    cells = [re.findall(r'^#\| (?:fig-cap|tbl-cap|fig-alt): "(.*)"$', cell["cell"] or "", re.M) for cell in CODE.finditer(text)]
+    titles = re.findall(r'\{\.callout-[^}]*?title="([^"]*)"', text)
+    text = "\n".join([CODE.sub("", text), *titles, *(caption for captions in cells for caption in captions)])
+    for pattern in NO_PROSE:
+        text = re.sub(pattern, " ", text, flags=re.S)
+    return text
+
+
+def literals(text: str, given: Sequence[str] = ()) -> list[str]:
+    """The typed numbers of a page, each with the words around it."""
+    text = prose(text)
+    for pattern in [*map(re.escape, given), *NAMES]:
+        text = re.sub(pattern, " ", text, flags=re.M)
+    return [text[max(0, n.start() - 30) : n.end() + 25].replace("\n", " ") for n in re.finditer(r"(?<![\w.~])\d[\d.,]*", text)]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_no_number_in_prose_is_typed(chapter):
+    assert literals(chapter.read_text(encoding="utf-8"), GIVEN.get(chapter.stem, ())) == []
+
+
+@pytest.mark.parametrize(("chapter", "phrase"), [(name, phrase) for name, phrases in GIVEN.items() for phrase in phrases])
+def test_what_is_given_is_still_said(chapter, phrase):
+    assert phrase in prose((ROOT / "report" / f"{chapter}.qmd").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "The accuracy is 0.981.",
+        "It needs **12** directions.",
+        "Rank 7 is enough.",
+        "About 3,000 of them, ± 2 points.",
+        "a [750] that is cited without saying so",
+        '```{python}\n#| label: fig-x\n#| fig-cap: "It falls to 31 %."\nx\n```',
+        '::: {.callout-note title="All 44 of them"}\ntext\n:::',
+        "a test accuracy of 95 %",
+        "mean of 5, after 95 % of the images",
+    ],
+)
+def test_a_typed_number_is_found(typed):
+    assert len(literals(typed)) >= 1
+
+
+@pytest.mark.parametrize(
+    "fine",
+    [
+        'It is `{python} text["x1"]`, see @fig-rank-2 and @li2018.',
+        "Li et al. report [750]{.cited}; Task 4 and the digit 9; mean ± 95 % interval; the digits 0, 3 and 5",
+        "$a_1 = 2$ and\n$$\n3 x\n$$ {#eq-x1}",
+        "float32, σ₁, W₀, d90, `rank=3`, [a link](page-2.html)",
+        "```{python}\n#| label: fig-x2\nchapter.figure(4)\n```",
+        "1. first\n2. second",
+    ],
+)
+def test_what_is_no_typed_number_is_left_alone(fine):
+    assert literals(fine) == []
