@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-import pytest
+import copy
+import os
+import shutil
+from pathlib import Path
 
-from rankstudy import claims
+import pytest
+import yaml
+
+from rankstudy import claims, preview, provenance
 from rankstudy.chapters import data, training
 from rankstudy.chapters.common import banner
+from rankstudy.data import CHECKSUMS
 from rankstudy.experiments import study
+from tests.test_preview import html
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,3 +54,43 @@ def test_a_claim_flips_with_its_data():
     accuracy[0, -1] = 0.94
     (after,) = chapter.claims()
     assert after.verdict == "fails" and "Not every network" in after.sentence
+
+
+SENTENCES = {"holds": "Every network gets at least 95 %", "fails": "Not every network reaches 95 %"}
+
+
+def page(folder: Path) -> str:
+    """Chapter 2 as a reader sees it, no-break spaces as spaces."""
+    preview.preview(folder, folder / "_preview")
+    return html(folder / "_preview" / "index.html").replace("\xa0", " ")
+
+
+def test_the_sentence_on_the_page_flips_with_the_stored_result(tmp_path, monkeypatch):
+    """A mutation: a result is changed so that a claim flips, and everything that the page says of it flips too."""
+    (tmp_path / "report").mkdir()
+    shutil.copy(ROOT / "report" / "02-training.qmd", tmp_path / "index.qmd")  # a book of one chapter
+    shutil.copy(ROOT / "report" / "references.bib", tmp_path / "report")
+    book = {"book": {"title": "One", "chapters": ["index.qmd"]}, "bibliography": "report/references.bib"}
+    (tmp_path / "_quarto.yml").write_text(yaml.safe_dump(book), encoding="utf-8")
+
+    shown = study.result("training")
+    before = "holds" if min(shown["history"]["test_accuracy"][:, -1]) >= 0.95 else "fails"
+    (after,) = SENTENCES.keys() - {before}
+    original = page(tmp_path)
+    assert SENTENCES[before] in original and SENTENCES[after] not in original
+
+    results = shutil.copytree(os.environ["RANKSTUDY_RESULTS"], tmp_path / "results")  # the others' stays as it is
+    monkeypatch.setenv("RANKSTUDY_RESULTS", str(results))
+    value = copy.deepcopy(dict(shown.value))
+    value["history"]["test_accuracy"] = value["history"]["test_accuracy"].copy()
+    value["history"]["test_accuracy"][:, -1] = 0.987 if after == "holds" else 0.123
+    settings = study.settings("training")
+    digest = provenance.digest("experiments.training", *provenance.TRAINED)
+    question = study.Question("measured", "training", settings, CHECKSUMS["digits"])
+    origin = {**shown.provenance, "created": shown.provenance["created"] + 1}
+    study.store().put(question, digest, origin, value)
+
+    mutated = page(tmp_path)
+    assert SENTENCES[after] in mutated and SENTENCES[before] not in mutated
+    number = "98.7" if after == "holds" else "12.3"
+    assert number in mutated and number not in original  # the answer's number and the table's follow too
