@@ -31,7 +31,7 @@ NAMES = [
     r"\bTasks? \d\b",
     r"\bdigits? (?:from )?\d(?:(?: to |, | and )\d)*\b",
     r"\bepoch 0\b",
-    r"(?:±|\b(?:its|are|and|with|bands,?)) 95 % (?:Student-t )?(?:intervals?|bands?|over)\b|; 95 % intervals",  # the level
+    r"(?:±|\b(?:its|are|and|with|bands,?)) 95 % (?:Student-t )?(?:intervals?|bands?|over)\b|; 95 % intervals",
     r"^\d\. ",  # a numbered list
 ]
 GIVEN = {  # what is asked, and what the words on the page mean; never what came out
@@ -81,9 +81,10 @@ GIVEN = {  # what is asked, and what the words on the page mean; never what came
 
 def prose(text: str) -> str:
     """What a reader reads as text, captions and titles of boxes included."""
-    cells = [re.findall(r'^#\| (?:fig-cap|tbl-cap|fig-alt): "(.*)"$', cell["cell"] or "", re.M) for cell in CODE.finditer(text)]
+    code = "".join(cell["cell"] or "" for cell in CODE.finditer(text))
+    captions = re.findall(r'^#\| (?:fig-cap|tbl-cap|fig-alt): "(.*)"$', code, re.M)
     titles = re.findall(r'\{\.callout-[^}]*?title="([^"]*)"', text)
-    text = "\n".join([CODE.sub("", text), *titles, *(caption for captions in cells for caption in captions)])
+    text = "\n".join([CODE.sub("", text), *titles, *captions])
     for pattern in NO_PROSE:
         text = re.sub(pattern, " ", text, flags=re.S)
     return text
@@ -94,7 +95,8 @@ def literals(text: str, given: Sequence[str] = ()) -> list[str]:
     text = prose(text)
     for pattern in [*map(re.escape, given), *NAMES]:
         text = re.sub(pattern, " ", text, flags=re.M)
-    return [text[max(0, n.start() - 30) : n.end() + 25].replace("\n", " ") for n in re.finditer(r"(?<![\w.~])\d[\d.,]*", text)]
+    found = re.finditer(r"(?<![\w.~])\d[\d.,]*", text)
+    return [text[max(0, number.start() - 30) : number.end() + 25].replace("\n", " ") for number in found]
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
@@ -102,7 +104,7 @@ def test_no_number_in_prose_is_typed(chapter):
     assert literals(chapter.read_text(encoding="utf-8"), GIVEN.get(chapter.stem, ())) == []
 
 
-@pytest.mark.parametrize(("chapter", "phrase"), [(name, phrase) for name, phrases in GIVEN.items() for phrase in phrases])
+@pytest.mark.parametrize(("chapter", "phrase"), [(name, each) for name, phrases in GIVEN.items() for each in phrases])
 def test_what_is_given_is_still_said(chapter, phrase):
     assert phrase in prose((ROOT / "report" / f"{chapter}.qmd").read_text(encoding="utf-8"))
 
