@@ -1,0 +1,149 @@
+"""The rendered book in a real browser: `make check-report`, after `make report`. Not part of `make test`.
+
+Every page is opened at the width of a desk (light) and of a phone (dark), with the web out of reach. Whatever a reader
+would stumble over is a fault: an error in the console, a missing image, a page that scrolls sideways, a link or
+reference that leads nowhere, a request to the web, and what axe-core finds against WCAG AA or in the order of headings.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from rankstudy import book
+
+api = pytest.importorskip("playwright.sync_api", reason="the browser walk needs playwright: pip install -e '.[check]'")
+axe = pytest.importorskip("axe_playwright_python.base", reason="it needs axe-core too: pip install -e '.[check]'")
+
+BOOK = Path(os.environ.get("RANKSTUDY_BOOK", Path(__file__).parents[1] / "_book")).resolve()
+SCHEMES = {1280: "light", 390: "dark"}  # width in CSS pixels -> colours
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")  # else playwright's own
+AXE = {
+    "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]},
+    "rules": {"heading-order": {"enabled": True}},
+    "resultTypes": ["violations"],
+}
+LOOK = """async () => {
+    const images = [...document.images], width = document.documentElement.clientWidth;
+    await Promise.all(images.map(image => image.decode().catch(() => {})));
+    const wide = [...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > width + 1);
+    return {
+        missing: images.filter(image => !image.naturalWidth).map(image => image.src),
+        wide: document.documentElement.scrollWidth > width ? wide.slice(0, 3).map(e => e.outerHTML.slice(0, 90)) : null,
+        links: [...document.querySelectorAll('a[href]')].map(link => link.href),
+    };
+}"""
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    with api.sync_playwright() as playwright:
+        installed = next(filter(None, map(shutil.which, BROWSERS)), None)
+        try:
+            found = playwright.chromium.launch(executable_path=installed)
+        except api.Error as error:
+            pytest.skip(f"no browser for the walk, try `playwright install chromium`: {str(error).splitlines()[0]}")
+        yield found
+        found.close()
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address at which the folder is served: browsers run no modules and search no index from disk."""
+    quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(quiet, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[str]:
+    with served(BOOK) as address:
+        yield address
+
+
+@functools.cache
+def anchors(page: Path) -> set[str]:
+    return set(re.findall(r"""\s(?:id|name)=["']([^"']+)""", page.read_text(encoding="utf-8")))
+
+
+def lands(folder: Path, link: str) -> bool:
+    """Whether a link below the folder's address arrives, at its anchor too; a folder stands for its index.html."""
+    name, _, anchor = link.partition("#")
+    path = folder / unquote(name).lstrip("/")
+    path = path / "index.html" if path.is_dir() else path
+    return path.is_file() and (not anchor or unquote(anchor) in anchors(path))
+
+
+def faults(browser: object, folder: Path, site: str, name: str, width: int, audit: bool = True) -> list[str]:
+    """What is wrong with a page of the folder, opened below the address `site`, one line each; `audit` asks axe-core.
+
+    Without it the page may come from disk, where the browser itself complains in the console: that is left out."""
+    found = []
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=SCHEMES[width])
+
+    def near(route: object) -> None:
+        if route.request.url.startswith((site, "data:", "blob:")):
+            return route.continue_()
+        found.append(f"asks the web for {route.request.url}")
+        route.abort()
+
+    page.route("**/*", near)
+    if audit:
+        page.on("console", lambda said: said.type == "error" and found.append(f"console: {said.text}"))
+        page.on("pageerror", lambda error: found.append(f"script: {error}"))
+    try:
+        page.goto(f"{site}/{name}")
+        seen = page.evaluate(LOOK)
+        found += [f"missing image: {image}" for image in seen["missing"]]
+        found += [f"scrolls sideways: {seen['wide']}"] if seen["wide"] is not None else []
+        own = sorted({link for link in seen["links"] if link.startswith(site)})
+        found += [f"dead link: {link}" for link in own if not lands(folder, link.removeprefix(site))]
+        if audit:
+            page.evaluate(axe.AXE_SCRIPT)
+            for violation in page.evaluate("options => axe.run(options)", AXE)["violations"]:
+                for node in violation["nodes"]:
+                    why = " ".join(node.get("failureSummary", "").partition(":")[2].split())
+                    found.append(f"{violation['id']}: {' '.join(map(str, node['target']))}: {why}")
+    finally:
+        page.close()
+    return list(dict.fromkeys(found))
+
+
+PAGES = [page.relative_to(BOOK).as_posix() for page in sorted(BOOK.rglob("*.html"))]
+
+
+def test_the_book_is_there_and_every_reference_in_it_is_resolved():
+    assert (BOOK / "index.html").is_file(), f"no book in {BOOK}: `make report` makes it"
+    book.check(BOOK)
+
+
+@pytest.mark.parametrize("width", SCHEMES)
+@pytest.mark.parametrize("name", PAGES)
+def test_a_reader_stumbles_over_nothing(browser, site, name, width):
+    assert faults(browser, BOOK, site, name, width) == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_opened_from_disk_is_whole_and_asks_nobody(browser, name):
+    assert faults(browser, BOOK, BOOK.as_uri(), name, 1280, audit=False) == []
+
+
+def test_search_finds_a_chapter(browser, site):
+    page = browser.new_page()
+    page.goto(f"{site}/index.html", wait_until="networkidle")
+    page.keyboard.press("/")
+    page.keyboard.type("Marchenko")
+    page.locator('a[href*="03-rank"][href*="q=Marchenko"]').first.wait_for(timeout=10_000)
+    page.close()
