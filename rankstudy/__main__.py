@@ -19,6 +19,7 @@ COMMANDS = {
     "import": ("rankstudy.run", "read results from such a file; never overwrites"),
     "report": ("rankstudy.book", "run, then render the book (HTML and PDF) with Quarto, or else the preview"),
     "preview": ("rankstudy.preview", "render the chapters to HTML without Quarto"),
+    "readme": ("rankstudy.readme", "write the README's findings and figure from the stored results"),
     "analyze": ("rankstudy.checkpoint", "the ranks of every weight matrix of a checkpoint"),
     "compress": ("rankstudy.compression", "write a checkpoint with low-rank factors where they pay"),
 }
