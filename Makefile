@@ -8,7 +8,7 @@ ifneq ($(PROFILE),)
 export RANKSTUDY_PROFILE := $(PROFILE)
 endif
 
-.PHONY: help report html pdf preview run test check clean
+.PHONY: help report html pdf preview run test check check-report clean
 
 help:
 	@echo "make report   compute what is missing, then render the book (HTML and PDF) into _book/"
@@ -16,7 +16,8 @@ help:
 	@echo "make preview  HTML without Quarto, into _preview/"
 	@echo "make run      compute only (resumes where it was stopped)"
 	@echo "make test     the test suite"
-	@echo "make check    linter"
+	@echo "make check    linter and type checker"
+	@echo "make check-report  walk the rendered book in a browser: links, console, contrast, phone width, offline"
 	@echo "PROFILE=smoke|quick|full|published chooses how much is computed"
 
 report: $(VENV)/ready
@@ -40,6 +41,12 @@ test: $(VENV)/ready
 
 check: $(VENV)/ready
 	$(PY) -m uv tool run --quiet ruff check .
+	$(PY) -m uv tool run --quiet mypy --python-executable $(PY)
+
+check-report: $(VENV)/ready
+	@test -f _book/index.html || { echo "rankstudy: there is no _book/ to check; make report makes it" >&2; exit 2; }
+	$(PY) -m uv pip install --quiet --python $(PY) --editable '.[check]'
+	$(PY) -m pytest -rs tests/check_report.py
 
 # torch's default build alone unpacks to some 5 GB: say so before the disk is full, not after
 $(VENV)/ready: pyproject.toml
