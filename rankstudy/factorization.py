@@ -70,6 +70,10 @@ def truncated_svd(a: Any, rank: int) -> Factors:
 
     Raises:
         ValueError: `a` is not finite real matrices; rank no whole number within 0..min(m, n).
+
+    >>> factors = truncated_svd(np.diag([3.0, 2.0, 1.0]), 2)
+    >>> factors.product().round(6).diagonal().tolist()
+    [3.0, 2.0, 0.0]
     """
     values = matrices(a).values
     rank = whole_number(rank, "rank", 0, min(values.shape[-2:]))

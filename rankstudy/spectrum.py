@@ -128,6 +128,9 @@ def stable_rank(a: Any) -> np.ndarray:
 
     Raises:
         ValueError: `a` is neither finite real matrices nor a `Spectrum`.
+
+    >>> float(stable_rank(np.diag([2.0, 1.0, 1.0])))
+    1.5
     """
     return (Spectrum.of(a).scaled ** 2).sum(-1)
 
@@ -147,6 +150,9 @@ def effective_rank(a: Any) -> np.ndarray:
 
     Raises:
         ValueError: `a` is neither finite real matrices nor a `Spectrum`.
+
+    >>> round(float(effective_rank(np.eye(5))), 6)
+    5.0
     """
     scaled = Spectrum.of(a).scaled
     total = scaled.sum(-1)  # ≥ 1, or 0 for a zero matrix
@@ -161,6 +167,9 @@ def energy_rank(a: Any, energy: float) -> np.ndarray:
 
     Raises:
         ValueError: `a` is neither finite real matrices nor a `Spectrum`, energy outside (0, 1].
+
+    >>> int(energy_rank(np.diag([3.0, 1.0, 0.1]), 0.9))
+    2
     """
     missing = 1.0 - positive_number(energy, "energy")
     if missing < 0:

@@ -1,0 +1,51 @@
+"""The examples run: those in docstrings, and those in CONTRIBUTING, as one metric, experiment and chapter."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from rankstudy import claims, factorization, intervals, notebook, provenance, rank, spectrum
+from rankstudy.experiments import study
+from tests.test_prose import literals
+
+TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+METRIC, EXPERIMENT, CHAPTER = re.findall(r"^```python\n(.*?)^```$", TEXT, re.M | re.S)
+(PAGE,) = re.findall(r"^````markdown\n(.*?)^````$", TEXT, re.M | re.S)
+
+
+@pytest.mark.parametrize(("module", "least"), [(rank, 0), (spectrum, 3), (factorization, 1), (intervals, 0)])
+def test_the_examples_in_docstrings(module, least):
+    failed, tried = doctest.testmod(module)
+    assert failed == 0 and tried >= least
+
+
+def test_a_metric():
+    exec(METRIC, {})
+
+
+def test_an_experiment_and_its_chapter(tmp_path, monkeypatch):
+    for kind, source in (("experiments", EXPERIMENT), ("chapters", CHAPTER)):
+        module = types.ModuleType(f"rankstudy.{kind}.widths")
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        exec(source, module.__dict__)
+    monkeypatch.setitem(study.CHAPTERS, "10", "widths")
+    monkeypatch.setattr(provenance, "digest", lambda *names: "of a module that has no file")
+    monkeypatch.setenv("RANKSTUDY_PROFILE", "smoke")
+    monkeypatch.setenv("RANKSTUDY_RESULTS", str(tmp_path))
+
+    (tmp_path / "10-widths.qmd").write_text(PAGE, encoding="utf-8")
+    names: dict = {}
+    for cell in notebook.read(tmp_path / "10-widths.qmd").cells:
+        if cell.cell_type == "code":
+            exec(cell.source, names)
+    assert literals(PAGE) == []
+    chapter = names["chapter"]
+    assert [claim.verdict in claims.VERDICTS for claim in chapter.claims()] == [True]
+    assert chapter.growth().axes and chapter.ranks_table().count("\n") == 3
+    assert len(list(tmp_path.glob("measured/*"))) == 1  # the result was stored
