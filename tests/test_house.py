@@ -140,3 +140,15 @@ def test_the_tree_in_the_readme_is_the_tree():
     for path in sorted(PACKAGE.glob("*.py")):
         if not path.name.startswith("_") or path.name == "__main__.py":  # the others are pieces of the file they serve
             assert re.search(rf"\b{re.escape(path.name)}", text), f"README's tree lacks {path.name}"
+
+
+def test_the_workflow_calls_what_there_is_and_publishes_page_and_pdf():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "test-and-publish.yml").read_text(encoding="utf-8"))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    called = {name for step in steps for name in re.findall(r"make ([\w-]+)", step.get("run", ""))}
+    assert called == {"test", "check", "report", "check-report"}
+    assert all(re.search(rf"^{name}:", makefile, re.M) for name in called)
+    assert {"push", "pull_request"} <= workflow[True].keys()  # YAML reads `on` as true
+    uploads = {step["uses"].partition("@")[0]: step["with"]["path"] for step in steps if "path" in step.get("with", {})}
+    assert uploads == {"actions/upload-artifact": "_book/*.pdf", "actions/upload-pages-artifact": "_book"}
