@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rankstudy import claims, figures
-from rankstudy.chapters.common import DATASETS, Markdown, banner, table
+from rankstudy.chapters.common import Markdown, banner, table
 from rankstudy.experiments import networks, study
 from rankstudy.intervals import duration, number_text
 
@@ -111,8 +111,6 @@ class Home(Book):
         results = self.results
         seconds = sum(result.provenance["seconds"] for result in results)
         return {
-            "profile": results[0].profile,
-            "data": DATASETS.get(results[0].data, results[0].data),
             "seconds": duration(seconds),
             "machines": "; ".join(
                 sorted(
@@ -153,6 +151,9 @@ class Home(Book):
         lines = [f"{n}. {claim.sentence} *(chapter {int(number)}; {claim.evidence})*" for n, (number, claim) in
                  enumerate(settled[:most], 1)]  # fmt: skip
         return Markdown("\n".join(lines))
+
+    def spectra(self) -> figures.Figure:
+        return self.chapters["rank"].spectra()
 
     def what_was_run(self) -> Markdown:
         rows = []
