@@ -27,7 +27,7 @@ STYLE = """
 .player p { margin: .4rem 0 .1rem; }
 .player svg { display: block; width: 100%; max-width: 28rem; margin: .8rem auto 0; overflow: visible; }
 .player svg text { font-size: 11px; fill: currentColor; }
-.player dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .2rem .8rem; }
+.player dl { display: grid; grid-template-columns: repeat(3, 1fr); gap: .2rem .8rem; }
 .player dt { font-weight: normal; font-size: .85rem; }
 .player dd { margin: 0; font-weight: bold; font-variant-numeric: tabular-nums; }
 """
@@ -83,7 +83,7 @@ def html(chapter: Any) -> str:
     """The figure as a self-contained piece of a page (which is XML as well), at the effective rank to begin with."""
     ranks = list(chapter.settings["sweep"]["ranks"])
     start, found = ranks.index(chapter.rank), stops(chapter)
-    line, places = _spectrum(chapter, ranks)
+    line, ticks, places = _spectrum(chapter, ranks)
     data = json.dumps([{"x": round(x, 1), "shown": stop} for x, stop in zip(places, found, strict=True)])
     images = _tiles(chapter)
     whole, cut = (_address(part) for part in (images[-SIDE - 2 :], images))
@@ -97,19 +97,20 @@ def html(chapter: Any) -> str:
 <p><label for="player-rank">Rank r of every layer:</label> <b class="rank">{found[start]["rank"]}</b></p>
 <input id="player-rank" type="range" min="0" max="{len(ranks) - 1}" step="1" value="{start}"
  aria-valuetext="rank {found[start]["rank"]}"/>
-<p>{count} rows of W, the whole first matrix, as images</p>
+<p>{count} rows of the first matrix W, as images</p>
 <img src="{whole}" alt="Blotches of positive and negative weights in the middle of each image, with noise all over."/>
 <p>the same rows of B·C</p>
 <img class="cut" src="{cut}"
  alt="The same rows at the chosen rank: smooth patterns at a low rank, more and more noise at higher ones."/>
-<svg viewBox="0 0 340 150" role="img"
+<svg viewBox="0 0 340 152" role="img"
  aria-label="Falling singular values of the first layer; those that the cut drops are shaded.">
 <rect class="lost" x="{places[start]:.1f}" y="8" width="{330 - places[start]:.1f}" height="112"
  fill="currentColor" opacity=".15"/>
-<polyline points="{line}" fill="none" stroke="#0072B2" stroke-width="2.5"/>
+<polyline points="{line}" fill="none" stroke="#2f86c9" stroke-width="2.5"/>
 <path d="M40 8V120H330" fill="none" stroke="currentColor"/>
-<text x="185" y="143" text-anchor="middle">index i (log scale; shaded: cut off)</text>
-<text x="14" y="64" text-anchor="middle" transform="rotate(-90 14 64)">σ (log scale)</text>
+{ticks}
+<text x="185" y="148" text-anchor="middle">index i (shaded: cut off)</text>
+<text x="10" y="64" text-anchor="middle" transform="rotate(-90 10 64)">σᵢ / σ₁</text>
 </svg>
 <dl aria-live="polite">{readings}</dl>
 <script type="application/json">{data}</script>
@@ -142,14 +143,26 @@ def _address(values: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(figures.signed_png(values)).decode()
 
 
-def _spectrum(chapter: Any, ranks: list[int]) -> tuple[str, list[float]]:
-    """Points of the first layer's singular values in the drawing, and where each rank cuts; both axes are log."""
+def _spectrum(chapter: Any, ranks: list[int]) -> tuple[str, str, list[float]]:
+    """The first layer's singular values as a line, the ticks of both (log) axes, and where each rank cuts."""
     values = chapter.spectra("weights")[0].values[0]
     index = np.unique(np.geomspace(1, len(values), 80).round().astype(int))
-    heights = np.log(np.maximum(values[index - 1], values[0] * 1e-4) / values[0]) / np.log(1e-4)
+    relative = np.maximum(values[index - 1] / values[0], 1e-6)
+    decades = int(np.ceil(-np.log10(relative.min()) - 1e-9)) or 1
 
-    def place(at: np.ndarray | float) -> Any:
+    def across(at: Any) -> Any:
         return 40 + 290 * np.log(at) / np.log(len(values))
 
-    points = " ".join(f"{x:.1f},{8 + 112 * y:.1f}" for x, y in zip(place(index), heights, strict=True))
-    return points, [float(place(min(rank + 0.5, len(values)))) for rank in ranks]
+    def down(at: Any) -> Any:
+        return 8 - 112 * np.log10(at) / decades
+
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across(index), down(relative), strict=True))
+    ticks = [
+        f'<text x="{across(10**power):.1f}" y="133" text-anchor="middle">{10**power}</text>'
+        for power in range(len(str(len(values))))
+    ]
+    ticks += [
+        f'<text x="36" y="{down(0.1**power) + 4:.1f}" text-anchor="end">{0.1**power:g}</text>'
+        for power in range(decades + 1)
+    ]
+    return line, "\n".join(ticks), [float(across(min(rank + 0.5, len(values)))) for rank in ranks]
