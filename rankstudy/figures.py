@@ -86,7 +86,7 @@ def learning_curves(arms: Mapping[str, Mapping[str, np.ndarray]], *, title: str 
         axes[1, column].set_ylim(bottom=max(0.0, min(90.0, best - 10)), top=100.3)
     axes[0, 0].set_ylabel("cross-entropy (nats)")
     axes[1, 0].set_ylabel("accuracy (%)")
-    axes[0, -1].legend(loc="best")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     if title:
         figure.suptitle(title)
     return figure

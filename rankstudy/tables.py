@@ -27,7 +27,7 @@ class Markdown(str):
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> Markdown:
     """A pipe table; first column left, the others right. Estimates print with their interval."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[str(cell).replace("\u00a0", " ") for cell in row] for row in rows]
     align = ["left"] + ["right"] * (len(headers) - 1)
     shown = tabulate(
         [[_whole(cell) for cell in row] for row in cells],

@@ -47,12 +47,12 @@ def thresholds(chapter: Any) -> Markdown:
                 percent(chapter.share(rank.mean), 0),
                 str(tried),
                 *(
-                    paired(chapter.accuracy("truncated", tried, split), chapter.original(split)).points(2)
+                    paired(chapter.accuracy("truncated", tried, split), chapter.original(split)).text(2, 100.0, sign=True)
                     for split in (TRAIN, VALIDATION, TEST)
                 ),
             ]
         )
-    return table(["threshold", "rank r", "parameters", "nearest r tried", "train accuracy", "validation", "test"], rows)
+    return table(["threshold", "rank r", "parameters", "nearest r tried", "train (points)", "validation (points)", "test (points)"], rows)
 
 
 def criteria(chapter: Any) -> Markdown:

@@ -146,8 +146,10 @@ class Home(Book):
         return f"The full study (profile full) would take about {duration(total)} here, judging by what was timed."
 
     def findings(self, most: int = 5) -> Markdown:
-        """The claims that matter most: surprising ones first, open ones last."""
+        """The claims that matter most, one of each chapter first; open ones last."""
         settled = [item for item in self.claims if item[1].verdict != "open"] or self.claims
+        first = dict(reversed(settled))  # each chapter's most surprising one
+        settled = sorted(settled, key=lambda item: item[1] is not first[item[0]])
         lines = [f"{n}. {claim.sentence} *(chapter {int(number)}; {claim.evidence})*" for n, (number, claim) in
                  enumerate(settled[:most], 1)]  # fmt: skip
         return Markdown("\n".join(lines))

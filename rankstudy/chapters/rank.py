@@ -45,13 +45,13 @@ class Chapter:
             "train": rank_views.final(base, "train_accuracy").percent(),
             "test": rank_views.final(base, "test_accuracy").percent(),
             "full_rank": number_text(float(base["ranks"]["limits"].mean()), 1),
-            "average64": estimate(average(base, "weights", "elimination_float64")).text(),
+            "average64": estimate(average(base, "weights", "elimination_float64")).text(1),
             "average64_percent": estimate(average(base, "weights", "elimination_float64", normalised=True)).percent(),
-            "average32": estimate(average(base, "weights", "elimination_float32")).text(),
+            "average32": estimate(average(base, "weights", "elimination_float32")).text(1),
             "average32_percent": estimate(average(base, "weights", "elimination_float32", normalised=True)).percent(),
-            "initial64": estimate(average(base, "initial", "elimination_float64")).text(),
-            "update64": estimate(average(base, "update", "elimination_float64")).text(),
-            "update32": estimate(average(base, "update", "elimination_float32")).text(),
+            "initial64": estimate(average(base, "initial", "elimination_float64")).text(1),
+            "update64": estimate(average(base, "update", "elimination_float64")).text(1),
+            "update32": estimate(average(base, "update", "elimination_float32")).text(1),
             **{
                 f"{matrix}_{name}": estimate(average(base, matrix, name, normalised=True)).percent()
                 for matrix in ("initial", "weights", "update")

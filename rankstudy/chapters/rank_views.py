@@ -92,7 +92,7 @@ def by_layer(arm: Arm, shapes: Sequence[tuple[int, int]], matrix: str) -> Markdo
     for name, label in NAMES.items():
         if not name.startswith("numerical_rank"):  # elimination counts the same
             found = ranks(arm, matrix, name)
-            rows.append([label, *[estimate(each).text() for each in found.T], estimate(found.mean(axis=1)).text()])
+            rows.append([label, *[estimate(each).text(1) for each in found.T], estimate(found.mean(axis=1)).text(1)])
     headers = [f"layer {layer + 1}, {out}×{inp}" for layer, (out, inp) in enumerate(shapes)]
     return table(["definition", *headers, "mean"], rows)
 
@@ -120,8 +120,8 @@ def averages(arm: Arm) -> Markdown:
     for name, label in NAMES.items():
         row = [label]
         for matrix in ("initial", "weights", "update"):
-            row.append(estimate(average(arm, matrix, name)).text())
-            row.append(estimate(average(arm, matrix, name, normalised=True)).percent())
+            row.append(estimate(average(arm, matrix, name)).text(1))
+            row.append(estimate(average(arm, matrix, name, normalised=True)).percent(1))
         rows.append(row)
     share = "of full rank"
     return table(["mean over layers", "W₀", f"W₀, {share}", "W", f"W, {share}", "W − W₀", f"W − W₀, {share}"], rows)
@@ -137,8 +137,8 @@ def by_activation(arms: Mapping[str, Arm]) -> Markdown:
                 f"{arm['learning_rate']:g}",
                 final(arm, "train_accuracy").percent(),
                 final(arm, "test_accuracy").percent(),
-                estimate(average(arm, "weights", "elimination_float64")).text(),
-                estimate(average(arm, "weights", "elimination_float32")).text(),
+                estimate(average(arm, "weights", "elimination_float64")).text(1),
+                estimate(average(arm, "weights", "elimination_float32")).text(1),
                 estimate(average(arm, "weights", "effective_rank", normalised=True)).percent(),
                 estimate(average(arm, "update", "effective_rank", normalised=True)).percent(),
                 estimate(average(arm, "update", "stable_rank")).text(),
