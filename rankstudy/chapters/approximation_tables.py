@@ -47,12 +47,13 @@ def thresholds(chapter: Any) -> Markdown:
                 percent(chapter.share(rank.mean), 0),
                 str(tried),
                 *(
-                    paired(chapter.accuracy("truncated", tried, split), chapter.original(split)).text(2, 100.0, sign=True)
+                    paired(chapter.accuracy("truncated", tried, split), chapter.original(split)).text(1, 100, sign=True)
                     for split in (TRAIN, VALIDATION, TEST)
                 ),
             ]
         )
-    return table(["threshold", "rank r", "parameters", "nearest r tried", "train (points)", "validation (points)", "test (points)"], rows)
+    changes = ["train (points)", "validation (points)", "test (points)"]
+    return table(["threshold", "rank r", "parameters", "nearest r tried", *changes], rows)
 
 
 def criteria(chapter: Any) -> Markdown:

@@ -121,9 +121,9 @@ def averages(arm: Arm) -> Markdown:
         row = [label]
         for matrix in ("initial", "weights", "update"):
             row.append(estimate(average(arm, matrix, name)).text(1))
-            row.append(estimate(average(arm, matrix, name, normalised=True)).percent(1))
+            row.append(estimate(average(arm, matrix, name, normalised=True)).text(1, 100))
         rows.append(row)
-    share = "of full rank"
+    share = "% of full"
     return table(["mean over layers", "W₀", f"W₀, {share}", "W", f"W, {share}", "W − W₀", f"W − W₀, {share}"], rows)
 
 
