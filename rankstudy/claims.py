@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rankstudy.intervals import Estimate, holm
+from scipy import stats
+
+from rankstudy.intervals import CONFIDENCE, Estimate, holm
 
 VERDICTS = ("holds", "fails", "open")
 _MARKS = {"holds": "✓ holds", "fails": "✗ fails", "open": "? open"}
@@ -54,7 +56,17 @@ def compare(
     else:
         verdict = "open"
     sentence = {"holds": holds, "fails": fails, "open": open}[verdict]
-    return Claim(name, verdict, sentence, evidence, surprise, confirmatory, effect.p, otherwise=open)
+    return Claim(name, verdict, sentence, evidence, surprise, confirmatory, _p(effect, threshold), otherwise=open)
+
+
+def _p(effect: Estimate, threshold: float) -> float:
+    """Two-sided t-test of the mean being the threshold, out of the interval; NaN where there is none."""
+    if threshold == 0 or effect.n < 2:
+        return effect.p
+    if effect.half == 0:
+        return float(effect.mean == threshold)
+    error = effect.half / stats.t.ppf(0.5 + CONFIDENCE / 2, effect.n - 1)
+    return float(2 * stats.t.sf(abs(effect.mean - threshold) / error, effect.n - 1))
 
 
 def every(
@@ -80,19 +92,23 @@ def every(
 
 
 def corrected(claims: Sequence[Claim], level: float = 0.05) -> list[Claim]:
-    """The claims with Holm's correction over the confirmatory ones: one that does not survive it becomes open."""
-    tested = [claim for claim in claims if claim.confirmatory and claim.p is not None]
+    """The claims with Holm's correction over the confirmatory ones: one that does not survive it becomes open.
+
+    A chapter corrects its own, the book all of them: the wider correction replaces the narrower one.
+    """
+    tested = [claim for claim in claims if claim.confirmatory and claim.p is not None and claim.p == claim.p]
     adjusted = dict(zip([claim.name for claim in tested], holm([claim.p for claim in tested]), strict=True))
     found = []
     for claim in claims:
         p = adjusted.get(claim.name)
         if p is None:
             found.append(claim)
-        elif claim.verdict == "holds" and p >= level:
-            evidence = f"{claim.evidence}; p = {p:.2g} after Holm's correction"
+            continue
+        evidence = f"{claim.evidence.partition('; p = ')[0]}; p = {p:.2g} after Holm's correction"
+        if p >= level:
             found.append(replace(claim, verdict="open", sentence=claim.otherwise or claim.sentence, evidence=evidence))
         else:
-            found.append(replace(claim, evidence=f"{claim.evidence}; p = {p:.2g} after Holm's correction"))
+            found.append(replace(claim, evidence=evidence))
     return found
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -39,6 +41,42 @@ def test_the_chapter_is_told_from_its_result(chapter):
         assert draw().axes
     for tell in (chapter.certificates, chapter.thresholds, chapter.criteria, chapter.allotments):
         assert tell().count("\n") > 2
+
+
+def test_the_player_is_well_formed_and_says_what_was_measured(chapter):
+    """As XML, so that nothing is left open; every number at every stop is the result's."""
+    from rankstudy.chapters import approximation_player
+
+    page = ElementTree.fromstring(approximation_player.html(chapter))
+    slider, ranks = page.find(".//input"), chapter.settings["sweep"]["ranks"]
+    assert slider.attrib["type"] == "range" and int(slider.attrib["max"]) == len(ranks) - 1
+    assert page.find(".//label").attrib["for"] == slider.attrib["id"]
+    assert all(image.attrib["alt"] for image in page.iter("img"))
+    stops = [stop["shown"] for stop in json.loads(page.find("script").text)]
+    whole = chapter.full_rank
+    for rank, stop, measured in zip(ranks, stops, chapter.result["truncated"][0, :, 1], strict=True):
+        assert int(stop["rank"].split()[0]) == rank
+        percents = [float(stop[split].removesuffix(" %")) for split in truncation.SPLITS]
+        np.testing.assert_allclose(percents, 100 * measured, atol=0.0051)
+        np.testing.assert_allclose(float(stop["error"]), chapter.bound("weights", 0, min(rank, whole))[0], atol=5.1e-4)
+    start = stops[ranks.index(chapter.rank)]
+    written = {entry.attrib["class"]: entry.text for entry in page.iter("dd")}
+    assert written == {name: start[name] for name in written} and len(written) == 6
+    assert page.find(".//b[@class='rank']").text == start["rank"] and int(slider.attrib["value"]) == ranks.index(
+        chapter.rank
+    )
+
+
+def test_pictures_are_rows_of_the_cut_matrix():
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((20, 9)) * rng.uniform(1, 3, (20, 1))
+    found = truncation.pictures(weight, factorization.truncated_svd(weight, 9), (2, 9, 30))
+    rows = found["rows"]
+    assert np.linalg.norm(weight[rows], axis=1).min() >= np.delete(np.linalg.norm(weight, axis=1), rows).max()
+    largest = np.abs(weight[rows]).max(axis=1, keepdims=True)
+    for images, rank in zip(found["images"], (2, 9, 9), strict=True):
+        cut = factorization.truncated_svd(weight, rank).product()[rows]
+        np.testing.assert_allclose(images / truncation.STEPS, (cut / largest).clip(-1, 1), atol=0.51 / truncation.STEPS)
 
 
 def test_the_qmd_executes(results, chapter):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from rankstudy import claims
@@ -53,3 +54,20 @@ def test_correction_turns_a_lucky_claim_open():
 def test_markdown_shows_verdict_sentence_and_evidence():
     text = claims.markdown([claims.Claim("a", "fails", "It does not.", "n = 3")])
     assert text == "- **✗ fails.** It does not. *(n = 3)*"
+
+
+def test_p_is_of_the_threshold_that_was_asked_about():
+    """Against the same question shifted to zero: mean and threshold 2 lower."""
+    values = np.array([2.1, 2.4, 1.9, 2.6])
+    words = {"holds": "yes", "fails": "no", "open": "who knows", "evidence": "n = 4"}
+    shifted = claims.compare("a", estimate(values - 2), **words)
+    assert claims.compare("a", estimate(values), 2.0, **words).p == pytest.approx(shifted.p, rel=1e-9)
+
+
+def test_a_refutation_has_to_survive_the_correction_too_and_is_corrected_once():
+    words = {"holds": "yes", "fails": "no", "open": "who knows", "evidence": "n = 3", "confirmatory": True}
+    weak = [claims.compare(str(i), estimate([-1.0, -1.2, -1.9]), **words) for i in range(5)]
+    assert {claim.verdict for claim in weak} == {"fails"}
+    found = claims.corrected(claims.corrected(weak))
+    assert {(claim.verdict, claim.sentence) for claim in found} == {("open", "who knows")}
+    assert all(claim.evidence.count("Holm") == 1 for claim in found)

@@ -9,16 +9,15 @@ from itertools import pairwise
 import numpy as np
 
 from rankstudy import claims, figures
-from rankstudy.chapters import approximation_claims, approximation_figures
-from rankstudy.chapters.common import Markdown, banner, conclude, table
+from rankstudy.chapters import approximation_claims, approximation_figures, approximation_player, approximation_tables
+from rankstudy.chapters.common import Markdown, banner, conclude
 from rankstudy.experiments import study
-from rankstudy.factorization import break_even_rank, eckart_young_error, smallest_rank
+from rankstudy.factorization import break_even_rank, eckart_young_error
 from rankstudy.intervals import Estimate, estimate, number_text, paired, percent
 from rankstudy.spectrum import Spectrum
 
 TRAIN, VALIDATION, TEST = range(3)
 USUAL = 0.1  # relative error that is commonly called a good approximation
-THRESHOLDS = (0.7, 0.5, 0.3, USUAL, 0.05)
 
 
 class Chapter:
@@ -144,6 +143,7 @@ class Chapter:
             "hidden": f"{hidden[0]} × {hidden[1]}",
             "tolerance": f"{number_text(100 * tolerance, 1)} points",
             "images": number_text(sweep["inputs"]),
+            "pictures": str(len(self.result["pictures"]["rows"])),
             "tol": f"{sweep['tol']:g}",
             "limit": str(sweep["max_iterations"]),
             "threshold": number_text(self.threshold, 2),
@@ -211,84 +211,25 @@ class Chapter:
     def spectra_figure(self) -> figures.Figure:
         return approximation_figures.spectra(self)
 
+    def player(self) -> Markdown:
+        return approximation_player.player(self)
+
+    def strip(self) -> figures.Figure:
+        return approximation_player.strip(self)
+
     # tables
 
     def certificates(self) -> Markdown:
-        """Per rank: what each alternating method reached, beside the bound; averages over layers and networks."""
-        rows = []
-        fits = self.result["alternating"]
-        for index, rank in enumerate(self.settings["sweep"]["alternating"]):
-            row = [str(rank), estimate(self.average_error(np.array([rank]))[:, 0]).text(4)]
-            for method in ("least_squares", "gradient"):
-                found = fits[method]
-                row += [
-                    number_text(found["error"][:, index].mean(), 4),
-                    f"{max(found['excess'][:, index].max(), 0):.0e}",
-                    number_text(found["iterations"][:, index].mean()),
-                ]
-            rows.append(row)
-        each = ["worst excess", "iterations"]
-        return table(["r", "bound", "least squares", *each, "gradient", *each], rows)
+        return approximation_tables.certificates(self)
 
     def thresholds(self) -> Markdown:
-        """What a threshold on the average relative error asks for, and what it buys."""
-        rows = []
-        chosen = sorted({*THRESHOLDS, round(self.threshold, 2)}, reverse=True)
-        for threshold in chosen:
-            rank = estimate(self.threshold_rank(threshold).astype(float))
-            tried = self.next_tried(rank.mean)
-            rows.append(
-                [
-                    number_text(threshold, 2),
-                    rank.text(0),
-                    percent(self.share(rank.mean), 0),
-                    str(tried),
-                    *(
-                        paired(self.accuracy("truncated", tried, split), self.original(split)).points(2)
-                        for split in (TRAIN, VALIDATION, TEST)
-                    ),
-                ]
-            )
-        return table(
-            ["threshold", "rank r", "parameters", "nearest r tried", "train accuracy", "validation", "test"], rows
-        )
+        return approximation_tables.thresholds(self)
 
     def criteria(self) -> Markdown:
-        """The effective rank under each criterion, per layer and for all layers."""
-        limits = {
-            "relative error ≤ 0.5": 0.5,
-            "relative error ≤ 0.32 (energy ≥ 90 %)": math.sqrt(0.1),
-            "relative error ≤ 0.1 (energy ≥ 99 %)": 0.1,
-        }
-        rows = []
-        for kind, suffix in (("weights", ""), ("weighted", ", weighted by the inputs")):
-            for name, limit in limits.items():
-                each = [smallest_rank(spectrum, limit) for spectrum in self.spectra(kind)]
-                rows.append([name + suffix, *map(self._count, [*each, self.threshold_rank(limit, kind)])])
-        own = self._count(self.result["own_rank"])
-        rows.append([f"validation accuracy within {self.text['tolerance']}", *[""] * len(self.shapes), own])
-        return table(["criterion", *(f"layer {i + 1}" for i in range(len(self.shapes))), "one r for all"], rows)
-
-    @staticmethod
-    def _count(ranks: np.ndarray) -> str:
-        """A rank per network as their mean and interval."""
-        return estimate(np.asarray(ranks, dtype=float)).text(0)
+        return approximation_tables.criteria(self)
 
     def allotments(self) -> Markdown:
-        """Which ranks the layers get at the budget of one rank for all."""
-        rows = []
-        for index, rank in enumerate(self.settings["sweep"]["compared"]):
-            for way, label in (("allotted", "Frobenius"), ("allotted_weighted", "weighted")):
-                ranks = self.result[f"{way}_ranks"][:, index].mean(axis=0)
-                rows.append(
-                    [
-                        f"{rank}, {label}",
-                        ", ".join(number_text(value) for value in ranks),
-                        estimate(self.accuracy("truncated" if way == "allotted" else "weighted", rank)).percent(1),
-                        estimate(self.accuracy(way, rank)).percent(1),
-                    ]
-                )
-        return table(["budget of r, norm", "ranks of the layers", "test, one r for all", "test, allotted"], rows)
+        return approximation_tables.allotments(self)
 
     def claims(self) -> list[claims.Claim]:
         return approximation_claims.made(self)

@@ -129,5 +129,5 @@ def spectra(chapter: Any) -> figures.Figure:
         axis.axvline(min(chapter.rank, values.shape[1]), color="black", linewidth=0.8, linestyle="--")
         axis.set(xscale="log", yscale="log", ylim=(1e-4, 1.2), xlabel="index i", title=f"layer {layer + 1}")
     axes[0, 0].set_ylabel("σᵢ / ‖A‖")
-    axes[0, 0].legend(loc="lower left")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure

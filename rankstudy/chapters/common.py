@@ -19,15 +19,13 @@ def banner(result: Result) -> Markdown:
         f"*Profile `{result.profile}` · data: {DATASETS.get(result.data, result.data)} · computed on "
         f"{result.provenance['device']} · {when} · commit `{result.provenance['commit'] or 'unknown'}`*"
     )
+    if result.profile == "quick":
+        line += " *· few seeds and short trainings, so intervals are wide, and claims that lack power say so*"
     if result.data != "mnist":
         line += (
             '\n\n::: {.callout-warning title="This is not MNIST"}\n'
             "MNIST could not be had or was not asked for. Every number on this page comes from the stand-in, 1,797 "
             "small handwritten digits, and says nothing about MNIST.\n:::"
-        )
-    if result.profile == "quick":
-        line += (
-            "\n\n*A quick run: few seeds and short trainings. Intervals are wide, and claims that lack power say so.*"
         )
     if result.stale:
         line += (

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rankstudy import claims, figures
-from rankstudy.chapters.common import DATASETS, Markdown, banner, table
+from rankstudy.chapters.common import Markdown, banner, table
 from rankstudy.experiments import networks, study
 from rankstudy.intervals import duration, number_text
 
@@ -111,8 +111,6 @@ class Home(Book):
         results = self.results
         seconds = sum(result.provenance["seconds"] for result in results)
         return {
-            "profile": results[0].profile,
-            "data": DATASETS.get(results[0].data, results[0].data),
             "seconds": duration(seconds),
             "machines": "; ".join(
                 sorted(
@@ -148,11 +146,16 @@ class Home(Book):
         return f"The full study (profile full) would take about {duration(total)} here, judging by what was timed."
 
     def findings(self, most: int = 5) -> Markdown:
-        """The claims that matter most: surprising ones first, open ones last."""
+        """The claims that matter most, one of each chapter first; open ones last."""
         settled = [item for item in self.claims if item[1].verdict != "open"] or self.claims
+        first = dict(reversed(settled))  # each chapter's most surprising one
+        settled = sorted(settled, key=lambda item: item[1] is not first[item[0]])
         lines = [f"{n}. {claim.sentence} *(chapter {int(number)}; {claim.evidence})*" for n, (number, claim) in
                  enumerate(settled[:most], 1)]  # fmt: skip
         return Markdown("\n".join(lines))
+
+    def spectra(self) -> figures.Figure:
+        return self.chapters["rank"].spectra()
 
     def what_was_run(self) -> Markdown:
         rows = []

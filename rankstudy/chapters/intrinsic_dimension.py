@@ -98,9 +98,13 @@ class Chapter:
 
     def _learning_rates(self) -> str:
         if not self.curve["tuning"]:
-            return f"is {self.curve['learning_rate'][0]:g} at every dimension under this profile"
+            rate = self.curve["learning_rate"][0]
+            return f"is {rate:g} at every dimension under this profile, so the curve measures the optimiser as well"
         tried = ", ".join(f"{rate:g}" for rate in self.curve["tuning"]["learning_rate"])
-        return f"is the best of {tried} on validation data, for each dimension by itself, with a seed of its own"
+        return (
+            f"is the best of {tried} on validation data, for each dimension by itself, with a seed of its own; with "
+            "one rate for all, the curve would measure the optimiser as well"
+        )
 
     def accuracy(self) -> figures.Figure:
         return intrinsic_figures.accuracy(self.curve, self.thresholds)

@@ -66,7 +66,7 @@ def costs(chapter: Any) -> figures.Figure:
     axes[0, 2].set(xlabel="seconds of training", xscale="log")
     for axis in axes[0, 1:]:
         axis.tick_params(which="minor", labelbottom=False)
-    axes[0, 0].legend(loc="lower right")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
@@ -95,7 +95,7 @@ def ladder(chapter: Any) -> figures.Figure:
         ha="right",
         fontsize=8,
     )
-    axes[0, 0].set_ylabel("accuracy (%)")
+    axes[0, 0].set(ylabel="accuracy (%)", ylim=(None, 100.5))
     axes[0, 1].set_ylabel("train − test accuracy (points)")
     axes[0, 0].legend(loc="best")
     axes[0, 1].legend(loc="best")
@@ -124,7 +124,7 @@ def inference(chapter: Any) -> figures.Figure:
     axes[0, 0].set_yticks(FACTORS, [f"{value:g}" for value in FACTORS])
     axes[0, 1].plot([], [], ":", color="grey", label="operations")
     axes[0, 1].plot([], [], "--", color="grey", linewidth=0.8, label="bytes")
-    axes[0, 1].legend(loc="best", ncols=2)
+    figure.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=6)
     return figure
 
 

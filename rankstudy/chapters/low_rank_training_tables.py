@@ -120,12 +120,12 @@ def latencies(chapter: Any) -> Markdown:
                     [
                         f"{what}, {variant}",
                         number_text(int(batch)),
-                        " ± ".join(number_text(1e3 * found[key][index], 3) for key in ("median", "iqr")),
+                        "{} ({})".format(*(number_text(1e3 * found[key][index], 3) for key in ("median", "iqr"))),
                         number_text(batch / found["median"][index]),
                         number_text(chapter.speedup(what, variant)[index], 2),
                     ]
                 )
-    return table(["what", "batch", "ms ± IQR", "images per second", "times dense"], rows)
+    return table(["what", "batch", "ms (IQR)", "images per second", "times dense"], rows)
 
 
 # Published effects on accuracy in points, all secondary (from notes on the papers): arm -> control, (source, value).

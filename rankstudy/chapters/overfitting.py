@@ -59,8 +59,8 @@ class Chapter:
             "excess": estimate(overfitting.excess(history["test_loss"])).percent(),
             "best_epoch": estimate(_best_epoch(history)).text(1),
             "full_rank": number_text(float(self.big["ranks"]["limits"].mean()), 1),
-            "average64": estimate(average(self.big, "weights", "elimination_float64")).text(),
-            "average32": estimate(average(self.big, "weights", "elimination_float32")).text(),
+            "average64": estimate(average(self.big, "weights", "elimination_float64")).text(1),
+            "average32": estimate(average(self.big, "weights", "elimination_float32")).text(1),
             **{
                 f"{prefix}_{matrix}_{name}": estimate(average(found, matrix, name, normalised=True)).percent()
                 for prefix, found in (("big", self.big), ("base", self.base))

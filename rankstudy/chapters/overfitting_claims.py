@@ -45,7 +45,7 @@ def _met(big: Arm) -> claims.Claim:
 
 
 def _full_rank(big: Arm) -> claims.Claim:
-    mean = estimate(average(big, "weights", "elimination_float64")).text()
+    mean = estimate(average(big, "weights", "elimination_float64")).text(1)
     full_rank = number_text(float(big["ranks"]["limits"].mean()), 1)
     full = (big["ranks"]["weights"]["elimination_float64"] == big["ranks"]["limits"]).all(axis=1)
     return claims.every(

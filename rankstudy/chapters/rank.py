@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from functools import cached_property
 
-import numpy as np
-
 from rankstudy import claims, figures
 from rankstudy.chapters import rank_claims, rank_figures, rank_views
 from rankstudy.chapters.common import Markdown, banner, conclude, table
@@ -47,13 +45,13 @@ class Chapter:
             "train": rank_views.final(base, "train_accuracy").percent(),
             "test": rank_views.final(base, "test_accuracy").percent(),
             "full_rank": number_text(float(base["ranks"]["limits"].mean()), 1),
-            "average64": estimate(average(base, "weights", "elimination_float64")).text(),
+            "average64": estimate(average(base, "weights", "elimination_float64")).text(1),
             "average64_percent": estimate(average(base, "weights", "elimination_float64", normalised=True)).percent(),
-            "average32": estimate(average(base, "weights", "elimination_float32")).text(),
+            "average32": estimate(average(base, "weights", "elimination_float32")).text(1),
             "average32_percent": estimate(average(base, "weights", "elimination_float32", normalised=True)).percent(),
-            "initial64": estimate(average(base, "initial", "elimination_float64")).text(),
-            "update64": estimate(average(base, "update", "elimination_float64")).text(),
-            "update32": estimate(average(base, "update", "elimination_float32")).text(),
+            "initial64": estimate(average(base, "initial", "elimination_float64")).text(1),
+            "update64": estimate(average(base, "update", "elimination_float64")).text(1),
+            "update32": estimate(average(base, "update", "elimination_float32")).text(1),
             **{
                 f"{matrix}_{name}": estimate(average(base, matrix, name, normalised=True)).percent()
                 for matrix in ("initial", "weights", "update")
@@ -178,14 +176,7 @@ class Chapter:
     def _inputs(self) -> dict[str, str]:
         found = self.result["inputs"]
         images = found["images"]
-        ranks = {
-            f"{name}_{tolerance}": _range(found[name][f"rank_{tolerance}"])
-            for name in found
-            if name != "images"
-            for tolerance in ("float64", "float32")
-        }
         return {
-            **ranks,
             "inputs_count": number_text(images["count"]),
             "inputs_constant": number_text(images["constant"]),
             "inputs_distinct": number_text(images["distinct"]),
@@ -257,6 +248,9 @@ class Chapter:
     def by_activation_deep(self) -> Markdown:
         return rank_views.by_activation(self.deep)
 
+    def by_precision(self) -> Markdown:
+        return rank_views.by_precision(self.result["inputs"])
+
     def methods(self) -> Markdown:
         book = self.result["textbook"]
         labels = {
@@ -277,9 +271,3 @@ class Chapter:
 
     def conclusion(self) -> Markdown:
         return conclude(self.claims())
-
-
-def _range(values: np.ndarray) -> str:
-    """A count that may differ between networks."""
-    low, high = int(values.min()), int(values.max())
-    return number_text(low) if low == high else f"{number_text(low)} to {number_text(high)}"

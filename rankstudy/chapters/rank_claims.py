@@ -43,7 +43,7 @@ def _bounded_by_images(inputs: Mapping[str, Any]) -> claims.Claim:
 
 def _full_rank(base: Arm) -> claims.Claim:
     found = ranks(base, "weights", "elimination_float64")
-    mean, full_rank = estimate(found.mean(axis=1)).text(), number_text(float(base["ranks"]["limits"].mean()), 1)
+    mean, full_rank = estimate(found.mean(axis=1)).text(1), number_text(float(base["ranks"]["limits"].mean()), 1)
     full = (found == base["ranks"]["limits"]).all(axis=1)
     return claims.every(
         "rank-weights-full",

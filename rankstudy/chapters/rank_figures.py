@@ -168,11 +168,14 @@ def textbook(found: Mapping[str, Any]) -> figures.Figure:
             values = np.sort(np.abs(found[name]))[::-1]
             axis.plot(np.arange(1, len(values) + 1), np.maximum(values, 1e-18), style, label=label if wide else None)
         axis.axhline(found["tolerance"], color="black", linewidth=0.8, label="tolerance τ" if wide else None)
-        axis.axvline(found["rank"], color=figures.COLOURS[7], linewidth=0.8, linestyle=":")
+        axis.axvline(found["rank"], color="black", linewidth=1.2, linestyle=":")
         axis.set(yscale="log", xlabel="index, largest first", title="all" if wide else "near the true rank")
     axes[0, 0].set_ylim(bottom=1e-17)
     axes[0, 0].set_ylabel("size")
     axes[0, 1].set_xlim(found["rank"] - 12, found["rank"] + 12)
+    axes[0, 1].annotate(
+        f"true rank {found['rank']}", (found["rank"], 1), (4, -2), ("data", "axes fraction"), "offset points", va="top"
+    )
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 

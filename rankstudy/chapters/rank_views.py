@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rankstudy.chapters.common import Markdown, table
-from rankstudy.intervals import Estimate, estimate, percent
+from rankstudy.intervals import Estimate, estimate, number_text, percent
 
 Arm = Mapping[str, Any]
 
@@ -87,16 +87,31 @@ def final(arm: Arm, metric: str) -> Estimate:
 
 
 def by_layer(arm: Arm, shapes: Sequence[tuple[int, int]], matrix: str) -> Markdown:
-    """One row per layer: every definition."""
-    names = [*NAMES]
-    names.remove("numerical_rank_float64")
-    names.remove("numerical_rank_float32")
+    """One row per definition, one column per layer."""
     rows = []
-    for layer, (out, inp) in enumerate(shapes):
-        cells = [estimate(ranks(arm, matrix, name)[:, layer]).text() for name in names]
-        rows.append([f"{layer + 1}", f"{out}×{inp}", *cells])
-    rows.append(["mean", "", *[estimate(average(arm, matrix, name)).text() for name in names]])
-    return table(["layer", "shape", *[NAMES[name] for name in names]], rows)
+    for name, label in NAMES.items():
+        if not name.startswith("numerical_rank"):  # elimination counts the same
+            found = ranks(arm, matrix, name)
+            rows.append([label, *[estimate(each).text(1) for each in found.T], estimate(found.mean(axis=1)).text(1)])
+    headers = [f"layer {layer + 1}, {out}×{inp}" for layer, (out, inp) in enumerate(shapes)]
+    return table(["definition", *headers, "mean"], rows)
+
+
+def by_precision(inputs: Mapping[str, Any]) -> Markdown:
+    """The rank of the first layer's update at both tolerances, by optimiser and precision of training."""
+    arms = {f"{optimizer}_{kind}": f"{label}, {kind}" for optimizer, label in (("sgd", "SGD"), ("adam", "Adam"))
+            for kind in ("float32", "float64")}  # fmt: skip
+    rows = [
+        [f"{tolerance} tolerance", *[spread(inputs[arm][f"rank_{tolerance}"]) for arm in arms]]
+        for tolerance in ("float64", "float32")
+    ]
+    return table(["rank of the update", *[f"trained with {label}" for label in arms.values()]], rows)
+
+
+def spread(values: np.ndarray) -> str:
+    """A count that may differ between networks."""
+    low, high = int(values.min()), int(values.max())
+    return number_text(low) if low == high else f"{number_text(low)} to {number_text(high)}"
 
 
 def averages(arm: Arm) -> Markdown:
@@ -105,10 +120,11 @@ def averages(arm: Arm) -> Markdown:
     for name, label in NAMES.items():
         row = [label]
         for matrix in ("initial", "weights", "update"):
-            row.append(estimate(average(arm, matrix, name)).text())
-            row.append(estimate(average(arm, matrix, name, normalised=True)).percent())
+            row.append(estimate(average(arm, matrix, name)).text(1))
+            row.append(estimate(average(arm, matrix, name, normalised=True)).text(1, 100))
         rows.append(row)
-    return table(["mean over layers", "W₀", "", "W", "", "W − W₀", ""], rows)
+    share = "% of full"
+    return table(["mean over layers", "W₀", f"W₀, {share}", "W", f"W, {share}", "W − W₀", f"W − W₀, {share}"], rows)
 
 
 def by_activation(arms: Mapping[str, Arm]) -> Markdown:
@@ -121,8 +137,8 @@ def by_activation(arms: Mapping[str, Arm]) -> Markdown:
                 f"{arm['learning_rate']:g}",
                 final(arm, "train_accuracy").percent(),
                 final(arm, "test_accuracy").percent(),
-                estimate(average(arm, "weights", "elimination_float64")).text(),
-                estimate(average(arm, "weights", "elimination_float32")).text(),
+                estimate(average(arm, "weights", "elimination_float64")).text(1),
+                estimate(average(arm, "weights", "elimination_float32")).text(1),
                 estimate(average(arm, "weights", "effective_rank", normalised=True)).percent(),
                 estimate(average(arm, "update", "effective_rank", normalised=True)).percent(),
                 estimate(average(arm, "update", "stable_rank")).text(),

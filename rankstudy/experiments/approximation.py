@@ -110,11 +110,11 @@ def digest() -> str:
 def stacked(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One nested dict of arrays per network -> one with the networks along the first axis.
 
-    Traces differ in length; of each, the first network's is kept.
+    Traces differ in length, and pictures are large; of each, the first network's is kept.
     """
     merged: dict[str, Any] = {}
     for name, first in found[0].items():
-        if name == "trace":
+        if name in ("trace", "pictures"):
             merged[name] = first
         elif isinstance(first, Mapping):
             merged[name] = stacked([each[name] for each in found])

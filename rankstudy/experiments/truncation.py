@@ -5,6 +5,7 @@ Design choices:
 - One SVD of a matrix serves every rank of a sweep.
 - A rank is asked of every layer alike; a layer that has fewer rows or columns is then left whole.
 - Whatever uses images (the weighted norm) sees training images only.
+- A few rows of the first matrix are kept as pictures, one at each rank of the sweep, since chapters never see weights.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from rankstudy.spectrum import Spectrum
 from rankstudy.store import Question
 
 SPLITS = ("train", "validation", "test")
+PICTURES = 8  # rows of the first matrix that are kept as pictures
+STEPS = 127  # of a picture's values between 0 and the largest
 METHODS = {
     "least_squares": factorization.alternating_least_squares,
     "gradient": factorization.alternating_gradient,
@@ -55,7 +58,7 @@ def measured(run: networks.Run, sweep: Sweep) -> Mapping[str, Any]:
     Returns:
         loss and accuracy by split: `original` (2, 3), `truncated` (ranks, 2, 3), and so for the other ways of cutting,
         `weighted`, `sequential`, `update`, `allotted`, `allotted_weighted`; `allotted_ranks` … (compared, layers);
-        `spectra`: kind -> layer -> singular values; `svd_seconds` (layers,); `alternating`: see there.
+        `spectra`: kind -> layer -> singular values; `svd_seconds` (layers,); `alternating`: see there; `pictures`.
     """
     piece = Piece(run, sweep)
     question = Question("measured", "truncated-network", piece, data.CHECKSUMS[run.data.name])
@@ -101,6 +104,7 @@ def _measure(piece: Piece) -> dict[str, Any]:
     result: dict[str, Any] = {
         "original": original,
         "svd_seconds": np.array(seconds),
+        "pictures": pictures(weights[0], plain[0], sweep.ranks),
         "truncated": np.stack([scored(cut(plain, rank)) if rank < whole else original for rank in sweep.ranks]),
         "sequential": np.stack([scored(sequential(network, weights, images, rank)) for rank in sweep.sequential]),
         **{name: np.stack([way(rank) for rank in sweep.compared]) for name, way in ways.items()},
@@ -247,6 +251,20 @@ def allotted(spectra: Sequence[Spectrum], shapes: Sequence[tuple[int, int]], ran
         budget -= cost[layer]
         ranks[layer] += 1
     return ranks
+
+
+def pictures(weight: np.ndarray, factors: Factors, ranks: Sequence[int]) -> dict[str, np.ndarray]:
+    """Rows of a matrix (out, in), and what is left of them at each rank: those of largest norm, which say the most.
+
+    Returns:
+        `rows` (PICTURES,): which rows; `images` (ranks, PICTURES, in) int8: entries as a share of the largest in the
+        whole row, in `STEPS`; what is larger after the cut counts as that.
+    """
+    rows = np.argsort(-np.linalg.norm(weight, axis=1), kind="stable")[:PICTURES]
+    largest = np.abs(weight[rows]).max(axis=1, keepdims=True)
+    kept = (factors.leading(min(rank, factors.rank)) for rank in ranks)
+    images = np.stack([each.b[rows] @ each.c / largest for each in kept])
+    return {"rows": rows, "images": np.rint(STEPS * images.clip(-1, 1)).astype(np.int8)}
 
 
 def weighted_spectrum(factors: Factors, triangle: np.ndarray) -> Spectrum:

@@ -1,0 +1,95 @@
+"""Chapter 5: its tables, each from the chapter's result."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from rankstudy.chapters.common import Markdown, table
+from rankstudy.factorization import smallest_rank
+from rankstudy.intervals import estimate, number_text, paired, percent
+
+TRAIN, VALIDATION, TEST = range(3)
+THRESHOLDS = (0.7, 0.5, 0.3, 0.1, 0.05)  # on the average relative error
+
+
+def certificates(chapter: Any) -> Markdown:
+    """Per rank: what each alternating method reached, beside the bound; averages over layers and networks."""
+    rows = []
+    fits = chapter.result["alternating"]
+    for index, rank in enumerate(chapter.settings["sweep"]["alternating"]):
+        row = [str(rank), estimate(chapter.average_error(np.array([rank]))[:, 0]).text(4)]
+        for method in ("least_squares", "gradient"):
+            found = fits[method]
+            row += [
+                number_text(found["error"][:, index].mean(), 4),
+                f"{max(found['excess'][:, index].max(), 0):.0e}",
+                number_text(found["iterations"][:, index].mean()),
+            ]
+        rows.append(row)
+    each = ["worst excess", "iterations"]
+    return table(["r", "bound", "least squares", *each, "gradient", *each], rows)
+
+
+def thresholds(chapter: Any) -> Markdown:
+    """What a threshold on the average relative error asks for, and what it buys."""
+    rows = []
+    chosen = sorted({*THRESHOLDS, round(chapter.threshold, 2)}, reverse=True)
+    for threshold in chosen:
+        rank = estimate(chapter.threshold_rank(threshold).astype(float))
+        tried = chapter.next_tried(rank.mean)
+        rows.append(
+            [
+                number_text(threshold, 2),
+                rank.text(0),
+                percent(chapter.share(rank.mean), 0),
+                str(tried),
+                *(
+                    paired(chapter.accuracy("truncated", tried, split), chapter.original(split)).text(1, 100, sign=True)
+                    for split in (TRAIN, VALIDATION, TEST)
+                ),
+            ]
+        )
+    changes = ["train (points)", "validation (points)", "test (points)"]
+    return table(["threshold", "rank r", "parameters", "nearest r tried", *changes], rows)
+
+
+def criteria(chapter: Any) -> Markdown:
+    """The effective rank under each criterion, per layer and for all layers."""
+    limits = {
+        "relative error ≤ 0.5": 0.5,
+        "relative error ≤ 0.32 (energy ≥ 90 %)": math.sqrt(0.1),
+        "relative error ≤ 0.1 (energy ≥ 99 %)": 0.1,
+    }
+    rows = []
+    for kind, suffix in (("weights", ""), ("weighted", ", weighted by the inputs")):
+        for name, limit in limits.items():
+            each = [smallest_rank(spectrum, limit) for spectrum in chapter.spectra(kind)]
+            rows.append([name + suffix, *map(_count, [*each, chapter.threshold_rank(limit, kind)])])
+    own = _count(chapter.result["own_rank"])
+    rows.append([f"validation accuracy within {chapter.text['tolerance']}", *[""] * len(chapter.shapes), own])
+    return table(["criterion", *(f"layer {i + 1}" for i in range(len(chapter.shapes))), "one r for all"], rows)
+
+
+def allotments(chapter: Any) -> Markdown:
+    """Which ranks the layers get at the budget of one rank for all."""
+    rows = []
+    for index, rank in enumerate(chapter.settings["sweep"]["compared"]):
+        for way, label in (("allotted", "Frobenius"), ("allotted_weighted", "weighted")):
+            ranks = chapter.result[f"{way}_ranks"][:, index].mean(axis=0)
+            rows.append(
+                [
+                    f"{rank}, {label}",
+                    ", ".join(number_text(value) for value in ranks),
+                    estimate(chapter.accuracy("truncated" if way == "allotted" else "weighted", rank)).percent(1),
+                    estimate(chapter.accuracy(way, rank)).percent(1),
+                ]
+            )
+    return table(["budget of r, norm", "ranks of the layers", "test, one r for all", "test, allotted"], rows)
+
+
+def _count(ranks: np.ndarray) -> str:
+    """A rank per network as their mean and interval."""
+    return estimate(np.asarray(ranks, dtype=float)).text(0)

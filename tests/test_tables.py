@@ -1,0 +1,59 @@
+"""Tables: what is printed can be downloaded as numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import subprocess
+from urllib.parse import unquote
+
+import pypandoc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rankstudy.intervals import Estimate, number_text
+from rankstudy.tables import csv_text, table
+
+
+def downloaded(shown: str) -> list[list[str]]:
+    (address,) = re.findall(r'href="data:text/csv;charset=utf-8,([^"]*)"', shown)
+    text = unquote(address)
+    assert text.startswith("\ufeff")
+    return list(csv.reader(io.StringIO(text[1:], newline="")))
+
+
+def test_the_download_holds_the_numbers_of_the_table():
+    shown = table(
+        ["arm, or so", "test", "", "ms", "steps"],
+        [
+            ["dense", Estimate(98.25, 0.5, 3).text(1), "50 %", "1.5 ms", number_text(12345)],
+            ['low "rank"', Estimate(-97.5, 1.0, 3), "5 ± 1 %", "", "no value"],
+        ],
+    )
+    assert downloaded(shown) == [
+        ["arm, or so", "test", "test ±", "test (%)", "test ± (%)", "ms (ms)", "steps"],
+        ["dense", "98.2", "0.5", "50", "", "1.5", "12\u202f345"],
+        ['low "rank"', "-97.5", "1.0", "5", "1", "", "no value"],
+    ]
+
+
+@given(st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=1, max_size=5), st.integers(0, 4))
+def test_a_column_of_numbers_downloads_as_numbers(values, places):
+    text = csv_text(["x"], [[number_text(value, places)] for value in values])
+    assert [float(row[0]) for row in list(csv.reader(io.StringIO(text)))[1:]] == [
+        pytest.approx(round(value, places)) for value in values
+    ]
+
+
+def test_intervals_and_units_do_not_break():
+    shown = table(["x", "y"], [["a ± b", "98.3 ± 0.1 %"]]).split("\n\n")[0]
+    assert "98.3\u00a0±\u00a00.1\u00a0%" in shown and " ±" not in shown
+
+
+@pytest.mark.parametrize("form, links", [("html", 1), ("typst", 0)])
+def test_the_link_is_in_the_page_and_not_in_the_pdf(form, links):
+    command = [pypandoc.get_pandoc_path(), "-f", "markdown", "-t", form]
+    page = subprocess.run(command, input=table(["x"], [["1"]]), capture_output=True, encoding="utf-8", check=True)
+    assert page.stdout.count("data:text/csv") == page.stdout.count(">CSV<") == links
