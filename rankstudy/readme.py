@@ -65,7 +65,7 @@ def tour(told: Mapping[str, Any] | None = None) -> Markdown:
     told = told or json.loads((Path(__file__).parents[1] / TOUR).read_text(encoding="utf-8"))
     ((title, (heads, *rows)),) = told["tables"].items()
     origin = f"*{title}; commit `{told['provenance']['commit']}`; `python -m benchmarks resnet18`.*"
-    return Markdown(f"{table(heads, rows)}\n\n{origin}")
+    return Markdown(f"{table(heads, rows, download=False)}\n\n{origin}")
 
 
 def written(text: str, root: Path) -> str:

@@ -25,7 +25,7 @@ class Markdown(str):
         return str(self)
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> Markdown:
+def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], *, download: bool = True) -> Markdown:
     """A pipe table; first column left, the others right. Estimates print with their interval."""
     cells = [[str(cell).replace("\u00a0", " ") for cell in row] for row in rows]
     align = ["left"] + ["right"] * (len(headers) - 1)
@@ -36,7 +36,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> Markdown:
         colalign=align if rows else None,
         disable_numparse=True,
     )
-    return Markdown(f"{shown}\n\n{_download(headers, cells)}")
+    return Markdown(f"{shown}\n\n{_download(headers, cells)}" if download else shown)
 
 
 def csv_text(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> str:

@@ -86,7 +86,7 @@ def prose(text: str) -> str:
     code = "".join(cell["cell"] or "" for cell in CODE.finditer(text))
     captions = re.findall(r'^#\| (?:fig-cap|tbl-cap|fig-alt): "(.*)"$', code, re.M)
     titles = re.findall(r'\{\.callout-[^}]*?title="([^"]*)"', text)
-    text = "\n".join([CODE.sub("", text), *titles, *captions])
+    text = re.sub("[\u00a0\u202f]", " ", "\n".join([CODE.sub("", text), *titles, *captions]))  # no-break spaces
     for pattern in NO_PROSE:
         text = re.sub(pattern, " ", text, flags=re.S)
     return text
