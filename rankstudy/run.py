@@ -6,15 +6,26 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from rankstudy import data, provenance
+from rankstudy import UsageError, data, provenance
 from rankstudy.experiments import study
 from rankstudy.intervals import duration
+from rankstudy.store import KINDS, SUFFIX, Question
+
+# the code behind the records that are no chapter's
+COMPUTED_BY = {
+    "network": provenance.TRAINED,
+    "truncated-network": ("experiments.truncation", *provenance.TRAINED),
+    "inference": ("experiments.inference", "layers"),
+    "lora-block": ("experiments.blocks", *provenance.TRAINED),
+    "intrinsic_dimension-subspace": ("subspace", *provenance.TRAINED),
+}
+ABANDONED = 3600  # seconds after which nobody is still writing a file
 
 
 def main(argv: Sequence[str]) -> int:
@@ -26,26 +37,46 @@ def main(argv: Sequence[str]) -> int:
         )
         parser.add_argument("--quiet", action="store_true", help="say nothing where nothing must be computed")
         parser.add_argument("--predict", action="store_true", help="say how long it would take, and stop")
+        parser.add_argument("--scheduler", metavar="ADDRESS", help="train on the Dask cluster there: tcp://HOST:8786")
         options = parser.parse_args(rest)
-        return run(options.chapters, quiet=options.quiet, only_predict=options.predict)
+        try:
+            return run(options.chapters, quiet=options.quiet, only_predict=options.predict, scheduler=options.scheduler)
+        except KeyboardInterrupt:
+            root = study.store().root
+            kept = sum(1 for kind in KINDS for _ in root.glob(f"{kind}/*{SUFFIX}"))
+            print(f"\nrankstudy: stopped; the {kept} finished results in {root} are kept", file=sys.stderr)
+            print(f"rankstudy: python -m rankstudy {' '.join(argv)} goes on from there", file=sys.stderr)
+            return 130
     if command == "list":
         parser.parse_args(rest)
         return show()
     if command == "prune":
         parser.add_argument("--yes", action="store_true", help="do not ask")
         return prune(parser.parse_args(rest).yes)
-    parser.add_argument("file", type=Path)
-    path = parser.parse_args(rest).file
     from rankstudy import portable
 
-    return portable.export(path) if command == "export" else portable.import_(path)
+    if command == "export":
+        where = parser.add_mutually_exclusive_group(required=True)
+        where.add_argument("file", nargs="?", type=Path, help="everything that today's code accepts goes into it")
+        where.add_argument("--published", action="store_true", help="what the profile shows, into the committed file")
+        options = parser.parse_args(rest)
+        return portable.publish() if options.published else portable.export(options.file)
+    parser.add_argument("file", type=Path)
+    return portable.import_(parser.parse_args(rest).file)
 
 
-def run(chapters: Sequence[str] = (), *, quiet: bool = False, only_predict: bool = False) -> int:
-    """Compute what the chapters need and the store does not have; say what was computed and what was there."""
+def run(
+    chapters: Sequence[str] = (), *, quiet: bool = False, only_predict: bool = False, scheduler: str | None = None
+) -> int:
+    """Compute what the chapters need and the store does not have; say what was computed and what was there.
+
+    `scheduler` is the address of a Dask cluster that trains the networks.
+    """
     names = list(dict.fromkeys(_name(chapter) for chapter in chapters or study.CHAPTERS))
     chosen = study.profile()
     if chosen == "published":
+        if missing := [name for name in names if name not in study.published()]:
+            raise UsageError(f"no result of {', '.join(missing)} is published; choose another RANKSTUDY_PROFILE")
         if not quiet:
             print("rankstudy: profile published: nothing is computed, the committed results are shown")
         return 0
@@ -64,9 +95,14 @@ def run(chapters: Sequence[str] = (), *, quiet: bool = False, only_predict: bool
     if only_predict:
         return 0
     begun = time.perf_counter()
-    with tqdm(
-        total=round(total, 1), unit="s", disable=None, bar_format="{l_bar}{bar}| {elapsed} of about {total:.0f} s"
-    ) as bar:
+    from rankstudy.scheduler import cluster
+
+    with (
+        cluster(scheduler) if scheduler else nullcontext(),
+        tqdm(
+            total=round(total, 1), unit="s", disable=None, bar_format="{l_bar}{bar}| {elapsed} of about {total:.0f} s"
+        ) as bar,
+    ):
         for name in waiting:
             bar.set_description(name)
             start, before = time.perf_counter(), bar.n
@@ -102,7 +138,10 @@ def show() -> int:
 
 
 def prune(yes: bool) -> int:
-    """Remove the records that today's code would not accept, after asking."""
+    """Remove the records that today's code would not accept, after asking, and what killed writers left half done."""
+    for path in study.store().root.glob("*/.writing-*"):
+        if time.time() - path.stat().st_mtime > ABANDONED:
+            path.unlink(missing_ok=True)
     gone = [record for record in study.store().records() if not accepted(record)]
     if not gone:
         print("rankstudy: every stored result is accepted by today's code; nothing to remove")
@@ -120,11 +159,10 @@ def prune(yes: bool) -> int:
 
 def accepted(record: Any) -> bool:
     """Whether today's code would show this record rather than compute it again."""
-    if record.kind == "trained":
-        return record.digest == provenance.digest(*provenance.TRAINED)
     if record.experiment in study.CHAPTERS.values():
         return record.digest == provenance.digest(f"experiments.{record.experiment}", *provenance.TRAINED)
-    return True  # kept by a chapter for itself; it goes when its chapter's code asks for another
+    modules = COMPUTED_BY.get(record.experiment)
+    return modules is None or record.digest == provenance.digest(*modules)
 
 
 def predict(names: Sequence[str], profile: str | None = None) -> float:
@@ -165,14 +203,11 @@ def _reporting(bar: tqdm, seconds: float):
 
 
 def _row(record: Any) -> list[Any]:
-    text = ""
-    if record.experiment == "network":
-        network = record.config["network"]
-        rank = "" if network["rank"] is None else f" rank {network['rank']}"
-        text = f"{'-'.join(map(str, network['widths']))} {network['activation']}{rank} seed {record.config['seed']}"
-    elif record.experiment in study.CHAPTERS.values():
+    if record.experiment in study.CHAPTERS.values():
         configs = study.module(record.experiment).CONFIGS
         text = next((name for name, found in configs.items() if _same(found, record)), "another configuration")
+    else:
+        text = _network(record.config)
     return [
         record.kind,
         record.experiment,
@@ -181,14 +216,28 @@ def _row(record: Any) -> list[Any]:
         record.provenance["commit"],
         duration(record.provenance["seconds"]),
         f"{record.path.stat().st_size / 1e3:.0f} kB",
-        duration(time.time() - record.provenance["created"]),
+        duration(max(0.0, time.time() - record.provenance["created"])),
         "yes" if accepted(record) else "no",
     ]
 
 
-def _same(settings: Any, record: Any) -> bool:
-    from rankstudy.store import Question
+def _network(settings: Any) -> str:
+    """The network that a config is about, with whatever else tells its records apart."""
+    settings = settings or {}
+    for inner in ("run", "base"):
+        settings = settings.get(inner) or settings
+    if (network := settings.get("network")) is None:
+        return ""
+    words = []
+    for name, value in {**network, **settings}.items():
+        if name in ("rank", "dimension", "seed") and value is not None:
+            words.append(f"{name} {value}")
+    if without := settings.get("data", {}).get("without"):
+        words.append(f"without {without[0]}")
+    return " ".join(["-".join(map(str, network["widths"])), network["activation"], *words])
 
+
+def _same(settings: Any, record: Any) -> bool:
     names = [name for name, checksum in data.CHECKSUMS.items() if checksum == record.data]
     return any(
         Question(record.kind, record.experiment, study.on(settings, name), record.data).key == record.key

@@ -16,6 +16,8 @@ import os
 import sys
 import tempfile
 import time
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +26,6 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock
-from safetensors import SafetensorError
 from safetensors.numpy import load as _load_tensors
 from safetensors.numpy import save as _save_tensors
 
@@ -108,22 +109,22 @@ class Store:
         return record
 
     def read(self, path: Path) -> Record | None:
-        """The record in a file; None where it is damaged (it is set aside, and stderr says so) or of another format."""
+        """The record in a file; None where it is damaged (it is set aside, and stderr says so) or of another format.
+
+        Raises:
+            UsageError: the file is there and may not be read. That says nothing about what is in it.
+        """
         try:
             content = path.read_bytes()
         except FileNotFoundError:
             return None
-        if not path.stem.endswith("-" + digest_of(content)):
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        try:
+            return decode(path.name, content, path)
+        except ValueError:
             self._set_aside(path)
             return None
-        header = self._header(path)
-        if header is None:
-            return None
-        arrays = _load_tensors(content)
-        for array in arrays.values():
-            array.flags.writeable = False
-        fields = {name: header[name] for name in FIELDS}
-        return Record(**fields, value=_join(header["value"], "", arrays), path=path)
 
     def records(self, kind: str | None = None) -> Iterator[Record]:
         """Every record, without its arrays and without verification, oldest first."""
@@ -156,10 +157,12 @@ class Store:
                 if not 0 < length <= path.stat().st_size - 8:
                     raise ValueError("no header")
                 header = json.loads(json.loads(file.read(length))["__metadata__"]["record"])
-                _ = [header[name] for name in FIELDS], header["provenance"]["created"], header["value"]
+                _ = [header[name] for name in FIELDS], header["provenance"]["created"]
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError, SafetensorError, OSError):
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        except (ValueError, KeyError, TypeError):
             self._set_aside(path)
             return None
         return header if header.get("format") == FORMAT else None
@@ -173,6 +176,46 @@ class Store:
         except OSError as error:
             where = f"left where it is ({error.strerror})"
         print(f"rankstudy: the stored result {path.name} is damaged: {where}, and computed again", file=sys.stderr)
+
+
+def decode(name: str, content: bytes, path: Path | None = None) -> Record | None:
+    """The record in the bytes of a file of that name; None if it is of another format.
+
+    Raises:
+        ValueError: the bytes are not those that the name stands for.
+    """
+    if not name.endswith(f"-{digest_of(content)}{SUFFIX}"):
+        raise ValueError(f"{name} is damaged")
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["record"])
+    if header["format"] != FORMAT:
+        return None
+    arrays = _load_tensors(content)
+    for array in arrays.values():
+        array.flags.writeable = False
+    fields = {field: header[field] for field in FIELDS}
+    return Record(**fields, value=_join(header["value"], "", arrays), path=path)
+
+
+def exported(path: Path) -> dict[str, bytes]:
+    """The files in an export, by their names inside a store, verified.
+
+    Raises:
+        UsageError: it cannot be read, or holds anything but intact records.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            contents = {name: archive.read(name) for name in archive.namelist()}  # checks each one's CRC
+    except OSError as error:
+        raise UsageError(f"FILE {path} cannot be read: {error.strerror}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
+        raise UsageError(f"FILE {path} is damaged, or no export of rankstudy ({error})") from error
+    for name, content in contents.items():
+        kind, _, stem = name.partition("/")
+        key, _, rest = stem.partition("-")
+        if kind != "measured" or not key.isalnum() or rest != f"{digest_of(content)}{SUFFIX}":
+            raise UsageError(f"FILE {path} holds {name!r}, which is damaged or no result")
+    return contents
 
 
 def plain(value: Any) -> Any:
@@ -213,6 +256,10 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _unreadable(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"the stored result {path} cannot be read: {error.strerror}")
 
 
 def digest_of(content: bytes) -> str:

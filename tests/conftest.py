@@ -52,3 +52,12 @@ def pytest_terminal_summary(terminalreporter) -> None:
 def thorough() -> bool:
     """Whether a fixed-size test should run at its full size."""
     return PROFILE == "thorough"
+
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    """A folder with an empty store in it, and the smoke profile."""
+    monkeypatch.setenv("RANKSTUDY_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("RANKSTUDY_PROFILE", "smoke")
+    monkeypatch.delenv("RANKSTUDY_DATASET", raising=False)
+    return tmp_path

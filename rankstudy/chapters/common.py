@@ -27,10 +27,12 @@ def banner(result: Result) -> Markdown:
             "MNIST could not be had or was not asked for. Every number on this page comes from the stand-in, 1,797 "
             "small handwritten digits, and says nothing about MNIST.\n:::"
         )
-    if result.stale:
-        line += (
-            '\n\n::: {.callout-note title="Published numbers, newer code"}\n'
-            f"The code has changed since commit `{result.provenance['commit']}` computed these numbers.\n:::"
+    if result.profile == "published":
+        since = f"since commit `{result.provenance['commit'] or 'unknown'}` computed them"
+        line += "\n\n::: {.callout-note title=\"Published numbers\"}\nNothing was computed to show this page. " + (
+            f"The code behind its numbers has changed {since}; `make report PROFILE=full` computes them anew.\n:::"
+            if result.stale
+            else f"The code behind its numbers has not changed {since}.\n:::"
         )
     return Markdown(line)
 

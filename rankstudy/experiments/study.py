@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from rankstudy import UsageError, config, data, provenance
-from rankstudy.store import Question, Record, Store
+from rankstudy.store import Question, Record, Store, decode, exported
 
 PROFILES = ("smoke", "quick", "full", "published")
-PUBLISHED = Path(__file__).parents[2] / "published"  # the committed export of a full study
+PUBLISHED = Path(__file__).parents[2] / "published" / "results.zip"  # the committed export of a full study
 
 # chapter number -> experiment; chapter 7 draws on the others and computes nothing
 CHAPTERS = {
@@ -96,23 +96,25 @@ def result(experiment: str) -> Result:
     digest = provenance.digest(f"experiments.{name}", *provenance.TRAINED)
     dataset = "digits" if chosen == "smoke" else data.available()
     question, settings = _question(name, chosen, dataset)
-    record = store().find(question, digest)
-    if record is None and chosen != "smoke" and (prepared := data.prepare()) != dataset:
+    found = store().find(question, digest)
+    if found is None and chosen != "smoke" and (prepared := data.prepare()) != dataset:
         dataset = prepared  # MNIST has been downloaded
         question, settings = _question(name, chosen, dataset)
-    record = record or obtain(question, digest, lambda: module(name).compute(settings))
-    return Result(name, chosen, dataset, record.config, record.provenance, record.value)
+    found = found or obtain(question, digest, lambda: module(name).compute(settings))
+    return Result(name, chosen, dataset, found.config, found.provenance, found.value)
+
+
+def record(experiment: str) -> Record | None:
+    """The record from which `result` would answer under a profile that computes; None if it would have to compute."""
+    chosen = profile()
+    name = module(experiment).__name__.rpartition(".")[2]
+    question, _ = _question(name, chosen, "digits" if chosen == "smoke" else data.available())
+    return store().find(question, provenance.digest(f"experiments.{name}", *provenance.TRAINED))
 
 
 def stored(experiment: str) -> bool:
-    """Whether `result` would answer from the store."""
-    chosen = profile()
-    name = module(experiment).__name__.rpartition(".")[2]
-    if chosen == "published":
-        return True
-    question, _ = _question(name, chosen, "digits" if chosen == "smoke" else data.available())
-    digest = provenance.digest(f"experiments.{name}", *provenance.TRAINED)
-    return store().find(question, digest) is not None
+    """Whether `result` would answer without computing."""
+    return profile() == "published" or record(experiment) is not None
 
 
 def settings(experiment: str) -> Any:
@@ -163,13 +165,23 @@ def _question(name: str, chosen: str, dataset: str) -> tuple[Question, Any]:
     return Question("measured", name, settings, data.CHECKSUMS[dataset]), settings
 
 
+def published() -> dict[str, Record]:
+    """The newest committed record of each experiment, by whichever code.
+
+    Raises:
+        UsageError: nothing is published, or it is damaged.
+    """
+    if not PUBLISHED.exists():
+        raise UsageError("nothing is published yet (published/results.zip); choose another RANKSTUDY_PROFILE")
+    found = [decode(name, content) for name, content in exported(PUBLISHED).items()]
+    records = sorted((record for record in found if record), key=lambda record: record.provenance["created"])
+    return {record.experiment: record for record in records}
+
+
 def _published(name: str) -> Result:
-    records = [record for record in Store(PUBLISHED).records("measured") if record.experiment == name]
-    record = Store(PUBLISHED).read(records[-1].path) if records else None
+    record = published().get(name)
     if record is None:
-        raise UsageError(
-            f"no published result of {name}: {PUBLISHED.name}/ holds none; choose another RANKSTUDY_PROFILE"
-        )
+        raise UsageError(f"no result of {name} is published; choose another RANKSTUDY_PROFILE")
     today = provenance.digest(f"experiments.{name}", *provenance.TRAINED)
     dataset = next((known for known, checksum in data.CHECKSUMS.items() if checksum == record.data), "unknown")
     return Result(name, "published", dataset, record.config, record.provenance, record.value, record.digest != today)

@@ -1,0 +1,167 @@
+"""Results go from one machine to another and are shown there without torch; nothing in an export can harm."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+import zipfile
+
+import pytest
+
+from rankstudy import UsageError, portable, store
+from rankstudy.__main__ import main
+from rankstudy.experiments import study
+from tests.conftest import PROFILE
+from tests.test_run import ROOT, files
+
+
+def test_export_and_import(fresh, capsys, monkeypatch):
+    main(["run", "01", "02"])
+    assert main(["export", str(fresh / "out" / "a.zip")]) == 0
+    monkeypatch.setenv("RANKSTUDY_RESULTS", str(fresh / "other"))
+    assert main(["import", str(fresh / "out" / "a.zip")]) == 0
+    assert files(fresh / "other" / "measured") == files(fresh / "results" / "measured")
+    capsys.readouterr()
+    assert main(["import", str(fresh / "out" / "a.zip")]) == 0 and "2 were there already" in capsys.readouterr().out
+    assert main(["run", "01", "02"]) == 0 and "nothing to compute" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "name", ["../../escape.safetensors", "measured/../../x.safetensors", "trained/x.safetensors", "x.txt"]
+)
+def test_import_refuses_what_is_no_result(name, fresh, capsys):
+    with zipfile.ZipFile(fresh / "a.zip", "w") as archive:
+        archive.writestr(name, b"content")
+    assert main(["import", str(fresh / "a.zip")]) == 2
+    assert "damaged or no result" in capsys.readouterr().err
+    assert sorted(path.name for path in fresh.iterdir()) == ["a.zip"]
+
+
+def test_import_notices_damage(fresh, capsys, monkeypatch):
+    main(["run", "02"])
+    main(["export", str(fresh / "a.zip")])
+    with zipfile.ZipFile(fresh / "a.zip") as archive:
+        (name,) = archive.namelist()
+        content = bytearray(archive.read(name))
+    content[-1] ^= 1
+    with zipfile.ZipFile(fresh / "b.zip", "w") as archive:
+        archive.writestr(name, bytes(content))
+    monkeypatch.setenv("RANKSTUDY_RESULTS", str(fresh / "other"))
+    assert main(["import", str(fresh / "b.zip")]) == 2
+    content = (fresh / "a.zip").read_bytes()
+    (fresh / "c.zip").write_bytes(content[: len(content) // 2])
+    assert main(["import", str(fresh / "c.zip")]) == 2
+    assert not (fresh / "other").exists()
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory):
+    """Chapters 1 and 2 under smoke; the thorough profile takes all."""
+    folder = tmp_path_factory.mktemp("computed")
+    environment = {**os.environ, "RANKSTUDY_RESULTS": str(folder), "RANKSTUDY_PROFILE": "smoke"}
+    environment.pop("RANKSTUDY_DATASET", None)
+    chapters = study.CHAPTERS if PROFILE == "thorough" else {number: study.CHAPTERS[number] for number in ("01", "02")}
+    command = [sys.executable, "-m", "rankstudy", "run", *chapters]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    return folder, chapters
+
+
+@pytest.fixture
+def clone(tmp_path, computed, monkeypatch):
+    """Another clone of the project that has the export of these chapters as its published results."""
+    for name in ("rankstudy", "report"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("_quarto.yml", "index.qmd"):
+        shutil.copy(ROOT / name, tmp_path)
+    monkeypatch.setenv("RANKSTUDY_RESULTS", str(computed[0]))
+    monkeypatch.setenv("RANKSTUDY_PROFILE", "smoke")
+    monkeypatch.setattr(study, "CHAPTERS", computed[1])
+    monkeypatch.setattr(study, "PUBLISHED", tmp_path / "published" / "results.zip")
+    assert main(["export", "--published"]) == 0
+    return tmp_path
+
+
+NO_TORCH = """
+import sys
+class Forbidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision", "sklearn"):
+            raise ImportError(f"{name} is not installed")
+sys.meta_path.insert(0, Forbidden())
+"""
+
+
+def command(clone, *arguments):
+    """In the clone, where torch cannot be imported."""
+    (clone / "sitecustomize.py").write_text(NO_TORCH)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RANKSTUDY_")}
+    environment |= {"PYTHONPATH": str(clone), "RANKSTUDY_PROFILE": "published"}
+    told = {"cwd": clone, "env": environment, "capture_output": True, "text": True}
+    assert "torch is not installed" in subprocess.run([sys.executable, "-c", "import torch"], **told).stderr
+    return subprocess.run([sys.executable, "-m", "rankstudy", *arguments], **told)
+
+
+def test_published_results_are_shown_without_torch(clone):
+    """In another clone; the page says where its numbers come from and that the code is the same."""
+    assert (done := command(clone, "run", *study.CHAPTERS)).returncode == 0, done.stderr
+    assert "nothing is computed" in done.stdout
+    pages = [] if len(study.CHAPTERS) > 2 else ["01-data", "02-training"]
+    assert (done := command(clone, "preview", *pages)).returncode == 0, done.stderr
+    assert not (clone / "results").exists()
+    for page in pages or ["index", *(path.stem for path in (clone / "report").glob("0*.qmd"))]:
+        text = (clone / "_preview" / f"{page}.html").read_text(encoding="utf-8")
+        assert "Profile <code>published</code>" in text and "has not changed since commit" in text, page
+
+
+def test_a_page_says_that_the_code_has_moved_on(clone):
+    path = clone / "rankstudy" / "experiments" / "training.py"
+    path.write_text(path.read_text(encoding="utf-8") + "\n\nMOVED = True\n", encoding="utf-8")
+    assert (done := command(clone, "preview", "02-training", "01-data")).returncode == 0, done.stderr
+    assert "has changed since commit" in (clone / "_preview" / "02-training.html").read_text(encoding="utf-8")
+    assert "has not changed since commit" in (clone / "_preview" / "01-data.html").read_text(encoding="utf-8")
+
+
+def test_nothing_published_is_one_line(clone):
+    done = command(clone, "run")
+    assert done.returncode == 2 and "no result of rank, " in done.stderr, done.stderr
+    study.PUBLISHED.unlink()
+    done = command(clone, "run")
+    assert done.returncode == 2 and "nothing is published yet" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_what_is_published_is_small(clone, monkeypatch):
+    monkeypatch.setattr(portable, "LARGEST", 1000)
+    before = study.PUBLISHED.read_bytes()
+    with pytest.raises(UsageError, match="allowed are"):
+        portable.publish()
+    assert study.PUBLISHED.read_bytes() == before
+
+
+def test_the_committed_results_are_whole_and_small_and_whether_code_has_moved_on(monkeypatch):
+    """Moved on is no failure: it is said here and on the pages, and `export --published` refreshes it."""
+    if not study.PUBLISHED.exists():
+        pytest.skip("nothing is published yet")
+    assert study.PUBLISHED.stat().st_size <= portable.LARGEST
+    assert study.published().keys() == set(study.CHAPTERS.values())
+    monkeypatch.setenv("RANKSTUDY_PROFILE", "published")
+    if moved := [name for name in study.CHAPTERS.values() if study.result(name).stale]:
+        warnings.warn(f"published/results.zip: code has moved on for {', '.join(moved)}", stacklevel=1)
+
+
+def test_every_flipped_byte_of_an_export_is_refused(fresh):
+    """Either the zip is unreadable, or a record's bytes are not those that its name stands for; or nothing changed."""
+    main(["run", "02"])
+    path = fresh / "a.zip"
+    main(["export", str(path)])
+    content, right = path.read_bytes(), store.exported(path)
+    for position in range(0, len(content), 7):
+        damaged = bytearray(content)
+        damaged[position] ^= 0x55
+        path.write_bytes(damaged)
+        try:
+            assert store.exported(path) == right, position  # a time or a comment of the zip
+        except UsageError:
+            pass
