@@ -201,6 +201,16 @@ def test_a_given_tolerance_counts_singular_values_above_it(ranker, known, data):
         assert ranker(known.matrix, tol=middle) == ranker(known.matrix, method="svd", tol=middle) == at
 
 
+def test_a_given_tolerance_counts_for_whole_numbers_too():
+    assert [matrix_rank([[3, 0], [0, 1]], tol=tol) for tol in (0.5, 2.0, 4.0)] == [2, 1, 0]
+
+
+def test_the_method_asked_for_is_the_one_that_counts(monkeypatch):
+    a = own.with_spectrum(np.ones(4), (6, 5), np.random.default_rng(0))
+    monkeypatch.setattr("rankstudy.rank.count_by_svd", lambda *_: 7)
+    assert (matrix_rank(a), matrix_rank(a, method="svd")) == (4, 7)
+
+
 def test_a_given_tolerance_too_fine_for_a_gram_matrix_is_not_left_to_one(no_svd_when_small):
     """Rounding of AᵀA, about 1e-16, would drown τ² = 1e-20."""
     a = own.with_spectrum([1.0] * 30 + [1e-11] * 30, (80, 60), np.random.default_rng(0))
