@@ -43,7 +43,7 @@ def publish() -> int:
     found = {name: study.record(name) for name in study.CHAPTERS.values()}
     if missing := [name for name, record in found.items() if record is None]:
         raise UsageError(f"profile {chosen} has no result of {', '.join(missing)} yet; run first")
-    return _write(study.PUBLISHED, [*found.values()], LARGEST)
+    return _write(study.PUBLISHED, [record for record in found.values() if record], LARGEST)
 
 
 def import_(path: Path) -> int:

@@ -52,14 +52,14 @@ def cluster(address: str) -> Iterator[None]:
             client.wait_for_workers(1, timeout=SECONDS)
         except TimeoutError:
             raise UsageError(f"--scheduler {address!r}: the cluster has no worker") from None
-        own = {module: module.trained for module in COMPUTED_BY}
+        own = {module: getattr(module, "trained") for module in COMPUTED_BY}  # noqa: B009 (two modules, one name)
         for module in own:
-            module.trained = _sending(client, module, own[module])
+            setattr(module, "trained", _sending(client, module, own[module]))  # noqa: B010
         try:
             yield
         finally:
             for module, trained in own.items():
-                module.trained = trained
+                setattr(module, "trained", trained)  # noqa: B010
 
 
 def _sending(client: Any, module: Any, own: Any) -> Any:
