@@ -17,7 +17,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -187,8 +186,22 @@ def _analyzed(
     rank_error: float,
     progress: bool,
 ) -> tuple[Matrix, ...]:
+    def judge(name: str) -> Matrix:
+        kind, shape = names[name]
+        matrix = finite_values(name, entries[name], shape)
+        dtype = entries[name].dtype
+        if before is not None:
+            if name not in before or before[name].shape != entries[name].shape:
+                what = f"shape {list(before[name].shape)}" if name in before else "no such tensor"
+                raise UsageError(f"--base has {what} for {name} of shape {list(entries[name].shape)}")
+            base = finite_values(name, before[name], shape)
+            dtype = max(dtype, before[name].dtype, key=lambda each: EPS[each])
+            matrix = matrix.astype(np.float64) - base
+        values = singular_values(matrix, dtype, rank_error)
+        del matrix
+        return _judged(name, kind, shape, dtype, values, rank_error)
+
     found: dict[str, Matrix] = {}
-    judge = partial(_analyzed_one, entries, names, before, rank_error)
     small = [name for name, (_, (m, n)) in names.items() if m * n <= SMALL]
     large = [name for name, (_, (m, n)) in names.items() if m * n > SMALL]
     with tqdm(total=len(names), disable=None if progress else True, unit="matrix") as done:
@@ -212,28 +225,6 @@ def _analyzed(
 def _cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _analyzed_one(
-    entries: Mapping[str, Entry],
-    names: Mapping[str, tuple[str, tuple[int, int]]],
-    before: Mapping[str, Entry] | None,
-    rank_error: float,
-    name: str,
-) -> Matrix:
-    kind, shape = names[name]
-    matrix = finite_values(name, entries[name], shape)
-    dtype = entries[name].dtype
-    if before is not None:
-        if name not in before or before[name].shape != entries[name].shape:
-            what = f"shape {list(before[name].shape)}" if name in before else "no such tensor"
-            raise UsageError(f"--base has {what} for {name} of shape {list(entries[name].shape)}")
-        base = finite_values(name, before[name], shape)
-        dtype = max(dtype, before[name].dtype, key=lambda each: EPS[each])
-        matrix = matrix.astype(np.float64) - base
-    values = singular_values(matrix, dtype, rank_error)
-    del matrix
-    return _judged(name, kind, shape, dtype, values, rank_error)
 
 
 def _judged(name: str, kind: str, shape: tuple[int, int], dtype: str, values: np.ndarray, rank_error: float) -> Matrix:
