@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rankstudy import claims, preview, provenance
+from rankstudy import claims, notebook, preview, provenance
 from rankstudy.chapters import data, training
 from rankstudy.chapters.common import banner
 from rankstudy.data import CHECKSUMS
@@ -94,3 +94,13 @@ def test_the_sentence_on_the_page_flips_with_the_stored_result(tmp_path, monkeyp
     assert SENTENCES[after] in mutated and SENTENCES[before] not in mutated
     number = "98.7" if after == "holds" else "12.3"
     assert number in mutated and number not in original  # the answer's number and the table's follow too
+
+
+def test_a_string_in_prose_keeps_its_no_break_spaces_in_plain_quarto(tmp_path):
+    """Quarto takes what the kernel prints, in which Python alone would escape them."""
+    (tmp_path / "_quarto.yml").touch()
+    page = tmp_path / "page.qmd"
+    setup = "```{python}\nimport rankstudy.chapters.common\n```\n\n"
+    page.write_text(setup + '`{python} "20\\u202f000, 5\\u00a0% of it\'s"`\n', encoding="utf-8")
+    (cell,) = [cell for cell in notebook.execute(page).cells if cell.metadata.get("inline")]
+    assert cell.outputs[0].data["text/plain"] == '"20\u202f000, 5\u00a0% of it\'s"'

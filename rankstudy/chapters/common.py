@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import datetime
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 from rankstudy import claims, intervals
 from rankstudy.experiments.study import Result
 from rankstudy.tables import Markdown, table
+
+
+def _print_no_break_spaces() -> None:
+    """Plain `quarto render` prints a string in prose as Python represents it, and Python escapes no-break spaces."""
+    if shell := "IPython" in sys.modules and sys.modules["IPython"].get_ipython():
+
+        def represent(text: str, printer: Any, cycle: bool) -> None:
+            printer.text(repr(text).replace("\\u202f", "\u202f").replace("\\xa0", "\u00a0"))
+
+        shell.display_formatter.formatters["text/plain"].for_type(str, represent)
+
+
+_print_no_break_spaces()
 
 DATASETS = {"mnist": "MNIST", "digits": "the stand-in (scikit-learn's digits, resized to 28×28)"}
 

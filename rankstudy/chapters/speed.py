@@ -62,7 +62,7 @@ def text() -> dict[str, str]:
         for side, ratios in by_side.items():
             everything.setdefault(side, []).extend(ratios)
     return {
-        "speed_where": f"{origin['device']}, NumPy {origin['numpy']}, commit `{origin['commit'].rstrip('+')}`",
+        "speed_where": f"{origin['device']}, NumPy {origin['numpy']}, commit {origin['commit'].rstrip('+')}",
         "speed_ranges": ", ".join(
             f"{min(ratios):.2g} to {max(ratios):.2g} times at n = {side}" for side, ratios in sorted(everything.items())
         ),
