@@ -231,6 +231,8 @@ def _smallest_singular_value(block: np.ndarray, factored: bool = False) -> float
 
 
 def _solve(t: np.ndarray, b: np.ndarray, **options: Any) -> np.ndarray:
+    if b.size == 0:  # SciPy before 1.14 hands it to LAPACK, which refuses
+        return np.zeros(b.shape)
     return solve_triangular(t, b, check_finite=False, **options)
 
 

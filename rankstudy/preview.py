@@ -140,7 +140,7 @@ def preview(root: Path, output: Path, chosen: Sequence[str] = ()) -> None:
             contents.append([element("Plain", [element("Link", ["", [], []], title, [page, ""])])])
         for page, tree in trees.items():
             resolve(page, tree["blocks"], labels, keys)
-            tree["meta"]["book"] = element("MetaString", config["book"]["title"])
+            tree["meta"]["book"] = tree["meta"]["pagetitle"] = element("MetaString", config["book"]["title"])
             tree["meta"]["contents"] = element("MetaBlocks", [element("BulletList", contents)])
             text = pandoc(page, json.dumps(tree), *options, "--bibliography", bibliography)
             (folder / page).write_text(text, encoding="utf-8")

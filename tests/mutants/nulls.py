@@ -6,7 +6,7 @@ TESTS = ("tests/test_spectrum.py",)
 MUTANTS = [
     ("the edge of the longer side alone", "* (np.sqrt(m) + np.sqrt(n))", "* 2 * np.sqrt(max(m, n))"),
     ("the edge's square", 'non_negative(std, "std") * (', 'non_negative(std, "std") ** 2 * ('),
-    ("the middle of the law for its median", "return float(x(brentq(excess, 0.0, np.pi)))", "return float(x(np.pi / 2))"),
+    ("the middle of the law for its median", "return float(x(brentq(excess, 0.5, np.pi)))", "return float(x(np.pi / 2))"),
     ("the support of the law without its root", "2 * np.sqrt(ratio) * np.cos(t)", "2 * ratio * np.cos(t)"),
     ("another quantile for the median", "[0] - 0.5", "[0] - 0.4"),
     ("a density without the sine", "np.sin(u) ** 2 / x(u)", "np.sin(u) / x(u)"),
