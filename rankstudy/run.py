@@ -99,7 +99,7 @@ def run(
 
     with (
         cluster(scheduler) if scheduler else nullcontext(),
-        tqdm(
+        _Bar(
             total=round(total, 1), unit="s", disable=None, bar_format="{l_bar}{bar}| {elapsed} of about {total:.0f} s"
         ) as bar,
     ):
@@ -181,6 +181,12 @@ def _predict(names: Sequence[str]) -> dict[str, float]:
         counted.update(new)
         predicted[name] = sum(networks.predict(new).values()) + extra
     return predicted
+
+
+class _Bar(tqdm):
+    """A bar whose finaliser has nothing to complain of when Ctrl-C comes while it is being made."""
+
+    disable = True  # until the constructor says otherwise
 
 
 @contextmanager
