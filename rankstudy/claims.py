@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scipy import stats
-
-from rankstudy.intervals import CONFIDENCE, Estimate, holm
+from rankstudy.intervals import Estimate, holm, t_quantile, two_sided
 
 VERDICTS = ("holds", "fails", "open")
 _MARKS = {"holds": "✓ holds", "fails": "✗ fails", "open": "? open"}
@@ -65,8 +63,8 @@ def _p(effect: Estimate, threshold: float) -> float:
         return effect.p
     if effect.half == 0:
         return float(effect.mean == threshold)
-    error = effect.half / stats.t.ppf(0.5 + CONFIDENCE / 2, effect.n - 1)
-    return float(2 * stats.t.sf(abs(effect.mean - threshold) / error, effect.n - 1))
+    error = effect.half / t_quantile(effect.n - 1)
+    return two_sided((effect.mean - threshold) / error, effect.n - 1)
 
 
 def every(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 CONFIDENCE = 0.95
 
@@ -67,10 +67,10 @@ def estimate(values: Sequence[float] | np.ndarray) -> Estimate:
     if n < 2:
         return Estimate(mean, math.nan, n)
     error = float(array.std(ddof=1)) / math.sqrt(n)
-    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * error
+    half = t_quantile(n - 1) * error
     if error == 0:
         return Estimate(mean, half, n, 1.0 if mean == 0 else 0.0)
-    return Estimate(mean, half, n, float(2 * stats.t.sf(abs(mean) / error, n - 1)))
+    return Estimate(mean, half, n, two_sided(mean / error, n - 1))
 
 
 def paired(arm: Sequence[float] | np.ndarray, control: Sequence[float] | np.ndarray) -> Estimate:
@@ -101,7 +101,7 @@ def band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     mean, n = array.mean(axis=0), array.shape[0]
     if n < 2:
         return mean, mean, mean
-    half = stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1) * array.std(axis=0, ddof=1) / math.sqrt(n)
+    half = t_quantile(n - 1) * array.std(axis=0, ddof=1) / math.sqrt(n)
     return mean, mean - half, mean + half
 
 
@@ -142,3 +142,16 @@ def _places(mean: float, half: float) -> int:
     if mean == 0:
         return 0
     return 0 if float(mean).is_integer() else max(0, min(6, 2 - math.floor(math.log10(abs(mean)))))
+
+
+# Student's t from scipy.special: scipy.stats has the same, and takes a second to import in each chapter's kernel
+
+
+def t_quantile(freedom: int) -> float:
+    """What a CONFIDENCE interval multiplies the standard error by."""
+    return float(stdtrit(freedom, 0.5 + CONFIDENCE / 2))
+
+
+def two_sided(t: float, freedom: int) -> float:
+    """p of a t at least as far from 0."""
+    return float(2 * stdtr(freedom, -abs(t)))
