@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from rankstudy import UsageError, data, provenance
 from rankstudy.experiments import study
 from rankstudy.intervals import duration
-from rankstudy.store import KINDS, SUFFIX, Question
+from rankstudy.store import KINDS, SUFFIX, UNFINISHED, Question
 
 # the code behind the records that are no chapter's
 COMPUTED_BY = {
@@ -25,6 +25,8 @@ COMPUTED_BY = {
     "lora-block": ("experiments.blocks", *provenance.TRAINED),
     "intrinsic_dimension-subspace": ("subspace", *provenance.TRAINED),
 }
+STARTING = 20  # seconds of work below which workers would not be worth their start
+UNEVEN = 1.1  # work that is shared takes longer than its share: the last piece has nobody beside it
 ABANDONED = 3600  # seconds after which nobody is still writing a file
 
 
@@ -38,9 +40,20 @@ def main(argv: Sequence[str]) -> int:
         parser.add_argument("--quiet", action="store_true", help="say nothing where nothing must be computed")
         parser.add_argument("--predict", action="store_true", help="say how long it would take, and stop")
         parser.add_argument("--scheduler", metavar="ADDRESS", help="train on the Dask cluster there: tcp://HOST:8786")
+        parser.add_argument("--workers", type=int, metavar="N", help="processes side by side; by default one a core")
         options = parser.parse_args(rest)
+        if options.workers is not None and options.workers < 1:
+            parser.error(f"argument --workers: must be at least 1, got {options.workers}")
+        if options.workers is not None and options.scheduler:
+            parser.error("argument --workers: not together with --scheduler, whose cluster has workers of its own")
         try:
-            return run(options.chapters, quiet=options.quiet, only_predict=options.predict, scheduler=options.scheduler)
+            return run(
+                options.chapters,
+                quiet=options.quiet,
+                only_predict=options.predict,
+                scheduler=options.scheduler,
+                workers=options.workers,
+            )
         except KeyboardInterrupt:
             root = study.store().root
             kept = sum(1 for kind in KINDS for _ in root.glob(f"{kind}/*{SUFFIX}"))
@@ -66,11 +79,17 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run(
-    chapters: Sequence[str] = (), *, quiet: bool = False, only_predict: bool = False, scheduler: str | None = None
+    chapters: Sequence[str] = (),
+    *,
+    quiet: bool = False,
+    only_predict: bool = False,
+    scheduler: str | None = None,
+    workers: int | None = None,
 ) -> int:
     """Compute what the chapters need and the store does not have; say what was computed and what was there.
 
-    `scheduler` is the address of a Dask cluster that trains the networks.
+    `scheduler` is the address of a Dask cluster that trains the networks; `workers` is how many processes do what can
+    be done side by side, by default one a core, or none on a GPU and where there is little to do.
     """
     names = list(dict.fromkeys(_name(chapter) for chapter in chapters or study.CHAPTERS))
     chosen = study.profile()
@@ -87,7 +106,13 @@ def run(
         if not quiet:
             print(f"rankstudy: profile {chosen}: everything is stored ({', '.join(names)}); nothing to compute")
         return 0
-    predicted = _predict(waiting)
+    from rankstudy.scheduler import cluster
+    from rankstudy.workers import beside
+
+    hands = 1 if scheduler else _hands(workers)
+    predicted = _predict(waiting, hands)
+    if workers is None and sum(predicted.values()) < STARTING:
+        hands = 1
     total = sum(predicted.values())
     print(f"rankstudy: profile {chosen}, data {_dataset(chosen)}: about {duration(total)} to compute", flush=True)
     for name in waiting:
@@ -95,10 +120,8 @@ def run(
     if only_predict:
         return 0
     begun = time.perf_counter()
-    from rankstudy.scheduler import cluster
-
     with (
-        cluster(scheduler) if scheduler else nullcontext(),
+        cluster(scheduler) if scheduler else beside(hands),
         _Bar(
             total=round(total, 1), unit="s", disable=None, bar_format="{l_bar}{bar}| {elapsed} of about {total:.0f} s"
         ) as bar,
@@ -142,7 +165,8 @@ def prune(yes: bool) -> int:
     for path in study.store().root.glob("*/.writing-*"):
         if time.time() - path.stat().st_mtime > ABANDONED:
             path.unlink(missing_ok=True)
-    gone = [record for record in study.store().records() if not accepted(record)]
+    memory = study.store()
+    gone = [record for record in (*memory.records(), *memory.records(UNFINISHED)) if not accepted(record)]
     if not gone:
         print("rankstudy: every stored result is accepted by today's code; nothing to remove")
         return 0
@@ -167,20 +191,38 @@ def accepted(record: Any) -> bool:
 
 def predict(names: Sequence[str], profile: str | None = None) -> float:
     """Seconds that the experiments would take here under the current profile."""
-    return sum(_predict(names).values())
+    return sum(_predict(names, _hands(None)).values())
 
 
-def _predict(names: Sequence[str]) -> dict[str, float]:
+def _predict(names: Sequence[str], hands: int) -> dict[str, float]:
+    import torch
+
     from rankstudy.experiments import networks
 
     counted: set[Any] = set()
     predicted = {}
-    for name in names:
-        runs, extra = study.module(name).plan(study.settings(name))
-        new = [run for run in runs if run not in counted]
-        counted.update(new)
-        predicted[name] = sum(networks.predict(new).values()) + extra
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // hands))  # steps are timed as a worker will make them
+    try:
+        for name in names:
+            plan = study.module(name).plan(study.settings(name))
+            new = [run for run in plan.runs if run not in counted]
+            counted.update(new)
+            shared = sum(networks.predict(new).values()) + plan.shared
+            predicted[name] = plan.alone + shared * (1 if hands == 1 else UNEVEN / hands)
+    finally:
+        torch.set_num_threads(before)
     return predicted
+
+
+def _hands(workers: int | None) -> int:
+    """How many processes share the work."""
+    from rankstudy import device
+    from rankstudy.workers import cores
+
+    if workers is not None:
+        return workers
+    return cores() if device.choose().type == "cpu" else 1
 
 
 class _Bar(tqdm):

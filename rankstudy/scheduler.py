@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from importlib import import_module
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -26,7 +26,7 @@ from rankstudy import UsageError, provenance
 from rankstudy.experiments import networks, study, subspaces
 from rankstudy.store import Store, digest_of, write_atomically
 
-COMPUTED_BY = {networks: provenance.TRAINED, subspaces: subspaces.COMPUTED_BY}
+COMPUTED_BY = {networks.trained: provenance.TRAINED, subspaces.trained: subspaces.COMPUTED_BY}
 SECONDS = 20  # to find the scheduler, and at least one worker
 _one_at_a_time = Lock()  # in a worker with several threads: the environment and the loaded data belong to all of them
 
@@ -52,42 +52,34 @@ def cluster(address: str) -> Iterator[None]:
             client.wait_for_workers(1, timeout=SECONDS)
         except TimeoutError:
             raise UsageError(f"--scheduler {address!r}: the cluster has no worker") from None
-        own = {module: getattr(module, "trained") for module in COMPUTED_BY}  # noqa: B009 (two modules, one name)
-        for module in own:
-            setattr(module, "trained", _sending(client, module, own[module]))  # noqa: B010
+        before, study.spread = study.spread, partial(_spread, client)
         try:
             yield
         finally:
-            for module, trained in own.items():
-                setattr(module, "trained", trained)  # noqa: B010
+            study.spread = before
 
 
-def _sending(client: Any, module: Any, own: Any) -> Any:
-    """`module.trained`, for which the cluster has trained first what the store lacks."""
-
-    def trained(runs: Sequence[Any]) -> Any:
-        memory, digest = study.store(), provenance.digest(*COMPUTED_BY[module])
-        missing = [run for run in dict.fromkeys(runs) if memory.find(run.question(), digest) is None]
-        starts = {run: networks.trained([run.start])[0].record.path for run in missing if run.start is not None}
-        with ExitStack() as locks:
-            for run in sorted(missing, key=lambda run: run.question().key):  # one order for all: no deadlock
-                locks.enter_context(memory.lock(run.question()))
-            missing = [run for run in missing if memory.find(run.question(), digest) is None]
-            if missing:
-                _gather(client, module, missing, {run: _contents(starts[run]) for run in missing if run in starts})
-        return own(runs)
-
-    return trained
+def _spread(client: Any, function: Any, calls: Sequence[tuple[Any, ...]]) -> None:
+    """Have trainings done by the cluster; other calls are left to this process."""
+    if function not in COMPUTED_BY:
+        return
+    memory, digest = study.store(), provenance.digest(*COMPUTED_BY[function])
+    runs = [run for ((run,),) in calls]
+    starts = {run: networks.trained([run.start])[0].record.path for run in runs if run.start is not None}
+    with ExitStack() as locks:
+        for run in sorted(runs, key=lambda run: run.question().key):  # one order for all: no deadlock
+            locks.enter_context(memory.lock(run.question()))
+        missing = [run for run in runs if memory.find(run.question(), digest) is None]
+        if missing:
+            _gather(client, function, missing, {run: _contents(starts[run]) for run in missing if run in starts})
 
 
-def _gather(client: Any, module: Any, missing: Sequence[Any], needed: dict[Any, dict[str, bytes]]) -> None:
+def _gather(client: Any, function: Any, missing: Sequence[Any], needed: dict[Any, dict[str, bytes]]) -> None:
     """Send one task a run, and write each answer into the store as soon as it is there."""
     from distributed import KilledWorker, as_completed
 
-    memory, digest = study.store(), provenance.digest(*COMPUTED_BY[module])
-    tasks = {
-        client.submit(_train, module.__name__, run, needed.get(run, {}), digest, pure=False): run for run in missing
-    }
+    memory, digest = study.store(), provenance.digest(*COMPUTED_BY[function])
+    tasks = {client.submit(_train, function, run, needed.get(run, {}), digest, pure=False): run for run in missing}
     report = study.progress(missing)
     for task in as_completed(tasks, loop=client.loop):
         try:
@@ -102,19 +94,18 @@ def _gather(client: Any, module: Any, missing: Sequence[Any], needed: dict[Any, 
             report(tasks[task].training.epochs * networks.training_images(tasks[task]))
 
 
-def _train(module: str, run: Any, needed: dict[str, bytes], digest: str) -> dict[str, bytes]:
+def _train(function: Any, run: Any, needed: dict[str, bytes], digest: str) -> dict[str, bytes]:
     """On a worker: the record of the run, trained in a store of its own that holds what it needs."""
     with _one_at_a_time, tempfile.TemporaryDirectory() as folder:
-        chosen = import_module(module)
         for name in study.CHAPTERS.values():  # they bring what may be observed while a network is trained
             study.module(name)
-        if provenance.digest(*COMPUTED_BY[chosen]) != digest:
+        if provenance.digest(*COMPUTED_BY[function]) != digest:
             raise UsageError(f"a worker ({sys.executable}) has other code than this; install the same commit there")
         before, os.environ["RANKSTUDY_RESULTS"] = os.environ.get("RANKSTUDY_RESULTS"), folder
         try:
             for name, content in needed.items():
                 write_atomically(Path(folder, name), content)
-            chosen.trained([run])
+            function([run])
             return _contents(Store(folder).find(run.question(), digest).path)
         finally:
             os.environ.pop("RANKSTUDY_RESULTS")

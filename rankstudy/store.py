@@ -34,6 +34,7 @@ from rankstudy import UsageError
 FORMAT = 1  # of a record; a record of another format is not read
 SUFFIX = ".safetensors"
 KINDS = ("trained", "measured")
+UNFINISHED = "unfinished"  # the kind of the snapshots of trainings that still go on, or were killed
 FIELDS = ("kind", "experiment", "key", "config", "data", "digest", "provenance")  # of a record's header
 
 
@@ -107,6 +108,14 @@ class Store:
         record = self.read(path)
         assert record is not None, f"{path} was written and cannot be read back"
         return record
+
+    def discard(self, question: Question, keep: Record | None = None) -> None:
+        """Remove the records of a question but one; for states on the way to a result, never for a result."""
+        if question.kind != UNFINISHED:
+            raise ValueError(f"question must be of kind {UNFINISHED!r}, got {question.kind!r}")
+        for path in (self.root / question.kind).glob(f"{question.key}-*{SUFFIX}"):
+            if keep is None or path != keep.path:
+                path.unlink(missing_ok=True)
 
     def read(self, path: Path) -> Record | None:
         """The record in a file; None where it is damaged (it is set aside, and stderr says so) or of another format.

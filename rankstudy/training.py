@@ -8,6 +8,7 @@
 - Losses and accuracies are measured at the end of an epoch, at fixed weights, over whole splits; the clock stands still
   meanwhile. Nothing waits for the device inside an epoch.
 - A network whose loss is no longer finite has diverged: that is recorded, its training ends, the others go on.
+- A training that was killed goes on from its last snapshot, to the same bits.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
+from rankstudy import snapshot
 from rankstudy.config import Training
 from rankstudy.data import Dataset, Split
 from rankstudy.layers import LowRankLinear
@@ -70,12 +72,14 @@ def train(
     observe: Observe | None = None,
     engine: str | None = None,
     progress: Callable[[int], object] | None = None,
+    snapshots: snapshot.Snapshots | None = None,
 ) -> History:
     """Train the models in place, every parameter that requires a gradient, model i in the order of seed i.
 
     `config` is one for all, or one for each, equal but for learning rate and weight decay. `observe(model, epoch)`
     is called for each model after each epoch (and as epoch 0 before the first); what it returns is stacked.
     `engine` is "loop", "vmap" or None: by device. `progress` is told the images trained on since it was last told.
+    `snapshots` is asked for where to go on, and given a state about every minute; `observe` sees epoch 0 in any case.
 
     Raises: ValueError if models, seeds and configs do not match, or a config holds what it cannot.
     """
@@ -85,10 +89,12 @@ def train(
         engine = "vmap" if data.train.images.device.type == "cuda" else "loop"
     if engine not in ("loop", "vmap"):
         raise ValueError(f"engine must be loop, vmap or None, got {engine!r}")
+    if snapshots is not None and engine == "loop" and len(models) > 1:
+        raise ValueError(f"snapshots are of one training: models must be one for the engine loop, got {len(models)}")
     record = _Record(seeds, configs[0].epochs, observe)
     everyone = list(range(len(models)))
     for rows in [everyone] if engine == "vmap" else [[i] for i in everyone]:
-        _train_together(rows, configs, models, data, engine, record, progress)
+        _train_together(rows, configs, models, data, engine, record, progress, snapshots)
     return record.history()
 
 
@@ -119,17 +125,27 @@ def batch_loss(model: nn.Module, x: Tensor, y: Tensor, config: Training) -> Tens
     return loss
 
 
-def _train_together(rows, configs, models, data, engine, record, progress) -> None:
+def _train_together(rows, configs, models, data, engine, record, progress, snapshots) -> None:
     """Train the models of these rows (one row, or all side by side) and record every epoch."""
     config, n = configs[rows[0]], len(data.train.labels)
     here, device = [models[i] for i in rows], data.train.labels.device
     optimizer, backward = (_one if engine == "loop" else _side_by_side)(here, [configs[i] for i in rows], data.train)
     peaks = [group["lr"] for group in optimizer.param_groups]
-    rates = _schedule(config, config.epochs * math.ceil(n / config.batch_size))
+    steps = math.ceil(n / config.batch_size)
     generators = [torch.Generator().manual_seed(int(record.seeds[i])) for i in rows]
     final: dict[int, list[Tensor]] = {}  # the parameters of a network whose training has ended
-    seconds = 0.0
-    for epoch in range(config.epochs + 1):
+    seconds, first = 0.0, 0
+    if snapshots is not None and (state := snapshots.load()) is not None:
+        for i in rows:
+            record.begin(models[i])
+        snapshot.restore(state, here, optimizer, generators, final)
+        record.restore(state["record"])
+        seconds, first = state["seconds"], state["epoch"] + 1
+        if progress is not None:
+            progress(n * len(rows) * state["epoch"])
+    rates = itertools.islice(_schedule(config, config.epochs * steps), max(0, first - 1) * steps, None)
+    saved = time.perf_counter()
+    for epoch in range(first, config.epochs + 1):
         if epoch > 0:
             start = _clock(device)
             order = torch.stack([torch.randperm(n, generator=generator) for generator in generators]).to(device)
@@ -148,6 +164,10 @@ def _train_together(rows, configs, models, data, engine, record, progress) -> No
                 final[i] = [p.detach().clone() for p in models[i].parameters()]
         if len(final) == len(rows):
             break
+        if snapshots is not None and time.perf_counter() - saved >= snapshot.SECONDS:
+            state = snapshot.take(here, optimizer, generators, final)
+            snapshots.save({**state, "record": record.state(), "seconds": seconds, "epoch": epoch})
+            saved = time.perf_counter()
     for i in rows:  # every model gets memory of its own again, and an ended one what it had when it ended
         values = final.get(i) or [p.detach().clone() for p in models[i].parameters()]
         for parameter, value in zip(models[i].parameters(), values, strict=True):
@@ -267,6 +287,19 @@ class _Record:
                 self.observed[name] = self._empty(value.shape, dtype)
             self.observed[name][i, epoch] = value
         return epoch > 0 and target is not None and found["validation"][1] >= target
+
+    def begin(self, model: nn.Module) -> None:
+        """Show an observer the network as it was before training, which it may remember."""
+        if self.observe:
+            self.observe(model, 0)
+
+    def state(self) -> dict[str, dict[str, np.ndarray]]:
+        own = {"diverged": self.diverged, "epochs_run": self.epochs_run}
+        return {"values": self.values, "observed": self.observed, "own": own}
+
+    def restore(self, state: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+        self.values, self.observed = ({n: np.array(v) for n, v in state[k].items()} for k in ("values", "observed"))
+        self.diverged, self.epochs_run = (np.array(state["own"][name]) for name in ("diverged", "epochs_run"))
 
     def history(self) -> History:
         return History(**self.values, **{f: getattr(self, f) for f in ("seeds", "diverged", "epochs_run", "observed")})

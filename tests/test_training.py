@@ -23,6 +23,7 @@ from rankstudy.config import Network, Training
 from rankstudy.data import Dataset, Split, loaders
 from rankstudy.layers import build, weights
 from rankstudy.lora import add_lora
+from rankstudy.store import Question, Store
 from rankstudy.training import evaluate, train
 
 EPS64 = float(np.finfo(np.float64).eps)
@@ -379,3 +380,89 @@ def test_what_does_not_match_is_refused(data):
     with pytest.raises(ValueError, match=r"data\.train must hold at least one image"):
         train(BASE, models, replace(data, train=Split(data.train.images[:0], data.train.labels[:0])), [0, 1])
     assert all(torch.equal(flat(model), start) for model, start in zip(models, before, strict=True))
+
+
+class Kept:
+    """Snapshots in memory, through the same bytes as in the store."""
+
+    def __init__(self, root) -> None:
+        question = Question("unfinished", "network", BASE, "0")
+        self.question, self.store, self.epochs = question, Store(root), []
+
+    def load(self):
+        record = self.store.find(self.question)
+        return record and record.value
+
+    def save(self, state) -> None:
+        self.epochs.append(state["epoch"])
+        record = self.store.put(self.question, "digest", {"created": len(self.epochs)}, state)
+        self.store.discard(self.question, keep=record)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("killed_at", [1, 2, 3])
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", [*CONFIGS, "lora", "target", "diverged"])
+def test_a_killed_training_goes_on_to_the_same_bits(data, engine, name, killed_at, tmp_path, monkeypatch):
+    """Weights, history and what was observed: also what an observer knows from epoch 0, and ended networks."""
+    monkeypatch.setattr(training.snapshot, "SECONDS", 0.0)
+    network = FACTORISED if name == "frobenius" else DENSE
+    config = replace(CONFIGS.get(name, BASE), epochs=4)
+    configs = [config] * (1 if engine == "loop" else 3)
+    if name == "target":
+        config = replace(config, learning_rate=0.03, target_accuracy=0.8)
+        configs = [config] * len(configs)
+    if name == "diverged":
+        configs = [replace(each, optimizer="sgd", learning_rate=1e30 if i == 0 else 0.01) for i, each in enumerate(configs)]
+
+    def make():
+        models = networks(network, len(configs))
+        return [add_lora(model, 2, seed=seed) for seed, model in enumerate(models)] if name == "lora" else models
+
+    def observer(last):
+        starts: dict[int, torch.Tensor] = {}
+
+        def observe(model, epoch):
+            if epoch == 0:
+                starts[id(model)] = flat(model)
+            if epoch == last:
+                raise Killed
+            return {"moved": flat(model) - starts[id(model)]}
+
+        return observe
+
+    def go(models, last, snapshots):
+        seeds = range(len(models))
+        return train(configs, models, data, seeds, engine=engine, observe=observer(last), snapshots=snapshots)
+
+    whole = make()
+    expected = go(whole, None, None)
+    kept = Kept(tmp_path)
+    if expected.epochs_run.max() >= killed_at and not expected.diverged.all():
+        with pytest.raises(Killed):
+            go(make(), killed_at, kept)
+        assert kept.epochs == list(range(killed_at))
+    resumed = make()
+    seen: list[int] = []
+    history = train(
+        configs, resumed, data, range(len(resumed)), engine=engine, observe=observer(None), snapshots=kept,
+        progress=seen.append,
+    )  # fmt: skip
+    for one, other in zip(whole, resumed, strict=True):
+        assert torch.equal(flat(one), flat(other)) or name == "diverged"
+    for key, values in expected.arrays().items():
+        if key != "seconds":
+            assert np.array_equal(values, history.arrays()[key], equal_nan=True), key
+    assert len(list(tmp_path.rglob("*.safetensors"))) <= 1
+    assert sum(seen) == len(data.train) * len(resumed) * expected.epochs_run.max()
+
+
+def test_snapshots_are_a_minute_apart(data, tmp_path):
+    kept = Kept(tmp_path)
+    train(BASE, networks(DENSE, 1), data, [0], snapshots=kept)
+    assert kept.epochs == []
+    with pytest.raises(ValueError, match="models must be one for the engine loop, got 2"):
+        train(BASE, networks(DENSE, 2), data, [0, 1], engine="loop", snapshots=kept)

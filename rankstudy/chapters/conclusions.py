@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rankstudy import claims, figures
+from rankstudy import claims, figures, workers
 from rankstudy.chapters.common import Markdown, banner, table
 from rankstudy.experiments import networks, study
 from rankstudy.intervals import duration, number_text
@@ -127,22 +127,23 @@ class Home(Book):
             return "This is the full study."
         done = {record.key: record for record in study.store().records("trained") if record.experiment == "network"}
         operations = seconds = total = 0.0
+        side_by_side = workers.cores() if "threads" in self.results[0].provenance["device"] else 1
         full: dict[Any, None] = {}
         for result in self.results:
             module, settings = study.module(result.experiment), study.settings(result.experiment)
             if hasattr(module, "work"):  # its plan would time steps
                 total += result.provenance["seconds"] * module.work(module.CONFIGS["full"]) / module.work(settings)
                 continue
-            for run in module.plan(settings)[0]:
+            for run in module.plan(settings).runs:
                 if (record := done.get(run.question().key)) is not None:
                     operations += networks.operations(run)
                     seconds += record.provenance["seconds"]
-            runs, rest = module.plan(module.CONFIGS["full"])
-            full.update(dict.fromkeys(runs))
-            total += rest
+            plan = module.plan(module.CONFIGS["full"])
+            full.update(dict.fromkeys(plan.runs))
+            total += plan.alone + plan.shared / side_by_side
         if not seconds:
             return "How long the full study would take here is not known yet."
-        total += sum(networks.operations(run) for run in full) * seconds / operations
+        total += sum(networks.operations(run) for run in full) * seconds / operations / side_by_side
         return f"The full study (profile full) would take about {duration(total)} here, judging by what was timed."
 
     def findings(self, most: int = 5) -> Markdown:

@@ -53,15 +53,15 @@ CONFIGS = {
 }
 
 
-def plan(settings: Config) -> tuple[list[networks.Run], float]:
-    """Trainings, and seconds of everything else."""
+def plan(settings: Config) -> study.Plan:
     runs, _ = overfitting.runs(settings.overfitting)
-    return runs, settings.seconds * len(runs)
+    return study.Plan(runs, shared=settings.seconds * len(runs))
 
 
 def compute(settings: Config) -> dict[str, Any]:
     runs, _ = overfitting.runs(settings.overfitting)
     networks.trained(runs)
+    study.spread(truncation.measured, [(run, settings.sweep) for run in runs])
     found = stacked([truncation.measured(run, settings.sweep) for run in runs])
     accuracy = found["truncated"][:, :, 1]  # (networks, ranks, splits)
     lost = found["original"][:, None, 1] - accuracy

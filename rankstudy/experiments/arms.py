@@ -70,6 +70,8 @@ def seconds_to_measure(run: networks.Run, images: int) -> float:
 
 def runs(arms: Arms) -> dict[str, tuple[list[networks.Run], dict[str, Any]]]:
     """activation -> its networks at its own learning rate, and the evidence for that rate."""
+    searched = [(arms.run(activation), rates) for activation, rates in arms.rates if len(rates) > 1]
+    networks.trained([each for run, rates in searched for each in networks.grid(replace(run, observe=""), rates)])
     found = {}
     for activation, rates in arms.rates:
         run, evidence, rate = arms.run(activation), {}, rates[0]
@@ -82,9 +84,11 @@ def runs(arms: Arms) -> dict[str, tuple[list[networks.Run], dict[str, Any]]]:
 
 def compute(arms: Arms, images: int) -> dict[str, Any]:
     """activation -> history, battery of ranks and ranks of the features."""
+    tuned = runs(arms)
+    networks.trained([run for chosen, _ in tuned.values() for run in chosen])  # all at once, where there are many hands
     return {
         activation: measured(networks.trained(chosen), images, evidence)
-        for activation, (chosen, evidence) in runs(arms).items()
+        for activation, (chosen, evidence) in tuned.items()
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,6 +76,12 @@ def answer(block: Block) -> dict[str, Any]:
     digest = provenance.digest("experiments.blocks", *provenance.TRAINED)
     question = Question("measured", "lora-block", block, data.CHECKSUMS[block.base.data.name])
     return dict(study.obtain(question, digest, lambda: _block(block)).value)
+
+
+def answers(blocks: Sequence[Block]) -> list[dict[str, Any]]:
+    """The answers of many blocks, in their order."""
+    study.spread(answer, [(block,) for block in blocks])
+    return [answer(block) for block in blocks]
 
 
 def _block(block: Block) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rankstudy import config
+from rankstudy.experiments import study
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,8 @@ CONFIGS = {
 }
 
 
-def plan(settings: Config) -> tuple[list[Any], float]:
-    """Trainings, and seconds of everything else."""
-    return [], 1.0 + settings.passes
+def plan(settings: Config) -> study.Plan:
+    return study.Plan([], alone=1.0 + settings.passes)
 
 
 def compute(settings: Config) -> dict[str, Any]:

@@ -48,6 +48,7 @@ def compute(settings: Decay) -> dict[str, Any]:
     (A, seeds, layers, errors). `left` (A,): the factor on W₀. `history` of each arm by its number."""
     if not settings.arms:
         return {}
+    networks.trained([run for arm in settings.arms for run in settings.runs(arm)])
     ranks: dict[str, list[np.ndarray]] = {"weights": [], "learned": [], "initial": []}
     left, histories = [], {}
     for index, arm in enumerate(settings.arms):

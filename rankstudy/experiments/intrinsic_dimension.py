@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rankstudy import config
-from rankstudy.experiments import networks, sizes, subspaces, transfer
+from rankstudy.experiments import networks, sizes, study, subspaces, transfer
 from rankstudy.experiments.crossing import crossing
 from rankstudy.experiments.training import parameters
 
@@ -155,12 +155,12 @@ def _curves(settings: Config) -> list[Curve]:
     return [settings.curve, *(curve for _, curve in settings.ablations), *settings.grid, *settings.shuffled]
 
 
-def plan(settings: Config) -> tuple[list[networks.Run], float]:
-    """Trainings of whole networks, and seconds of everything else: those in subspaces."""
+def plan(settings: Config) -> study.Plan:
     curves = _curves(settings)
     counted = [each for curve in curves for each in curve.count()] + settings.transfer.count()
     runs = [run for curve in curves for run in curve.direct_runs()] + settings.transfer.pretrainings()
-    return list(dict.fromkeys(runs)), 0.5 + 0.4 * settings.curve.seeds + subspaces.predict(counted)
+    seconds = 0.5 + 0.4 * settings.curve.seeds
+    return study.Plan(list(dict.fromkeys(runs)), shared=subspaces.predict(counted), alone=seconds)
 
 
 def work(settings: Config) -> float:

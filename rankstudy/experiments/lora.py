@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from rankstudy import config
-from rankstudy.experiments import networks, overheads
+from rankstudy.experiments import networks, overheads, study
 from rankstudy.experiments import training as training_experiment
-from rankstudy.experiments.blocks import Arm, Block, Finetuning, answer
+from rankstudy.experiments.blocks import Arm, Block, Finetuning, answers
 
 
 @dataclass(frozen=True)
@@ -111,23 +111,20 @@ def bases(settings: Config, digits: Sequence[int], seeds: Sequence[int]) -> list
     ]
 
 
-def plan(settings: Config) -> tuple[list[networks.Run], float]:
-    """Trainings, and seconds of everything else on two cores."""
+def plan(settings: Config) -> study.Plan:
     tuning = bases(settings, settings.tuning_digits, [networks.TUNING_SEED])
     chosen = bases(settings, settings.digits, range(settings.seeds))
     ablated = len(settings.ablation) * len(settings.ablation_digits) * settings.seeds
     rates, own = dict(settings.learning_rates), settings.finetuning
     tried = sum(len(rates[arm.method]) for arm in (*settings.arms, settings.ablation[-1])) * len(tuning)
-    weights, network = (
-        sum(out * inp for out, inp in settings.network.shapes()),
-        0.1,
-    )  # seconds to adapt, and to decompose
+    weights = sum(out * inp for out, inp in settings.network.shapes())
+    network = 0.1  # seconds to adapt, and to decompose
     step, image = 5e-4 + 6e-9 * weights, 2e-11 * weights  # seconds of a training step, and of an image looked at
     look = image * len(own.at()) * (own.watch[0] + 9 * own.watch[1])
     whole = image * ((own.train_size or 55_000) + 20_000) + network
     finetunings = len(settings.arms) * len(chosen) + ablated
     seconds = tried * (own.steps * step + look) + finetunings * (own.steps * step + 3 * look + whole)
-    return tuning + chosen, seconds + overheads.predicted(settings.costs)
+    return study.Plan(tuning + chosen, shared=seconds, alone=overheads.predicted(settings.costs))
 
 
 def compute(settings: Config) -> dict[str, Any]:
@@ -155,7 +152,7 @@ def _finetunings(
 ) -> dict[str, np.ndarray]:
     """Every arm on every network: arrays (digits, seeds, arms, …)."""
     pairs = tuple(zip(arms, rates, strict=True))
-    values = [answer(Block(run, settings.finetuning, pairs)) for run in runs]
+    values = answers([Block(run, settings.finetuning, pairs) for run in runs])
     stacked = {name: np.stack([value[name] for value in values]) for name in values[0]}
     return {name: array.reshape(-1, settings.seeds, *array.shape[1:]) for name, array in stacked.items()}
 
@@ -191,7 +188,7 @@ def tune(
     """
     tried = [dict(settings.learning_rates)[arm.method] for arm in arms]
     pairs = tuple((arm, rate) for arm, rates in zip(arms, tried, strict=True) for rate in rates)
-    blocks = [answer(Block(run, settings.finetuning, pairs, validation_only=True)) for run in runs]
+    blocks = answers([Block(run, settings.finetuning, pairs, validation_only=True) for run in runs])
     scores = iter(np.mean([block["validation_score"] for block in blocks], axis=0))
     evidence = {name: np.full((len(tried), max(map(len, tried))), np.nan) for name in ("learning_rate", "score")}
     for row, rates in enumerate(tried):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rankstudy import config
-from rankstudy.experiments import approximation, inference, networks, overfitting
+from rankstudy.experiments import approximation, inference, networks, overfitting, study
 from rankstudy.factorization import break_even_rank
 
 DENSE, PLAIN = "dense", "low rank"  # the control, and what the assignment asks for
@@ -105,22 +105,17 @@ CONFIGS = {
 }
 
 
-def plan(settings: Config) -> tuple[list[networks.Run], float]:
-    """Trainings, and seconds of everything else."""
+def plan(settings: Config) -> study.Plan:
     rank = approximation.known_rank(settings.approximation, settings.expected_rank)
     runs = []
     for arm in settings.arms:
-        rates = arm.learning_rates or settings.learning_rates
         first = [make(arm, settings, rank, seed) for seed in range(settings.seeds)]
         runs += [run.start for run in first if run.start is not None]
-        if len(rates) > 1:
-            runs += [
-                replace(make(arm, settings, rank, networks.TUNING_SEED), training=each)
-                for each in _rated(arm, settings)
-            ]
+        if len(_rates(arm, settings)) > 1:
+            runs += _grid(arm, settings, rank)
         runs += first
     measurements = 2 * (len(_latency_ranks(settings, rank)) + 2) * len(settings.batches)
-    return runs, 1.3 * settings.seconds * measurements + 2.0
+    return study.Plan(runs, alone=1.3 * settings.seconds * measurements + 2.0)
 
 
 def compute(settings: Config) -> dict[str, Any]:
@@ -128,6 +123,9 @@ def compute(settings: Config) -> dict[str, Any]:
     network = settings.approximation.overfitting.network
     ranks = _latency_ranks(settings, rank)
     setting = inference.Setting(network, ranks, settings.batches, settings.seconds)
+    searched = [arm for arm in settings.arms if len(_rates(arm, settings)) > 1]
+    networks.trained([run for arm in searched for run in _grid(arm, settings, rank)])
+    networks.trained([run for arm in settings.arms for run in chosen(arm, settings, rank)[0]])
     return {
         "rank": rank,
         "images": networks.training_images(make(settings.arms[0], settings, rank, 0)),
@@ -144,12 +142,8 @@ def trained(arm: Arm, settings: Config, rank: int) -> dict[str, Any]:
         `history`, `learning_rate`, `tuning` (its evidence, empty where nothing was tuned), `rank` (None: dense) and
         `before` (seeds,): seconds of the dense training that the arm begins with; 0 where it begins at random.
     """
-    rates = arm.learning_rates or settings.learning_rates
-    rate, evidence = rates[0], {}
-    if len(rates) > 1:
-        rate, evidence = networks.tune(make(arm, settings, rank, networks.TUNING_SEED), rates)
-    runs = [make(arm, settings, rank, seed) for seed in range(settings.seeds)]
-    found = networks.trained([replace(run, training=replace(run.training, learning_rate=rate)) for run in runs])
+    runs, rate, evidence = chosen(arm, settings, rank)
+    found = networks.trained(runs)
     starts = [networks.trained([run.start])[0] if run.start else None for run in runs]
     return {
         "history": networks.histories(found),
@@ -160,12 +154,22 @@ def trained(arm: Arm, settings: Config, rank: int) -> dict[str, Any]:
     }
 
 
+def chosen(arm: Arm, settings: Config, rank: int) -> tuple[list[networks.Run], float, dict[str, np.ndarray]]:
+    """The arm's runs at their tuned learning rate, that rate, and the evidence for it."""
+    rates = _rates(arm, settings)
+    rate, evidence = rates[0], {}
+    if len(rates) > 1:
+        rate, evidence = networks.tune(make(arm, settings, rank, networks.TUNING_SEED), rates)
+    runs = [make(arm, settings, rank, seed) for seed in range(settings.seeds)]
+    return [replace(run, training=replace(run.training, learning_rate=rate)) for run in runs], rate, evidence
+
+
 def make(arm: Arm, settings: Config, rank: int, seed: int) -> networks.Run:
     """The arm's run of that seed, at the first of its learning rates."""
     source = settings.approximation.overfitting
     own = None if arm.scale is None else scaled(arm.scale, rank)
     network = replace(source.network, rank=own, initialisation=arm.initialisation)
-    rate = (arm.learning_rates or settings.learning_rates)[0]
+    rate = _rates(arm, settings)[0]
     training = replace(settings.training, learning_rate=rate, frobenius_decay=arm.frobenius_decay)
     run = networks.Run(network, training, source.data, seed)
     if arm.start == "warm":
@@ -218,9 +222,13 @@ def memory(network: config.Network, training: config.Training, ranks: Sequence[i
     return found
 
 
-def _rated(arm: Arm, settings: Config) -> list[config.Training]:
-    base = make(arm, settings, 1, 0).training
-    return [replace(base, learning_rate=rate) for rate in arm.learning_rates or settings.learning_rates]
+def _rates(arm: Arm, settings: Config) -> tuple[float, ...]:
+    return arm.learning_rates or settings.learning_rates
+
+
+def _grid(arm: Arm, settings: Config, rank: int) -> list[networks.Run]:
+    """What the search for the arm's learning rate trains."""
+    return networks.grid(make(arm, settings, rank, networks.TUNING_SEED), _rates(arm, settings))
 
 
 def _latency_ranks(settings: Config, rank: int) -> tuple[int, ...]:

@@ -84,6 +84,10 @@ def trained(runs: Sequence[Run]) -> list[Trained]:
         if (record := memory.find(run.question(), digest)) is not None:
             records[run] = record
     missing = [run for run in dict.fromkeys(runs) if run not in records]
+    if starts := list(dict.fromkeys(run.start for run in missing if run.start is not None)):
+        trained(starts)
+    if missing:
+        study.spread(trained, [([run],) for run in missing])
     for batch in _batches(missing):
         with ExitStack() as locks:
             for run in sorted(batch, key=lambda run: run.question().key):  # one order for all: no deadlock
@@ -103,12 +107,7 @@ def tune(run: Run, learning_rates: Sequence[float], seeds: int = 1) -> tuple[flo
     Returns:
         the rate, and the evidence: `learning_rate` (L,), `validation_accuracy` and `validation_loss` (L, seeds).
     """
-    grid = [
-        replace(run, training=replace(run.training, learning_rate=rate), seed=TUNING_SEED + seed)
-        for rate in learning_rates
-        for seed in range(seeds)
-    ]
-    found = trained(grid)
+    found = trained(grid(run, learning_rates, seeds))
     shape = (len(learning_rates), seeds)
     accuracy = np.array([each.history["validation_accuracy"][-1] for each in found]).reshape(shape)
     loss = np.array([each.history["validation_loss"][-1] for each in found]).reshape(shape)
@@ -120,6 +119,15 @@ def tune(run: Run, learning_rates: Sequence[float], seeds: int = 1) -> tuple[flo
     )
     evidence = {"learning_rate": np.array(learning_rates), "validation_accuracy": accuracy, "validation_loss": loss}
     return float(learning_rates[best]), evidence
+
+
+def grid(run: Run, learning_rates: Sequence[float], seeds: int = 1) -> list[Run]:
+    """What `tune` trains, the seeds of the first rate first."""
+    return [
+        replace(run, training=replace(run.training, learning_rate=rate), seed=TUNING_SEED + seed)
+        for rate in learning_rates
+        for seed in range(seeds)
+    ]
 
 
 def histories(found: Sequence[Trained]) -> dict[str, np.ndarray]:
@@ -149,7 +157,7 @@ def _train(runs: Sequence[Run], digest: str) -> list[Record]:
     from rankstudy import device, training
 
     where = device.choose()
-    begun = time.perf_counter()
+    unfinished = [study.Unfinished(run.question(), digest) for run in runs]
     models = [_start(run).to(where) for run in runs]
     dataset = dataset_on_device(runs[0].data)
     history = training.train(
@@ -159,8 +167,9 @@ def _train(runs: Sequence[Run], digest: str) -> list[Record]:
         [run.seed for run in runs],
         observe=OBSERVERS[runs[0].observe] if runs[0].observe else None,
         progress=study.progress(runs),
+        snapshots=unfinished[0] if len(runs) == 1 else None,  # side by side, on a GPU, trainings are short
     )
-    seconds = (time.perf_counter() - begun) / len(runs)
+    seconds = unfinished[0].seconds / len(runs)
     arrays = history.arrays()
     records = []
     for index, (run, model) in enumerate(zip(runs, models, strict=True)):
@@ -168,6 +177,7 @@ def _train(runs: Sequence[Run], digest: str) -> list[Record]:
         value = {"state": state, "history": {name: array[index] for name, array in arrays.items()}}
         origin = provenance.describe(device.describe(where), seconds)
         records.append(study.store().put(run.question(), digest, origin, value))
+        unfinished[index].forget()
     return records
 
 

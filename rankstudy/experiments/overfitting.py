@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rankstudy import config
-from rankstudy.experiments import arms, decay, networks, trajectory
+from rankstudy.experiments import arms, decay, networks, study, trajectory
 from rankstudy.experiments.arms import Arms
 from rankstudy.experiments.decay import Decay
 
@@ -147,13 +147,12 @@ CONFIGS = {
 }
 
 
-def plan(settings: Config) -> tuple[list[networks.Run], float]:
-    """Trainings, and seconds of everything else."""
+def plan(settings: Config) -> study.Plan:
     planned, _ = runs(settings)
     for group in (settings.activations, settings.decay, settings.shuffled):
         planned += arms.plan(group)
     bounded = decay.plan(settings.bound)
-    return planned + bounded, sum(arms.seconds_to_measure(run, settings.images) for run in planned)
+    return study.Plan(planned + bounded, alone=sum(arms.seconds_to_measure(run, settings.images) for run in planned))
 
 
 def runs(settings: Config) -> tuple[list[networks.Run], dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rankstudy import config
-from rankstudy.experiments import arms, battery, inputs, networks, training
+from rankstudy.experiments import arms, battery, inputs, networks, study, training
 from rankstudy.experiments.arms import Arms
 from rankstudy.experiments.inputs import Inputs
 from rankstudy.rank import eliminate, matrix_rank
@@ -90,12 +90,11 @@ CONFIGS = {
 }
 
 
-def plan(settings: Config) -> tuple[list[networks.Run], float]:
-    """Trainings, and seconds of everything else."""
-    base, _ = training.plan(settings.base)
-    planned = [*base, *arms.plan(settings.shallow), *arms.plan(settings.deep), *arms.plan(settings.matched)]
+def plan(settings: Config) -> study.Plan:
+    planned = [*training.plan(settings.base).runs, *arms.plan(settings.shallow), *arms.plan(settings.deep), *arms.plan(settings.matched)]
     measured = [run for run in planned if 0 <= run.seed < networks.TUNING_SEED]
-    return planned, sum(arms.seconds_to_measure(run, settings.images) for run in measured) + _rest(settings)
+    seconds = sum(arms.seconds_to_measure(run, settings.images) for run in measured)
+    return study.Plan(planned, alone=seconds + _rest(settings))
 
 
 def _rest(settings: Config) -> float:

@@ -1,6 +1,7 @@
 """How an experiment gets its answer: from the store, or by computing it and storing it.
 
-A chapter's module has a frozen `Config`, one instance per profile in `CONFIGS`, and `compute(config) -> dict`.
+A chapter's module has a frozen `Config`, one instance per profile in `CONFIGS`, `plan(config) -> Plan` and
+`compute(config) -> dict`.
 `result("rank")` is what its chapter reads. Nothing here imports torch until something must be computed.
 """
 
@@ -10,14 +11,14 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from rankstudy import UsageError, config, data, provenance
-from rankstudy.store import Question, Record, Store, decode, exported
+from rankstudy.store import UNFINISHED, Question, Record, Store, decode, exported
 
 PROFILES = ("smoke", "quick", "full", "published")
 PUBLISHED = Path(__file__).parents[2] / "published" / "results.zip"  # the committed export of a full study
@@ -51,10 +52,54 @@ class Result:
         return self.value[name]
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What computing a chapter takes."""
+
+    runs: list[Any]  # trainings of networks
+    shared: float = 0.0  # seconds of the other calls that `spread` is told of
+    alone: float = 0.0  # seconds of everything else
+
+
 def progress(runs: Any) -> Callable[[int], None] | None:
     """Called with the runs about to be trained; the command line replaces it by one that answers with a
     callable(images done)."""
     return None
+
+
+def spread(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> None:
+    """Told the calls of a function of this package that are about to be made in turn, each of which puts its answer
+    into the store; the command line replaces it by one that has them made by others first."""
+
+
+class Unfinished:
+    """The snapshots of a training in the store, so that a kill costs a minute and not the training."""
+
+    def __init__(self, question: Question, digest: str) -> None:
+        self.question, self.digest = dataclasses.replace(question, kind=UNFINISHED), digest
+        self.begun = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Spent on the training so far, by processes that were killed too."""
+        return time.perf_counter() - self.begun
+
+    def load(self) -> Mapping[str, Any] | None:
+        record = store().find(self.question, self.digest)
+        if record is None:
+            return None
+        self.begun -= record.provenance["seconds"]
+        return record.value
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        from rankstudy import device
+
+        origin = provenance.describe(device.describe(device.choose()), self.seconds)
+        store().discard(self.question, keep=store().put(self.question, self.digest, origin, state))
+
+    def forget(self) -> None:
+        """The training has ended, and its result is stored."""
+        store().discard(self.question)
 
 
 def profile() -> str:

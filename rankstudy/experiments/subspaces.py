@@ -55,7 +55,12 @@ def trained(runs: Sequence[Run]) -> list[dict[str, np.ndarray]]:
                 records[run] = record
         return [run for run in wanted if run not in records]
 
-    for batch in _batches(look(list(dict.fromkeys(runs)))):
+    missing = look(list(dict.fromkeys(runs)))
+    if starts := list(dict.fromkeys(run.start for run in missing if run.start is not None)):
+        networks.trained(starts)
+    if missing:
+        study.spread(trained, [([run],) for run in missing])
+    for batch in _batches(look(missing)):
         with ExitStack() as locks:
             for run in sorted(batch, key=lambda run: run.question().key):  # one order for all: no deadlock
                 locks.enter_context(memory.lock(run.question()))
@@ -145,7 +150,7 @@ def _train(runs: Sequence[Run], digest: str) -> list[Record]:
     from rankstudy import device, training
 
     where = device.choose()
-    begun = time.perf_counter()
+    unfinished = [study.Unfinished(run.question(), digest) for run in runs]
     models = [_model(run).to(where) for run in runs]
     dataset = networks.dataset_on_device(runs[0].data)
     history = training.train(
@@ -155,12 +160,15 @@ def _train(runs: Sequence[Run], digest: str) -> list[Record]:
         [run.seed for run in runs],
         observe=_digits(dataset) if runs[0].digits else None,
         progress=study.progress(runs),
+        snapshots=unfinished[0] if len(runs) == 1 else None,
     ).arrays()
-    origin = provenance.describe(device.describe(where), (time.perf_counter() - begun) / len(runs))
-    return [
-        study.store().put(run.question(), digest, origin, {name: array[i] for name, array in history.items()})
-        for i, run in enumerate(runs)
-    ]
+    origin = provenance.describe(device.describe(where), unfinished[0].seconds / len(runs))
+    records = []
+    for i, run in enumerate(runs):
+        value = {name: array[i] for name, array in history.items()}
+        records.append(study.store().put(run.question(), digest, origin, value))
+        unfinished[i].forget()
+    return records
 
 
 def _model(run: Run) -> Any:

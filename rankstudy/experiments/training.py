@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rankstudy import config
-from rankstudy.experiments import networks
+from rankstudy.experiments import networks, study
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,14 @@ CONFIGS = {
 }
 
 
-def plan(settings: Config) -> tuple[list[networks.Run], float]:
-    """Trainings, and seconds of everything else."""
+def plan(settings: Config) -> study.Plan:
     run = networks.Run(settings.network, settings.training, settings.data, 0)
     tuning = [
         replace(run, seed=-1 - index)
         for index in range(len(settings.learning_rates))
         if len(settings.learning_rates) > 1
     ]
-    return tuning + [replace(run, seed=seed) for seed in range(settings.seeds)], 0.5
+    return study.Plan(tuning + [replace(run, seed=seed) for seed in range(settings.seeds)], alone=0.5)
 
 
 def runs(settings: Config) -> tuple[list[networks.Run], dict[str, Any]]:
