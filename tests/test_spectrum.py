@@ -132,7 +132,10 @@ def test_a_batch_is_its_matrices(batch, container):
     found = spectrum.battery(held, edges=edges)
     for i in np.ndindex(2, 3):
         alone = spectrum.battery(held[i], edges={"ones": 1.0, "one": 1.0})
-        assert {name: values[i] for name, values in found.items()} == alone
+        for name, values in found.items():  # counts exactly; sums of powers in whatever order, twice
+            slack = 0 if np.issubdtype(values.dtype, np.integer) else 8 * batch.shape[-1] * EPS
+            np.testing.assert_allclose(values[i], alone[name], rtol=slack, atol=0, err_msg=name)
+        assert found.keys() == alone.keys()
         np.testing.assert_array_equal(
             spectrum.null_largest(held, "shuffle", draws=3)[i], spectrum.null_largest(held[i], "shuffle", draws=3)
         )
