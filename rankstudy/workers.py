@@ -87,7 +87,7 @@ class _Pool:
                 future.result()
             except BrokenProcessPool:
                 raise UsageError(
-                    "a worker was killed, perhaps for memory; what was finished is kept: run again, with fewer --workers"
+                    "a worker was killed, perhaps for memory; what was finished is kept: run again, fewer --workers"
                 ) from None
             if report is not None:
                 report(sum(run.training.epochs * networks.training_images(run) for run in _runs(waiting[future])))

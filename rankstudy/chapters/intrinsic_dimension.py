@@ -42,6 +42,7 @@ class Chapter:
         self.curve = self.result["curve"]
         settings = self.result.config
         self.transfer = Transfer(self.result["transfer"], settings["transfer"])
+        self.left_out = Transfer(self.result["left_out"], settings["left_out"]) if self.result["left_out"] else None
         self.ablations = Ablations(self.curve, self.result["ablations"])
         self.shuffled = Shuffled(self.result["shuffled"])
         self.grid = Grid(self.curve, settings["curve"]["network"]["widths"], self.result["grid"])
@@ -105,6 +106,22 @@ class Chapter:
             f"is the best of {tried} on validation data, for each dimension by itself, with a seed of its own; with "
             "one rate for all, the curve would measure the optimiser as well"
         )
+
+    def left_out_table(self) -> Markdown:
+        return self.left_out.table() if self.left_out else Markdown("*This profile leaves the experiment out.*")
+
+    def left_out_text(self) -> str:
+        if self.left_out is None:
+            return "This profile leaves the experiment out."
+        text, (digit,) = self.left_out.text, self.left_out.settings["new"]
+        return (
+            f"The digit is {digit}. Pre-trained on the other nine, the network closes 90 % of the gap with "
+            f"{text['pre']} dimensions on test data (training data: {text['pre_train']}), from scratch with "
+            f"{text['scratch']} ({text['scratch_train']}): {text['times']} times as many on test data, n = {text['seeds']} seeds."
+        )
+
+    def left_out_learning(self) -> figures.Figure | Markdown:
+        return self.left_out.learning() if self.left_out else Markdown("*This profile leaves the experiment out.*")
 
     def accuracy(self) -> figures.Figure:
         return intrinsic_figures.accuracy(self.curve, self.thresholds)

@@ -46,6 +46,7 @@ class Curve:
 class Config:
     curve: Curve
     transfer: transfer.Transfer
+    left_out: transfer.Transfer | None = None  # one new digit, each of the ten as often as any other
     ablations: tuple[tuple[str, Curve], ...] = ()  # what is changed, and the curve with it changed
     grid: tuple[Curve, ...] = ()  # widths and depths
     shuffled: tuple[Curve, ...] = ()  # fractions of shuffled labels, read by their training accuracy
@@ -70,7 +71,7 @@ def _smoke() -> Config:
     ablations = (("biases", replace(curve, bias=True, dimensions=(50,), learning_rates=(0.1,))),)
     grid = (replace(curve, network=config.Network((784, 16, 10)), dimensions=(50, 200), learning_rates=(0.1,)),)
     noise = replace(curve, data=replace(MNIST, shuffled_labels=0.5), learning_rates=(0.1,), dimensions=(50, 200))
-    return Config(curve, moved, ablations, grid, (noise,))
+    return Config(curve, moved, _left_out(moved, 8, (20, 300)), ablations, grid, (noise,))
 
 
 def _quick() -> Config:
@@ -102,7 +103,14 @@ def _full() -> Config:
         3,
         ARMS + CONTROLS + SAID,
     )
-    return Config(curve, moved, _ablations(curve), _grid(curve), _shuffled(curve))
+    left_out = _left_out(moved, 8, (10, 50, 200, 400))
+    return Config(curve, moved, left_out, _ablations(curve), _grid(curve), _shuffled(curve))
+
+
+def _left_out(moved: transfer.Transfer, digit: int, dimensions: tuple[int, ...]) -> transfer.Transfer:
+    """Chapter 8's question inside subspaces: nine digits are known, one is new, all ten are in the data."""
+    old = replace(moved.old, only=(), without=(digit,))
+    return replace(moved, old=old, new=(digit,), dimensions=dimensions, arms=ARMS)
 
 
 def _ablations(curve: Curve) -> tuple[tuple[str, Curve], ...]:
@@ -155,17 +163,24 @@ def _curves(settings: Config) -> list[Curve]:
     return [settings.curve, *(curve for _, curve in settings.ablations), *settings.grid, *settings.shuffled]
 
 
+def _transfers(settings: Config) -> list[transfer.Transfer]:
+    return [each for each in (settings.transfer, settings.left_out) if each is not None]
+
+
 def plan(settings: Config) -> study.Plan:
     curves = _curves(settings)
-    counted = [each for curve in curves for each in curve.count()] + settings.transfer.count()
-    runs = [run for curve in curves for run in curve.direct_runs()] + settings.transfer.pretrainings()
+    counted = [each for curve in curves for each in curve.count()]
+    runs = [run for curve in curves for run in curve.direct_runs()]
+    for moved in _transfers(settings):
+        counted += moved.count()
+        runs += moved.pretrainings()
     seconds = 0.5 + 0.4 * settings.curve.seeds
     return study.Plan(list(dict.fromkeys(runs)), shared=subspaces.predict(counted), alone=seconds)
 
 
 def work(settings: Config) -> float:
     """Floating-point operations of the trainings, to compare profiles with each other; unlike `plan`, times nothing."""
-    counted = [each for curve in _curves(settings) for each in curve.count()] + settings.transfer.count()
+    counted = [each for part in (*_curves(settings), *_transfers(settings)) for each in part.count()]
     return sum(times * networks.operations(run) for run, times in counted)
 
 
@@ -174,6 +189,7 @@ def compute(settings: Config) -> dict[str, Any]:
         "curve": measured(settings.curve),
         "sizes": sizes.effective_sizes(settings.curve.direct_runs()),
         "transfer": transfer.measured(settings.transfer),
+        "left_out": transfer.measured(settings.left_out) if settings.left_out else [],
         "ablations": {name: measured(curve) for name, curve in settings.ablations},
         "grid": [{"widths": list(curve.network.widths), **measured(curve)} for curve in settings.grid],
         "shuffled": [{"fraction": curve.data.shuffled_labels, **measured(curve)} for curve in settings.shuffled],
