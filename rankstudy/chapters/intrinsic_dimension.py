@@ -117,7 +117,8 @@ class Chapter:
         return (
             f"The digit is {digit}. Pre-trained on the other nine, the network closes 90 % of the gap with "
             f"{text['pre']} dimensions on test data (training data: {text['pre_train']}), from scratch with "
-            f"{text['scratch']} ({text['scratch_train']}): {text['times']} times as many on test data, n = {text['seeds']} seeds."
+            f"{text['scratch']} ({text['scratch_train']}): {text['times']} times as many on test data, "
+            f"n = {text['seeds']} seeds."
         )
 
     def left_out_learning(self) -> figures.Figure | Markdown:

@@ -11,6 +11,7 @@ from rankstudy import config
 from rankstudy.experiments import networks, sizes, study, subspaces, transfer
 from rankstudy.experiments.crossing import crossing
 from rankstudy.experiments.training import parameters
+from rankstudy.experiments.transfer import Transfer
 
 SPLITS = ("train", "validation", "test")
 
@@ -45,8 +46,8 @@ class Curve:
 @dataclass(frozen=True)
 class Config:
     curve: Curve
-    transfer: transfer.Transfer
-    left_out: transfer.Transfer | None = None  # one new digit, each of the ten as often as any other
+    transfer: Transfer
+    left_out: Transfer | None = None  # one new digit, each of the ten as often as any other
     ablations: tuple[tuple[str, Curve], ...] = ()  # what is changed, and the curve with it changed
     grid: tuple[Curve, ...] = ()  # widths and depths
     shuffled: tuple[Curve, ...] = ()  # fractions of shuffled labels, read by their training accuracy
@@ -65,7 +66,7 @@ def _smoke() -> Config:
     network, training = config.Network((784, 32, 32, 10)), config.Training(4, 32)
     direct = replace(training, learning_rate=3e-3)
     curve = Curve(network, training, direct, MNIST, (10, 50, 200), (0.03, 0.1), 2)
-    moved = transfer.Transfer(
+    moved = Transfer(
         network, direct, OLD, training, MNIST, NEW, (20, 300), (0.1,), (3e-3,), 2, ARMS + CONTROLS[:1] + SAID[:1]
     )
     ablations = (("biases", replace(curve, bias=True, dimensions=(50,), learning_rates=(0.1,))),)
@@ -79,7 +80,7 @@ def _quick() -> Config:
     curve = Curve(NETWORK, config.Training(5), config.Training(5), data, (200, 500, 750, 1250), (0.2,), 2)
     small = replace(MNIST, train_size=4_000)
     old = replace(OLD, train_size=4_000)
-    moved = transfer.Transfer(
+    moved = Transfer(
         NETWORK, config.Training(3), old, config.Training(4), small, NEW, (100, 300, 900), (0.2,), (1e-3,), 2, ARMS
     )
     return Config(curve, moved)
@@ -90,7 +91,7 @@ def _full() -> Config:
     dimensions = (50, 100, 200, 300, 400, 500, 600, 750, 1000, 1500)
     curve = Curve(NETWORK, training, direct, MNIST, dimensions, (0.05, 0.15, 0.5), 5)
     small = replace(MNIST, train_size=10_000)
-    moved = transfer.Transfer(
+    moved = Transfer(
         NETWORK,
         config.Training(5),
         OLD,
@@ -107,7 +108,7 @@ def _full() -> Config:
     return Config(curve, moved, left_out, _ablations(curve), _grid(curve), _shuffled(curve))
 
 
-def _left_out(moved: transfer.Transfer, digit: int, dimensions: tuple[int, ...]) -> transfer.Transfer:
+def _left_out(moved: Transfer, digit: int, dimensions: tuple[int, ...]) -> Transfer:
     """Chapter 8's question inside subspaces: nine digits are known, one is new, all ten are in the data."""
     old = replace(moved.old, only=(), without=(digit,))
     return replace(moved, old=old, new=(digit,), dimensions=dimensions, arms=ARMS)
@@ -163,7 +164,7 @@ def _curves(settings: Config) -> list[Curve]:
     return [settings.curve, *(curve for _, curve in settings.ablations), *settings.grid, *settings.shuffled]
 
 
-def _transfers(settings: Config) -> list[transfer.Transfer]:
+def _transfers(settings: Config) -> list[Transfer]:
     return [each for each in (settings.transfer, settings.left_out) if each is not None]
 
 
@@ -180,7 +181,8 @@ def plan(settings: Config) -> study.Plan:
 
 def work(settings: Config) -> float:
     """Floating-point operations of the trainings, to compare profiles with each other; unlike `plan`, times nothing."""
-    counted = [each for part in (*_curves(settings), *_transfers(settings)) for each in part.count()]
+    counted = [each for curve in _curves(settings) for each in curve.count()]
+    counted += [each for moved in _transfers(settings) for each in moved.count()]
     return sum(times * networks.operations(run) for run, times in counted)
 
 
