@@ -53,6 +53,11 @@ def _cuda_available() -> bool:
     return available
 
 
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a CUDA device."""
+    return torch.cuda.mem_get_info(device)[0]
+
+
 def describe(device: torch.device) -> str:
     """One phrase for the report: the GPU's name, or the processor with its threads."""
     if device.type == "cuda":
