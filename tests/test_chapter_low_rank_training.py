@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rankstudy import claims
+from rankstudy import claims, config
 from rankstudy.experiments import inference, low_rank_training, networks
 from rankstudy.experiments.low_rank_training import DENSE, PLAIN
 
@@ -118,6 +119,35 @@ def test_names_of_arms_are_unique():
     for settings in low_rank_training.CONFIGS.values():
         names = [arm.name for arm in settings.arms]
         assert len(set(names)) == len(names) and {DENSE, PLAIN} <= set(names)
+
+
+def test_a_compiled_network_is_timed_beside_the_others(monkeypatch):
+    """By torch's tracer alone: a compiler behind it takes a minute and changes nothing here but the times."""
+    import torch
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    setting = inference.Setting(config.Network((8, 6, 4)), (2,), (1, 3), 0.001, compiled=True)
+    found = inference.times(setting)
+    assert not any("compiled" in variant for variant in found["layer"])
+    compiled = {variant for variant in found["network"] if "compiled" in variant}
+    assert compiled == {"dense, compiled", "rank 2, compiled"}
+    for variant in compiled:
+        assert found["network"][variant]["median"].shape == (2,) and (found["network"][variant]["median"] > 0).all()
+
+
+def test_where_nothing_can_be_compiled_that_is_said(monkeypatch, capsys):
+    import torch
+
+    def broken(model):
+        def call(images):
+            raise RuntimeError("no C++ compiler")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    found = inference.times(inference.Setting(config.Network((8, 6, 4)), (2,), (1,), 0.001, compiled=True))
+    assert set(found["network"]) == {"dense", "merged", "rank 2"}
+    assert "torch.compile does not work here: no C++ compiler" in capsys.readouterr().err
 
 
 def test_merging_keeps_the_outputs():

@@ -113,7 +113,8 @@ def latencies(chapter: Any) -> Markdown:
     timing = chapter.result["inference"]
     rows = []
     for what in ("layer", "network"):
-        for variant in ("dense", f"rank {chapter.rank}", "merged"):
+        compiled = [variant for variant in timing[what] if variant.endswith("compiled")]
+        for variant in ("dense", f"rank {chapter.rank}", "merged", *compiled):
             for index, batch in enumerate(timing["batches"]):
                 found = timing[what][variant]
                 rows.append(
