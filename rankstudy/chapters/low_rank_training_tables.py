@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from rankstudy.chapters.common import Markdown, table
+from rankstudy.chapters.low_rank_training_claims import LEVELS
 from rankstudy.experiments.low_rank_training import DENSE, PLAIN
 from rankstudy.intervals import estimate, number_text, percent, signed
 
-LEVELS = (0.90, 0.95, 0.97, 0.98)  # validation accuracies to be reached
 MEANINGS = {
     DENSE: "every layer one matrix (the control)",
     PLAIN: "every layer B·C, both factors at the standard initialisation",
