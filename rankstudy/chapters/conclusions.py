@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from rankstudy import claims, figures, workers
+from rankstudy.chapters import answers
 from rankstudy.chapters.common import Markdown, banner, table
 from rankstudy.experiments import networks, study
 from rankstudy.intervals import duration, number_text
@@ -55,6 +56,7 @@ class Chapter(Book):
             "svd_ratio": number_text(check["svd"], 12),
             "shape": f"{check['shape'][0]} × {check['shape'][1]}",
             "rank": str(check["rank"]),
+            **answers.texts(self.chapters, check),
         }
 
     def claim_table(self) -> Markdown:

@@ -95,7 +95,9 @@ class Costs:
     def _over_base(self, seconds: np.ndarray, base: np.ndarray) -> str:
         """Latency relative to the base network, smallest and largest batch."""
         ratios, batches = seconds / base, self.found["batches"]
-        ends = (f"{number_text(ratios[at], 2)} times as long at batch {number_text(int(batches[at]))}" for at in (0, -1))
+        ends = (
+            f"{number_text(ratios[at], 2)} times as long at batch {number_text(int(batches[at]))}" for at in (0, -1)
+        )
         return " and ".join(ends)
 
     def _turn(self, ratios: np.ndarray) -> str:

@@ -9,7 +9,7 @@ from rankstudy.chapters import rank_claims, rank_figures, rank_views
 from rankstudy.chapters.common import Markdown, banner, conclude, over, table
 from rankstudy.chapters.rank_views import ACTIVATIONS, NAMES, average, did_train, ranks, slope
 from rankstudy.experiments import study
-from rankstudy.intervals import estimate, number_text, paired, percent
+from rankstudy.intervals import estimate, number_text, percent
 
 
 class Chapter:
@@ -41,8 +41,8 @@ class Chapter:
             "deep_over": over(len(deep["history"]["seeds"])),
             "deep_accuracies": rank_views.accuracies({"relu": deep}),
             "arm_accuracies": rank_views.accuracies(rank_views.trained(self.shallow) or self.shallow),
-            "null64": self._null(),
-            "where": self._where(),
+            "null64": rank_claims.null(self.base),
+            "where": rank_claims.where(self.base),
             "square": str(len(rank_views.square(deep))),
             "arm_epochs": str(self.settings["shallow"]["training"]["epochs"]),
             "arm_images": number_text(self.settings["shallow"]["data"]["train_size"] or 0)
@@ -85,38 +85,6 @@ class Chapter:
             "book_ours": str(book["rank_ours"]),
             "book_svd": str(book["rank_svd"]),
         }
-
-    def _null(self) -> str:
-        """Whether the rank by elimination tells a trained network from an untrained one."""
-        change = paired(
-            average(self.base, "weights", "elimination_float64"), average(self.base, "initial", "elimination_float64")
-        )
-        before = estimate(average(self.base, "initial", "elimination_float64")).text(1)
-        if abs(change.mean) < 1:
-            verdict = "it does not tell a trained network from an untrained one"
-        else:
-            verdict = f"training {'raised' if change.mean > 0 else 'lowered'} it by {number_text(abs(change.mean), 1)}"
-        return f"Before training it is {before}: {verdict}."
-
-    def _where(self) -> str:
-        """Whether the update has the lower effective rank than what it is added to, and the numbers."""
-        update, initial = (
-            average(self.base, name, "effective_rank", normalised=True) for name in ("update", "initial")
-        )
-        change = paired(update, initial)
-        if change.high < 0:
-            begin = "In the update: its"
-        else:
-            begin = "Not in the update: its" if change.low > 0 else "Whether it is in the update is not decided: its"
-        parts = []
-        for name in ("effective_rank", "stable_rank"):
-            found = [
-                estimate(average(self.base, matrix, name, normalised=True)).percent()
-                for matrix in ("update", "initial", "weights")
-            ]
-            parts.append(f"{NAMES[name]} is {found[0]} of full rank, against {found[1]} before training and {found[2]} "
-                         "after")  # fmt: skip
-        return f"{begin} {parts[0]}; its {parts[1]}."
 
     def _disagreements(self) -> str:
         """Whether elimination and SVD count the same, over every matrix of every network shown."""
