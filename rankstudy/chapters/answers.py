@@ -81,8 +81,8 @@ def _uses(low: Mapping[str, str], lora: Any) -> str:
     return (
         f"For compression (here {low['saved']} of the parameters saved, a count; a forward pass at batch "
         f"{low['last_batch']} is {low['many']} times as fast, quartiles {low['many_quartiles']} over n = "
-        f"{low['turns']} turns) and for fine-tuning (trainable parameters {cost['trainable_share']} of all, a count; time "
-        f"per step {cost['step_ratio']} times that of full fine-tuning over n = {cost['step_rounds']} rounds). "
+        f"{low['turns']} turns) and for fine-tuning (trainable parameters {cost['trainable_share']} of all, a count; "
+        f"time per step {cost['step_ratio']} times that of full fine-tuning over n = {cost['step_rounds']} rounds). "
         "The other uses of the list above were not measured here."
     )
 

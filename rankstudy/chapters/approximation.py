@@ -11,6 +11,7 @@ import numpy as np
 from rankstudy import claims, figures
 from rankstudy.chapters import approximation_claims, approximation_figures, approximation_player, approximation_tables
 from rankstudy.chapters.common import Markdown, banner, conclude, over
+from rankstudy.chapters.published import CLOSE
 from rankstudy.experiments import study
 from rankstudy.factorization import break_even_rank, eckart_young_error
 from rankstudy.intervals import Estimate, estimate, number_text, paired, percent
@@ -147,6 +148,7 @@ class Chapter:
             "widths": "–".join(map(str, self.settings["overfitting"]["network"]["widths"])),
             "layers": str(len(self.shapes)),
             "hidden": f"{hidden[0]} × {hidden[1]}",
+            "close": f"{number_text(100 * CLOSE)} points",
             "tolerance": f"{number_text(100 * tolerance, 1)} points",
             "images": number_text(sweep["inputs"]),
             "pictures": str(len(self.result["pictures"]["rows"])),
@@ -246,6 +248,9 @@ class Chapter:
 
     def criteria(self) -> Markdown:
         return approximation_tables.criteria(self)
+
+    def truncation(self) -> Markdown:
+        return approximation_tables.truncation(self)
 
     def allotments(self) -> Markdown:
         return approximation_tables.allotments(self)

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from rankstudy import claims, figures
-from rankstudy.chapters import intrinsic_figures, li2018
+from rankstudy.chapters import intrinsic_figures, intrinsic_published, li2018, low_rank_training
 from rankstudy.chapters.common import Markdown, banner, conclude, over, table
 from rankstudy.chapters.intrinsic_networks import SPLITS, Ablations, Grid, Shuffled, d_int, final, learning
 from rankstudy.chapters.intrinsic_transfer import Transfer
+from rankstudy.chapters.published import CLOSE
 from rankstudy.experiments import study
 from rankstudy.experiments.crossing import crossing
 from rankstudy.intervals import Estimate, estimate, number_text, paired, percent
 
-CLOSE = 0.02  # of accuracy: how near to the published curve ours is to lie
 FROM = 200  # dimensions, below which a few random directions decide
 
 # sizes of one network: key -> label, and what the number counts
@@ -58,6 +58,7 @@ class Chapter:
             "seeds": str(self.seeds),
             "over": over(self.seeds, "seeds"),
             "all": self._all(),
+            "close": f"{number_text(100 * CLOSE)} points",
             "epochs": str(settings["training"]["epochs"]),
             "batch": str(settings["training"]["batch_size"]),
             "images": _images(settings["data"]["train_size"]),
@@ -171,6 +172,19 @@ class Chapter:
             for column, d in enumerate(self.curve["dimension"])
             if d >= FROM and np.isfinite(theirs[column])
         }
+
+    def at(self, d: int, split: str) -> np.ndarray:
+        """(seeds,) accuracy after the last epoch in a subspace of d dimensions."""
+        return final(self.curve, split)[:, list(self.curve["dimension"]).index(d)]
+
+    def li(self) -> Markdown:
+        return intrinsic_published.li(self)
+
+    def aghajanyan(self) -> Markdown:
+        return intrinsic_published.aghajanyan(self.transfer, self.result.data)
+
+    def kamalakara(self) -> Markdown:
+        return intrinsic_published.kamalakara(low_rank_training.Chapter())
 
     def claims(self) -> list[claims.Claim]:
         own = [self._near_published(), self._small()]

@@ -192,6 +192,9 @@ class Chapter:
     def bounds(self) -> Markdown:
         return bound.rows(self.result["bound"])
 
+    def bound_published(self) -> Markdown:
+        return bound.published(self.result["bound"], self.result.data)
+
     def criterion(self) -> Markdown:
         arms: dict[str, Arm] = {"Task 2's network": self.base, "the big network": self.big}
         arms |= {f"{ACTIVATIONS[name]} arm": arm for name, arm in self.activations_found.items()}
