@@ -129,7 +129,7 @@ class Home(Book):
             return "This is the full study."
         done = {record.key: record for record in study.store().records("trained") if record.experiment == "network"}
         operations = seconds = total = 0.0
-        side_by_side = workers.cores() if "threads" in self.results[0].provenance["device"] else 1
+        side_by_side = workers.cores() if " thread" in self.results[0].provenance["device"] else 1
         full: dict[Any, None] = {}
         for result in self.results:
             module, settings = study.module(result.experiment), study.settings(result.experiment)

@@ -214,7 +214,7 @@ class Chapter:
                     f"{int(met.sum())} of {len(met)}",
                 ]
             )
-        headers = ["network", "training accuracy", "test accuracy", "lowest test loss", "last test loss", "excess"]
+        headers = ["network", "train", "test", "lowest loss", "last loss", "excess"]
         return table([*headers, "overfitted"], rows)
 
     def side_by_side(self) -> Markdown:
