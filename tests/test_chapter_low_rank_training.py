@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rankstudy import claims, config
+from rankstudy.chapters import low_rank_training_claims
 from rankstudy.experiments import inference, low_rank_training, networks
 from rankstudy.experiments.low_rank_training import DENSE, PLAIN
 
@@ -52,6 +53,35 @@ def test_the_chapter_is_told_from_its_result(chapter):
         chapter.published,
     ):
         assert tell().count("\n") > 2
+
+
+class TwoArms:
+    """The epochs in which each network of two arms first reached each level."""
+
+    networks = 3
+
+    def __init__(self, dense, low):
+        self.epochs = {DENSE: dense, PLAIN: low}
+
+    def reached(self, name, level):
+        return (self.epochs[name] if level <= 0.95 else []), []
+
+    def history(self, name):
+        return {"seeds": np.arange(3)}
+
+
+@pytest.mark.parametrize(
+    ("dense", "low", "words"),
+    [
+        ([2, 3, 2], [5, 6, 5], "needs more epochs"),
+        ([5, 6, 5], [2, 3, 2], "needs fewer epochs"),
+        ([2, 3, 2], [2, 2, 3], "not decided"),
+        ([2, 3], [2, 2, 3], "Not every network reached a validation accuracy of 90 %"),
+    ],
+)
+def test_convergence_is_told_as_it_was(dense, low, words):
+    said = low_rank_training_claims.convergence(TwoArms(dense, low))
+    assert words in said and ("95 %" in said or "90 %" in said)
 
 
 def test_the_qmd_executes(results, chapter):

@@ -9,11 +9,13 @@ import numpy as np
 
 from rankstudy import claims, figures
 from rankstudy.chapters.common import Markdown, table
+from rankstudy.chapters.published import AGREES, OPEN, compared, direction
 from rankstudy.chapters.rank_views import TRAINED
 from rankstudy.experiments.decay import ERRORS
-from rankstudy.intervals import estimate, number_text, percent
+from rankstudy.intervals import Estimate, estimate, number_text, percent
 
 LEFT_OUT = "This profile leaves the experiment out."
+NOT_VARIED = "no two arms that learned differ in it alone"
 FINE = len(ERRORS) - 1  # the smallest error
 
 
@@ -43,6 +45,45 @@ def rows(found: Mapping[str, Any]) -> Markdown:
         )
     headers = ["B, μ, λ, β", "bound", "rank of W", "without W₀", "of W₀", "training loss", "training accuracy"]
     return table([*headers, "test accuracy"], shown)
+
+
+VARIED = {"B": (0, "smaller batches", -1), "μ": (1, "larger learning rates", 1), "λ": (2, "more weight decay", 1)}
+
+
+def effect(found: Mapping[str, Any], column: int) -> Estimate | None:
+    """p in rank ∝ (what that column varies)^p over the arms that learned and differ from the first in nothing else."""
+    arms, first = found["arms"], found["arms"][0]
+    others = [each for each in range(3) if each != column]
+    alone = [
+        index for index, arm in enumerate(arms) if (arm[others] == first[others]).all() and not collapsed(found, index)
+    ]
+    if len({arms[index][column] for index in alone}) < 2:
+        return None
+    ranks = found["ranks"]["learned"][alone][..., FINE].max(axis=2)  # (arms, seeds)
+    return estimate(np.polyfit(np.log([arms[index][column] for index in alone]), np.log(ranks), 1)[0].round(12))
+
+
+def published(found: Mapping[str, Any], data: str) -> Markdown:
+    """What Galanti et al. state, beside ours."""
+    if not found:
+        return Markdown(LEFT_OUT)
+    ranks = found["ranks"]["weights"].max(axis=2)  # (arms, seeds, errors)
+    above = int((ranks > found["bound"][:, None]).sum())
+    below = int((found["bound"] < found["limits"].max()).sum())
+    rows = [
+        [
+            "the rank stays within the bound",
+            "always",
+            f"{above} of {ranks.size} above; the bound is below the width {below} of {found['bound'].size} times",
+            AGREES if above == 0 else OPEN,
+        ]
+    ]
+    for symbol, (column, what, sign) in VARIED.items():
+        power = effect(found, column)
+        theirs = f"rank {'rises' if sign < 0 else 'falls'} with {symbol}"
+        ours = NOT_VARIED if power is None else f"rank ∝ {symbol}^p, p = {power.text(2)}"
+        rows.append([f"lower rank with {what}", theirs, ours, direction(power, -sign)])
+    return compared(["Galanti et al. 2022", "published", "ours"], rows, data)
 
 
 def figure(found: Mapping[str, Any]) -> figures.Figure:

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from rankstudy import claims, figures
-from rankstudy.chapters import intrinsic_figures, li2018
-from rankstudy.chapters.common import Markdown, banner, conclude, table
+from rankstudy.chapters import intrinsic_figures, intrinsic_published, li2018, low_rank_training
+from rankstudy.chapters.common import Markdown, banner, conclude, over, table
 from rankstudy.chapters.intrinsic_networks import SPLITS, Ablations, Grid, Shuffled, d_int, final, learning
 from rankstudy.chapters.intrinsic_transfer import Transfer
+from rankstudy.chapters.published import CLOSE
 from rankstudy.experiments import study
 from rankstudy.experiments.crossing import crossing
-from rankstudy.intervals import Estimate, estimate, number_text, percent
+from rankstudy.intervals import Estimate, estimate, number_text, paired, percent
 
-CLOSE = 0.02  # of accuracy: how near to the published curve ours is to lie
 FROM = 200  # dimensions, below which a few random directions decide
 
 # sizes of one network: key -> label, and what the number counts
@@ -57,6 +57,9 @@ class Chapter:
             "widths": "–".join(map(str, settings["network"]["widths"])),
             "parameters": number_text(curve["parameters"]),
             "seeds": str(self.seeds),
+            "over": over(self.seeds, "seeds"),
+            "all": self._all(),
+            "close": f"{number_text(100 * CLOSE)} points",
             "epochs": str(settings["training"]["epochs"]),
             "batch": str(settings["training"]["batch_size"]),
             "images": _images(settings["data"]["train_size"]),
@@ -96,6 +99,18 @@ class Chapter:
 
     def _direct(self, split: str) -> Estimate:
         return estimate(self.curve["direct"][f"{split}_accuracy"][:, -1])
+
+    def _all(self) -> str:
+        """Whether the largest subspace reaches what training everything does, on test data, paired by seed."""
+        direct = self.curve["direct"]["test_accuracy"][:, -1].astype(float)
+        found = final(self.curve, "test")[:, -1]
+        count = min(len(direct), len(found))
+        change = paired(found[:count], direct[:count])
+        if change.high < 0:
+            verdict = "No"
+        else:
+            verdict = "More than all, by this measure" if change.low > 0 else "This run cannot tell"
+        return f"{verdict}: the difference is {change.points()} on test data."
 
     def _learning_rates(self) -> str:
         if not self.curve["tuning"]:
@@ -175,6 +190,19 @@ class Chapter:
             for column, d in enumerate(self.curve["dimension"])
             if d >= FROM and np.isfinite(theirs[column])
         }
+
+    def at(self, d: int, split: str) -> np.ndarray:
+        """(seeds,) accuracy after the last epoch in a subspace of d dimensions."""
+        return final(self.curve, split)[:, list(self.curve["dimension"]).index(d)]
+
+    def li(self) -> Markdown:
+        return intrinsic_published.li(self)
+
+    def aghajanyan(self) -> Markdown:
+        return intrinsic_published.aghajanyan(self.transfer, self.result.data)
+
+    def kamalakara(self) -> Markdown:
+        return intrinsic_published.kamalakara(low_rank_training.Chapter())
 
     def claims(self) -> list[claims.Claim]:
         own = [self._near_published(), self._small()]
