@@ -9,6 +9,7 @@ import pytest
 
 from rankstudy import claims
 from rankstudy.chapters import bound
+from rankstudy.chapters.sizes import Sizes
 from rankstudy.experiments import battery, decay, networks, overfitting, study, trajectory
 
 CHAPTER = Path(__file__).parents[1] / "report" / "04-overfitting.qmd"
@@ -147,3 +148,42 @@ def test_ranks_within_an_error_are_ordered(chapter):
     assert ((0 < found["left"]) & (found["left"] < 1)).all()
     for ranks in found["ranks"].values():
         assert (ranks <= found["limits"][:, None]).all() and (ranks[..., 0] <= ranks[..., 1]).all()
+
+
+def test_every_size_is_told_with_the_big_one_among_them(chapter):
+    sizes = chapter.sizes
+    assert len(sizes.arms) == len(chapter.result["ladder"]) + 1 and chapter.big["history"] is not None
+    counts = [sizes.parameters(arm) for arm in sizes.arms]
+    assert counts == sorted(counts) and counts[0] == 784 * 16 + 16 * 16 * 2 + 160
+    assert {sizes.label(arm) for arm in sizes.arms} == {"3 × 16", "4 × 16", "3 × 64"}
+    rows = str(sizes.rows())
+    assert all(sizes.label(arm) in rows for arm in sizes.arms) and sizes.figure() and sizes.curves()
+
+
+def made(width: int, share: float, *, met: bool = True, seeds: int = 3) -> dict:
+    """An arm of three hidden layers whose update has that share of full rank."""
+    loss = np.tile([2.3, 1.0, 1.5 if met else 0.9], (seeds, 1))
+    history = {"train_accuracy": np.ones((seeds, 3)), "test_accuracy": np.ones((seeds, 3)), "test_loss": loss}
+    noise = 1e-3 * np.arange(seeds)[:, None]
+    ranks = {"limits": np.full(4, 10.0), "update": {"effective_rank": 10 * (share + noise) * np.ones((seeds, 4))}}
+    return {"widths": [784, width, width, width, 10], "history": history, "ranks": ranks}
+
+
+@pytest.mark.parametrize(
+    ("shares", "verdict"), [((0.5, 0.4, 0.3), "holds"), ((0.3, 0.4, 0.5), "fails"), ((0.4, 0.4, 0.4), "open")]
+)
+def test_the_claim_on_width_follows_the_shares(shares, verdict):
+    arms = [made(width, share) for width, share in zip((64, 128, 256), shares, strict=True)]
+    if verdict == "open":
+        for arm, seed in zip(arms, (0, 1, 2), strict=True):
+            arm["ranks"]["update"]["effective_rank"][seed] += 1
+    (claim,) = Sizes(arms[:2], arms[2], arms[2]["widths"]).claims()
+    assert claim.verdict == verdict
+
+
+def test_the_text_on_sizes_names_the_smallest_that_overfits():
+    arms = [made(64, 0.5, met=False), made(128, 0.5), made(256, 0.5)]
+    text = Sizes(arms[:2], arms[2], arms[2]["widths"]).text()
+    assert "the smallest has 3 × 128 hidden units" in text and "3 × 64 do not" in text
+    none = [made(64, 0.5, met=False), made(128, 0.5, met=False)]
+    assert "None of the 2 sizes" in Sizes(none[:1], none[1], none[1]["widths"]).text()

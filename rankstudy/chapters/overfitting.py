@@ -11,6 +11,7 @@ from rankstudy import claims, figures
 from rankstudy.chapters import bound, overfitting_claims, rank_figures, rank_views
 from rankstudy.chapters.common import Markdown, banner, conclude, over, table
 from rankstudy.chapters.rank_views import ACTIVATIONS, NAMES, Arm, average, did_train, slope
+from rankstudy.chapters.sizes import Sizes
 from rankstudy.experiments import overfitting, study
 from rankstudy.intervals import Estimate, estimate, number_text, percent
 
@@ -28,6 +29,7 @@ class Chapter:
         self.base, self.shallow = other["base"], rank_views.ordered(other["shallow"])
         self.base_widths = other.config["base"]["network"]["widths"]
         self.widths = self.settings["network"]["widths"]
+        self.sizes = Sizes(self.result["ladder"], self.big, self.widths)
 
     def banner(self) -> Markdown:
         return banner(self.result)
@@ -264,7 +266,8 @@ class Chapter:
 
     def claims(self) -> list[claims.Claim]:
         arms = (self.base, self.big, self.activations_found["relu"], self.decay, self.shuffled)
-        return claims.corrected([*overfitting_claims.stated(*arms), *bound.stated(self.result["bound"])])
+        bounded = bound.stated(self.result["bound"])
+        return claims.corrected([*overfitting_claims.stated(*arms), *self.sizes.claims(), *bounded])
 
     def conclusion(self) -> Markdown:
         return conclude(self.claims())

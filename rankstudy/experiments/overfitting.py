@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rankstudy import config
-from rankstudy.experiments import arms, decay, networks, study, trajectory
+from rankstudy.experiments import arms, battery, decay, networks, study, trajectory
 from rankstudy.experiments.arms import Arms
 from rankstudy.experiments.decay import Decay
 
@@ -29,6 +29,8 @@ class Config:
     shuffled: Arms  # the ReLU arm with labels that mean nothing: pure memorisation
     bound: Decay  # SGD with weight decay, for Galanti's bound; no arms: left out
     images: int  # whose features are measured, of each of training and test set
+    ladder: tuple[tuple[int, ...], ...] = ()  # widths of other sizes, narrower and deeper, trained as the big one is
+    ladder_seeds: int = 2
 
 
 WIDTHS = (784, 1024, 1024, 1024, 10)
@@ -44,6 +46,8 @@ def _config(
     arm: Arms,
     shuffled_epochs: int,
     bound: Decay,
+    ladder: tuple[tuple[int, ...], ...] = (),
+    ladder_seeds: int = 2,
 ) -> Config:
     """The controls follow from the arms: the same but for the one thing that is varied."""
     relu = replace(arm, rates=tuple(item for item in arm.rates if item[0] == "relu"))
@@ -60,6 +64,8 @@ def _config(
         shuffled=replace(relu, training=shuffled, data=replace(arm.data, shuffled_labels=1.0)),
         bound=bound,
         images=images,
+        ladder=ladder,
+        ladder_seeds=ladder_seeds,
     )
 
 
@@ -110,6 +116,7 @@ CONFIGS = {
             arms=((32, 0.1, 1e-2, 0.0), (16, 0.1, 1e-2, 0.0), (32, 0.01, 1e-2, 0.9)),
             seeds=2,
         ),
+        ladder=((784, 16, 16, 16, 10), (784, 16, 16, 16, 16, 10)),
     ),
     "quick": _config(
         WIDTHS,
@@ -128,6 +135,7 @@ CONFIGS = {
         ),
         15,
         _bound(()),
+        ladder=((784, 64, 64, 64, 10), (784, 256, 256, 256, 10)),
     ),
     "full": _config(
         WIDTHS,
@@ -146,12 +154,18 @@ CONFIGS = {
         ),
         40,
         _bound(_VARIED),
+        ladder=(
+            *((784, *[width] * 3, 10) for width in (64, 256, 512)),
+            *((784, *[256] * depth, 10) for depth in (1, 6)),
+            (784, *[512] * 6, 10),
+        ),
+        ladder_seeds=3,
     ),
 }
 
 
 def plan(settings: Config) -> study.Plan:
-    planned, _ = runs(settings)
+    planned = runs(settings)[0] + [run for chosen in ladder(settings) for run in chosen]
     for group in (settings.activations, settings.decay, settings.shuffled):
         planned += arms.plan(group)
     bounded = decay.plan(settings.bound)
@@ -168,6 +182,17 @@ def runs(settings: Config) -> tuple[list[networks.Run], dict[str, Any]]:
     return [replace(run, seed=seed) for seed in range(settings.seeds)], {}
 
 
+def ladder(settings: Config) -> list[list[networks.Run]]:
+    """The networks of the other sizes, one list a size."""
+    return [
+        [
+            networks.Run(replace(settings.network, widths=widths), settings.training, settings.data, seed)
+            for seed in range(settings.ladder_seeds)
+        ]
+        for widths in settings.ladder
+    ]
+
+
 def compute(settings: Config) -> dict[str, Any]:
     big = networks.trained(runs(settings)[0])
     groups = {name: getattr(settings, name) for name in ("activations", "decay", "shuffled")}
@@ -175,7 +200,19 @@ def compute(settings: Config) -> dict[str, Any]:
         "big": arms.measured(big, settings.images, {}),
         **{name: arms.compute(group, settings.images) for name, group in groups.items()},
         "bound": decay.compute(settings.bound),
+        "ladder": _measured(ladder(settings)),
     }
+
+
+def _measured(sizes: list[list[networks.Run]]) -> list[dict[str, Any]]:
+    networks.trained([run for chosen in sizes for run in chosen])  # all at once, where there are many hands
+    measured = []
+    for chosen in sizes:
+        found = networks.trained(chosen)
+        widths = list(chosen[0].network.widths)
+        ranks = battery.measure(found)
+        measured.append({"widths": widths, "history": networks.histories(found), "ranks": ranks})
+    return measured
 
 
 def excess(test_loss: np.ndarray) -> np.ndarray:
