@@ -23,7 +23,8 @@ FLOORS = [  # a module may import from its own floor and the floors above it in 
     {"store", "provenance"},
     {"experiments"},
     {"intervals", "claims", "figures", "tables", "chapters"},
-    {"checkpoint", "compression", "_tensors", "run", "portable", "preview", "book", "readme", "__main__"},
+    {"checkpoint", "compression", "_tensors", "_decomposition"},
+    {"run", "portable", "preview", "book", "readme", "__main__"},
 ]
 EXCEPTIONS = {("intervals", "experiments")}  # arithmetic of means, used by studies as well as by chapters
 
