@@ -73,23 +73,30 @@ def stored(request):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_study_s_own_networks(seed, stored, tmp_path):
-    """At the error of the effective rank, no layer gets less than that rank: what chapter 5 says of it must hold.
-
-    RANKSTUDY_PROFILE=full RANKSTUDY_RESULTS=STORE pytest -rP tests/test_compression.py prints the numbers.
-    """
+    """RANKSTUDY_PROFILE=full RANKSTUDY_RESULTS=STORE pytest -rP tests/test_compression.py prints the numbers."""
     result, runs = stored
     if seed >= len(runs):
         pytest.skip(f"the profile has {len(runs)} networks")
-    settings, rank = study.settings("approximation"), int(result["rank"])
+    settings = study.settings("approximation")
     (found,) = networks.trained([runs[seed]])
-    spectra = spectra_of(result, found, (seed,))
-    errors = [float(factorization.eckart_young_error(each, min(rank, *each.shape), relative=True)) for each in spectra]
-    rank_error = min(error for error in errors if error > 0) * (1 + 1e-4)  # of a layer that is cut; not just on a tie
-    got = check_the_cut(found, spectra, rank_error, tmp_path)[1]
-    told = result["truncated"][seed, settings.sweep.ranks.index(rank), 1]
-    original = result["original"][seed, 1]
-    dataset = networks.dataset_on_device(found.run.data)
-    for split, ours, chapter, whole in zip(truncation.SPLITS, got, told, original, strict=True):
-        print(f"seed {seed}, relative error {rank_error:.4f}, effective rank {rank}, {split} accuracy: compressed "
-              f"{ours:.4%}, chapter 5 at that rank {chapter:.4%}, original {whole:.4%}")  # fmt: skip
-        assert abs(ours - chapter) <= max(settings.tolerance, EDGE / len(getattr(dataset, split))) + 1e-12
+    told = result["truncated"][seed, settings.sweep.ranks.index(result["rank"]), 1]
+    check_the_chapter(found, spectra_of(result, found, (seed,)), result["rank"], told, settings.tolerance, tmp_path)
+
+
+def check_the_chapter(
+    found: networks.Trained, spectra: list[Spectrum], rank: int, told: np.ndarray, tolerance: float, folder: Path
+) -> None:
+    """At chapter 5's threshold, the mean relative error at its effective rank, `compress` loses as much as it says.
+
+    The chapter cuts every layer to one rank, `compress` to one error: at the same mean they spread it differently (the
+    last layer has ten rows, and only `compress` cuts it), so accuracies may differ, by twice the chapter's tolerance.
+    """
+    errors = [factorization.eckart_young_error(each, min(rank, *each.shape), relative=True) for each in spectra]
+    rank_error = float(np.mean(errors))
+    got = check_the_cut(found, spectra, rank_error, folder)[1]
+    dataset, history = networks.dataset_on_device(found.run.data), found.history
+    for split, ours, chapter in zip(truncation.SPLITS, got, told, strict=True):
+        whole = history[f"{split}_accuracy"][-1]
+        print(f"seed {found.run.seed}, relative error {rank_error:.3f}, {split} accuracy: compressed {ours:.2%}, "
+              f"chapter 5 at rank {rank} {chapter:.2%}, original {whole:.2%}")  # fmt: skip
+        assert abs(ours - chapter) <= max(2 * tolerance, EDGE / len(getattr(dataset, split))) + 1e-12
