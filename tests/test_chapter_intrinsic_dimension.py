@@ -137,7 +137,7 @@ def test_the_gap_is_measured_from_the_start_to_the_common_end():
 
 def test_every_arm_begins_where_it_should(chapter):
     """A network pre-trained on the old digits knows none of the new ones; all dimensions start from the same θ₀."""
-    for arm in chapter.transfer.arms:
+    for arm in (*chapter.transfer.arms, *chapter.left_out.arms):
         for split in ("train", "validation", "test"):
             start = arm["mean"][split][:, :, 0]
             assert (start == start[:1]).all()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rankstudy import claims
+from rankstudy import claims, config
+from rankstudy.chapters import low_rank_training_claims
 from rankstudy.experiments import inference, low_rank_training, networks
 from rankstudy.experiments.low_rank_training import DENSE, PLAIN
 
@@ -51,6 +53,35 @@ def test_the_chapter_is_told_from_its_result(chapter):
         chapter.published,
     ):
         assert tell().count("\n") > 2
+
+
+class TwoArms:
+    """The epochs in which each network of two arms first reached each level."""
+
+    networks = 3
+
+    def __init__(self, dense, low):
+        self.epochs = {DENSE: dense, PLAIN: low}
+
+    def reached(self, name, level):
+        return (self.epochs[name] if level <= 0.95 else []), []
+
+    def history(self, name):
+        return {"seeds": np.arange(3)}
+
+
+@pytest.mark.parametrize(
+    ("dense", "low", "words"),
+    [
+        ([2, 3, 2], [5, 6, 5], "needs more epochs"),
+        ([5, 6, 5], [2, 3, 2], "needs fewer epochs"),
+        ([2, 3, 2], [2, 2, 3], "not decided"),
+        ([2, 3], [2, 2, 3], "Not every network reached a validation accuracy of 90 %"),
+    ],
+)
+def test_convergence_is_told_as_it_was(dense, low, words):
+    said = low_rank_training_claims.convergence(TwoArms(dense, low))
+    assert words in said and ("95 %" in said or "90 %" in said)
 
 
 def test_the_qmd_executes(results, chapter):
@@ -118,6 +149,35 @@ def test_names_of_arms_are_unique():
     for settings in low_rank_training.CONFIGS.values():
         names = [arm.name for arm in settings.arms]
         assert len(set(names)) == len(names) and {DENSE, PLAIN} <= set(names)
+
+
+def test_a_compiled_network_is_timed_beside_the_others(monkeypatch):
+    """By torch's tracer alone: a compiler behind it takes a minute and changes nothing here but the times."""
+    import torch
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    setting = inference.Setting(config.Network((8, 6, 4)), (2,), (1, 3), 0.001, compiled=True)
+    found = inference.times(setting)
+    assert not any("compiled" in variant for variant in found["layer"])
+    compiled = {variant for variant in found["network"] if "compiled" in variant}
+    assert compiled == {"dense, compiled", "rank 2, compiled"}
+    for variant in compiled:
+        assert found["network"][variant]["median"].shape == (2,) and (found["network"][variant]["median"] > 0).all()
+
+
+def test_where_nothing_can_be_compiled_that_is_said(monkeypatch, capsys):
+    import torch
+
+    def broken(model):
+        def call(images):
+            raise RuntimeError("no C++ compiler")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    found = inference.times(inference.Setting(config.Network((8, 6, 4)), (2,), (1,), 0.001, compiled=True))
+    assert set(found["network"]) == {"dense", "merged", "rank 2"}
+    assert "torch.compile does not work here: no C++ compiler" in capsys.readouterr().err
 
 
 def test_merging_keeps_the_outputs():

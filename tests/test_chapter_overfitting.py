@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rankstudy import claims
+from rankstudy.chapters import bound
 from rankstudy.experiments import battery, decay, networks, overfitting, study, trajectory
 
 CHAPTER = Path(__file__).parents[1] / "report" / "04-overfitting.qmd"
@@ -90,10 +91,44 @@ def test_the_chapter_executes(chapter):
 
 
 def test_galantis_bound_by_hand():
-    """(1 − μλ)^k ≤ ε at μλ = ½: k = 4 for 0.1, 7 for 0.01; times B."""
-    assert decay.bound(16, 0.5, 1.0, 0.1) == 16 * 4
-    assert decay.bound(2, 0.5, 1.0, 0.01) == 2 * 7
-    assert decay.bound(1, 0.01, 1e-3, 0.01) == pytest.approx(np.log(100) / 1e-5, rel=1e-3)
+    """(1 − μλ)^k ≤ ε at μλ = ½: k = 4 for 0.1, 7 for 0.01; times B. Momentum ½ doubles μ."""
+    assert decay.bound(16, 0.5, 1.0, 0.0, 0.1) == 16 * 4
+    assert decay.bound(2, 0.5, 1.0, 0.0, 0.01) == 2 * 7
+    assert decay.bound(2, 0.25, 1.0, 0.5, 0.01) == 2 * 7
+    assert decay.bound(1, 0.01, 1e-3, 0.0, 0.01) == pytest.approx(np.log(100) / 1e-5, rel=1e-3)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_what_is_left_of_a_weight_is_what_torch_leaves(momentum):
+    import torch
+
+    weight = torch.ones(1, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=0.1, momentum=momentum, weight_decay=0.02)
+    for _ in range(50):
+        weight.grad = torch.zeros_like(weight)
+        optimizer.step()
+    found = decay.remainder(0.1, 0.02, momentum, 50)
+    assert found == pytest.approx(weight.item(), rel=200 * np.finfo(float).eps)
+    if not momentum:
+        assert found == pytest.approx((1 - 0.1 * 0.02) ** 50)
+
+
+def test_at_matched_loss_the_bound_gets_what_it_explains_itself():
+    """Ranks made as bound^0.25 · loss^0.5, with losses that go with the bound: alone it would get more."""
+    losses, bounds = np.array([[1.0], [4.0], [8.0], [64.0]]), np.array([[16.0], [64.0], [1024.0], [4096.0]])
+    history = {
+        str(i): {"train_loss": np.tile(loss, (2, 3)), "train_accuracy": np.ones((2, 3))}
+        for i, loss in enumerate(losses)
+    }
+    ranks = np.tile((bounds**0.25 * losses**0.5)[:, None, None, :], (1, 2, 3, 2))
+    found = {
+        "arms": np.zeros((4, 4)),
+        "bound": np.tile(bounds, (1, 2)),
+        "ranks": {"learned": ranks},
+        "history": history,
+    }
+    assert bound.exponent(found, matched=True) == pytest.approx([0.25, 0.25])
+    assert (bound.exponent(found) > 0.3).all()
 
 
 @pytest.mark.parametrize("profile", overfitting.CONFIGS)
@@ -102,8 +137,8 @@ def test_the_arms_of_the_bound_last_equally_many_decay_times(profile):
     for arm in settings.arms:
         run = settings.runs(arm)[0]
         steps = run.training.epochs * settings.images / run.training.batch_size
-        assert steps * arm[1] * arm[2] == pytest.approx(settings.times, rel=0.02)
-        assert (run.training.optimizer, run.training.momentum, run.training.schedule) == ("sgd", 0, "constant")
+        assert steps * arm[1] * arm[2] / (1 - arm[3]) == pytest.approx(settings.times, rel=0.02)
+        assert (run.training.optimizer, run.training.momentum, run.training.schedule) == ("sgd", arm[3], "constant")
 
 
 def test_ranks_within_an_error_are_ordered(chapter):

@@ -77,6 +77,8 @@ GIVEN = {  # what is asked, and what the words on the page mean; never what came
         "grey: 90 %.",
         "on 0 to 4",
         "at rank 1,",
+        "at 10, 50 and 100 % shuffled",
+        "GPT-2 at a rank fraction of 0.62, ResNet-50",
     ),
 }
 

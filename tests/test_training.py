@@ -416,7 +416,8 @@ def test_a_killed_training_goes_on_to_the_same_bits(data, engine, name, killed_a
         config = replace(config, learning_rate=0.03, target_accuracy=0.8)
         configs = [config] * len(configs)
     if name == "diverged":
-        configs = [replace(each, optimizer="sgd", learning_rate=1e30 if i == 0 else 0.01) for i, each in enumerate(configs)]
+        rates = [1e30, 0.01, 0.01]
+        configs = [replace(config, optimizer="sgd", learning_rate=rate) for rate in rates[: len(configs)]]
 
     def make():
         models = networks(network, len(configs))

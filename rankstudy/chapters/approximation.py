@@ -10,7 +10,8 @@ import numpy as np
 
 from rankstudy import claims, figures
 from rankstudy.chapters import approximation_claims, approximation_figures, approximation_player, approximation_tables
-from rankstudy.chapters.common import Markdown, banner, conclude
+from rankstudy.chapters.common import Markdown, banner, conclude, over
+from rankstudy.chapters.published import CLOSE
 from rankstudy.experiments import study
 from rankstudy.factorization import break_even_rank, eckart_young_error
 from rankstudy.intervals import Estimate, estimate, number_text, paired, percent
@@ -136,11 +137,18 @@ class Chapter:
         tried = np.asarray(sweep["ranks"])
         return {
             "rank": str(self.rank),
+            "over": over(self.networks),
+            "own_mean": estimate(np.asarray(self.result["own_rank"], dtype=float)).text(1),
+            "iterations_mean": estimate(
+                fits["least_squares"]["iterations"].reshape(self.networks, -1).mean(axis=1)
+            ).text(),
+            "curve": self._curve(),
             "own_ranks": ", ".join(str(int(rank)) for rank in self.result["own_rank"]),
             "n": str(self.networks),
             "widths": "–".join(map(str, self.settings["overfitting"]["network"]["widths"])),
             "layers": str(len(self.shapes)),
             "hidden": f"{hidden[0]} × {hidden[1]}",
+            "close": f"{number_text(100 * CLOSE)} points",
             "tolerance": f"{number_text(100 * tolerance, 1)} points",
             "images": number_text(sweep["inputs"]),
             "pictures": str(len(self.result["pictures"]["rows"])),
@@ -189,6 +197,19 @@ class Chapter:
             },
         }
 
+    def _curve(self) -> str:
+        """The average error from the smallest to the largest rank tried below full rank, absolute and relative."""
+        tried = [rank for rank in self.settings["sweep"]["ranks"] if rank < self.full_rank]
+        ends = np.array([tried[0], tried[-1]])
+        absolute, relative = (
+            [estimate(each) for each in self.average_error(ends, relative=flag).T] for flag in (False, True)
+        )
+        low, high = (
+            f"{size.text(1)} ({share.text(2)} relative to the norms) at r = {rank}"
+            for rank, size, share in zip(ends, absolute, relative, strict=True)
+        )
+        return f"from {low} to {high}"
+
     @staticmethod
     def _range(values: np.ndarray) -> str:
         low, high = int(values.min()), int(values.max())
@@ -227,6 +248,9 @@ class Chapter:
 
     def criteria(self) -> Markdown:
         return approximation_tables.criteria(self)
+
+    def truncation(self) -> Markdown:
+        return approximation_tables.truncation(self)
 
     def allotments(self) -> Markdown:
         return approximation_tables.allotments(self)

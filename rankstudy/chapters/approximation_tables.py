@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rankstudy.chapters import published
 from rankstudy.chapters.common import Markdown, table
 from rankstudy.factorization import smallest_rank
 from rankstudy.intervals import estimate, number_text, paired, percent
@@ -88,6 +89,29 @@ def allotments(chapter: Any) -> Markdown:
                 ]
             )
     return table(["budget of r, norm", "ranks of the layers", "test, one r for all", "test, allotted"], rows)
+
+
+def truncation(chapter: Any) -> Markdown:
+    """Another network's accuracy lost to truncation, beside ours at the same rank."""
+    tried = np.asarray(chapter.settings["sweep"]["ranks"])
+    whole = chapter.original(TEST)
+    rows = []
+    for rank, accuracy in published.TRUNCATION.items():
+        cut = published.between(rank, tried, chapter.result["truncated"][:, :, 1, TEST])
+        if cut is None or rank > chapter.full_rank:
+            continue
+        lost, theirs = estimate(cut - whole), accuracy - published.TRUNCATION_WHOLE
+        difference = estimate(cut - whole - theirs)
+        rows.append(
+            [
+                str(rank),
+                f"{number_text(100 * theirs, 1)} points",
+                lost.points(),
+                difference.points(),
+                published.accuracy(difference),
+            ]
+        )
+    return published.compared(["r", "published", "ours", "ours − published"], rows, chapter.result.data)
 
 
 def _count(ranks: np.ndarray) -> str:

@@ -9,11 +9,13 @@ import numpy as np
 
 from rankstudy import claims, figures
 from rankstudy.chapters.common import Markdown, table
+from rankstudy.chapters.published import AGREES, OPEN, compared, direction
 from rankstudy.chapters.rank_views import TRAINED
 from rankstudy.experiments.decay import ERRORS
-from rankstudy.intervals import estimate, number_text, percent
+from rankstudy.intervals import Estimate, estimate, number_text, percent
 
 LEFT_OUT = "This profile leaves the experiment out."
+NOT_VARIED = "no two arms that learned differ in it alone"
 FINE = len(ERRORS) - 1  # the smallest error
 
 
@@ -27,12 +29,13 @@ def rows(found: Mapping[str, Any]) -> Markdown:
     if not found:
         return Markdown(LEFT_OUT)
     shown = []
-    for index, (batch, rate, decay) in enumerate(found["arms"]):
+    for index, (batch, rate, decay, momentum) in enumerate(found["arms"]):
         history = found["history"][str(index)]
         ranks = [found["ranks"][name][index, :, :, FINE].max(axis=1) for name in ("weights", "learned", "initial")]
         shown.append(
             [
-                f"{batch:g}, {rate:g}, {decay:g}" + (" (did not learn)" if collapsed(found, index) else ""),
+                f"{batch:g}, {rate:g}, {decay:g}, {momentum:g}"
+                + (" (did not learn)" if collapsed(found, index) else ""),
                 number_text(found["bound"][index, FINE]),
                 *[estimate(values).text() for values in ranks],
                 estimate(history["train_loss"][:, -1]).text(3),
@@ -40,8 +43,47 @@ def rows(found: Mapping[str, Any]) -> Markdown:
                 estimate(history["test_accuracy"][:, -1]).percent(),
             ]
         )
-    headers = ["B, μ, λ", "bound", "rank of W", "without W₀", "of W₀", "training loss", "training accuracy"]
+    headers = ["B, μ, λ, β", "bound", "rank of W", "without W₀", "of W₀", "training loss", "training accuracy"]
     return table([*headers, "test accuracy"], shown)
+
+
+VARIED = {"B": (0, "smaller batches", -1), "μ": (1, "larger learning rates", 1), "λ": (2, "more weight decay", 1)}
+
+
+def effect(found: Mapping[str, Any], column: int) -> Estimate | None:
+    """p in rank ∝ (what that column varies)^p over the arms that learned and differ from the first in nothing else."""
+    arms, first = found["arms"], found["arms"][0]
+    others = [each for each in range(3) if each != column]
+    alone = [
+        index for index, arm in enumerate(arms) if (arm[others] == first[others]).all() and not collapsed(found, index)
+    ]
+    if len({arms[index][column] for index in alone}) < 2:
+        return None
+    ranks = found["ranks"]["learned"][alone][..., FINE].max(axis=2)  # (arms, seeds)
+    return estimate(np.polyfit(np.log([arms[index][column] for index in alone]), np.log(ranks), 1)[0].round(12))
+
+
+def published(found: Mapping[str, Any], data: str) -> Markdown:
+    """What Galanti et al. state, beside ours."""
+    if not found:
+        return Markdown(LEFT_OUT)
+    ranks = found["ranks"]["weights"].max(axis=2)  # (arms, seeds, errors)
+    above = int((ranks > found["bound"][:, None]).sum())
+    below = int((found["bound"] < found["limits"].max()).sum())
+    rows = [
+        [
+            "the rank stays within the bound",
+            "always",
+            f"{above} of {ranks.size} above; the bound is below the width {below} of {found['bound'].size} times",
+            AGREES if above == 0 else OPEN,
+        ]
+    ]
+    for symbol, (column, what, sign) in VARIED.items():
+        power = effect(found, column)
+        theirs = f"rank {'rises' if sign < 0 else 'falls'} with {symbol}"
+        ours = NOT_VARIED if power is None else f"rank ∝ {symbol}^p, p = {power.text(2)}"
+        rows.append([f"lower rank with {what}", theirs, ours, direction(power, -sign)])
+    return compared(["Galanti et al. 2022", "published", "ours"], rows, data)
 
 
 def figure(found: Mapping[str, Any]) -> figures.Figure:
@@ -53,7 +95,7 @@ def figure(found: Mapping[str, Any]) -> figures.Figure:
         axes[0, 0].text(0, 0.5, LEFT_OUT)
         return drawn
     for index, arm in enumerate(found["arms"]):
-        label = "B={:g}, μ={:g}, λ={:g}".format(*arm)
+        label = "B={:g}, μ={:g}, λ={:g}, β={:g}".format(*arm)
         colour, marker = figures.COLOURS[index % 8], figures.MARKERS[index % 8]
         rank = found["ranks"]["learned"][index, :, :, FINE].max(axis=1)[:, None]
         hollow = {"markerfacecolor": "white"} if collapsed(found, index) else {}
@@ -82,19 +124,35 @@ def text(found: Mapping[str, Any]) -> str:
     )
 
 
-def exponent(found: Mapping[str, Any]) -> np.ndarray:
-    """(seeds,) p in rank ∝ bound^p, by least squares over the arms that learned, for the largest rank of a layer."""
+def exponent(found: Mapping[str, Any], matched: bool = False) -> np.ndarray:
+    """(seeds,) p in rank ∝ bound^p, by least squares over the arms that learned, for the largest rank of a layer.
+
+    With `matched`, in rank ∝ bound^p·(training loss)^q: what the bound has to say among arms of equal loss.
+    """
     arms = [index for index in range(len(found["arms"])) if not collapsed(found, index)]
     ranks = found["ranks"]["learned"][arms][..., FINE].max(axis=2)  # (arms, seeds)
-    return np.polyfit(np.log(found["bound"][arms, FINE]), np.log(ranks), 1)[0].round(12)
+    bound = np.log(found["bound"][arms, FINE])
+    if not matched:
+        return np.polyfit(bound, np.log(ranks), 1)[0].round(12)
+    losses = np.log(np.stack([found["history"][str(index)]["train_loss"][:, -1] for index in arms]))  # (arms, seeds)
+    powers = []
+    for rank, loss in zip(np.log(ranks).T, losses.T, strict=True):
+        predictors = np.stack([bound, loss, np.ones_like(bound)], axis=1)
+        powers.append(np.linalg.lstsq(predictors, rank)[0][0])
+    return np.array(powers).round(12)
 
 
 def _follows(found: Mapping[str, Any]) -> str:
-    learned = sum(not collapsed(found, index) for index in range(len(found["arms"])))
-    if learned < 2:
+    arms = [index for index in range(len(found["arms"])) if not collapsed(found, index)]
+    learned = len(arms)
+    if len(np.unique(found["bound"][arms, FINE])) < 2:
         return "Too few arms learned to ask whether the rank follows it."
     power = estimate(exponent(found)).text(2)
-    return f"Over the {learned} arms that learned the rank goes with the power {power} of it; to follow it would be 1."
+    said = f"Over the {learned} arms that learned the rank goes with the power {power} of it; to follow it would be 1."
+    if learned < 4:
+        return said
+    same = estimate(exponent(found, matched=True)).text(2)
+    return f"{said} At matched training loss (the loss as a second predictor) the power is {same}."
 
 
 def stated(found: Mapping[str, Any]) -> list[claims.Claim]:

@@ -44,7 +44,7 @@ def banner(result: Result) -> Markdown:
         )
     if result.profile == "published":
         since = f"since commit `{result.provenance['commit'] or 'unknown'}` computed them"
-        line += "\n\n::: {.callout-note title=\"Published numbers\"}\nNothing was computed to show this page. " + (
+        line += '\n\n::: {.callout-note title="Published numbers"}\nNothing was computed to show this page. ' + (
             f"The code behind its numbers has changed {since}; `make report PROFILE=full` computes them anew.\n:::"
             if result.stale
             else f"The code behind its numbers has not changed {since}.\n:::"
@@ -52,9 +52,14 @@ def banner(result: Result) -> Markdown:
     return Markdown(line)
 
 
+def over(n: int, what: str = "networks") -> str:
+    """What a number in an answer box is: a mean with its interval over n networks (digits, rounds), if there is one."""
+    return f"mean ± 95 % interval over n = {n} {what}" if n > 1 else f"n = {n}, so there is no interval"
+
+
 def conclude(found: Sequence[claims.Claim]) -> Markdown:
     """The chapter's claims, as printed at its end."""
     return Markdown(claims.markdown(found))
 
 
-__all__ = ["Markdown", "banner", "conclude", "intervals", "table"]
+__all__ = ["Markdown", "banner", "conclude", "intervals", "over", "table"]

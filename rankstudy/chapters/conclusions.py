@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from rankstudy import claims, figures, workers
+from rankstudy.chapters import answers
 from rankstudy.chapters.common import Markdown, banner, table
 from rankstudy.experiments import networks, study
 from rankstudy.intervals import duration, number_text
@@ -55,6 +56,7 @@ class Chapter(Book):
             "svd_ratio": number_text(check["svd"], 12),
             "shape": f"{check['shape'][0]} × {check['shape'][1]}",
             "rank": str(check["rank"]),
+            **answers.texts(self.chapters, check),
         }
 
     def claim_table(self) -> Markdown:
@@ -127,7 +129,7 @@ class Home(Book):
             return "This is the full study."
         done = {record.key: record for record in study.store().records("trained") if record.experiment == "network"}
         operations = seconds = total = 0.0
-        side_by_side = workers.cores() if "threads" in self.results[0].provenance["device"] else 1
+        side_by_side = workers.cores() if " thread" in self.results[0].provenance["device"] else 1
         full: dict[Any, None] = {}
         for result in self.results:
             module, settings = study.module(result.experiment), study.settings(result.experiment)

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from rankstudy import claims, figures
-from rankstudy.chapters import intrinsic_figures, li2018
-from rankstudy.chapters.common import Markdown, banner, conclude, table
+from rankstudy.chapters import intrinsic_figures, intrinsic_published, li2018, low_rank_training
+from rankstudy.chapters.common import Markdown, banner, conclude, over, table
 from rankstudy.chapters.intrinsic_networks import SPLITS, Ablations, Grid, Shuffled, d_int, final, learning
 from rankstudy.chapters.intrinsic_transfer import Transfer
+from rankstudy.chapters.published import CLOSE
 from rankstudy.experiments import study
 from rankstudy.experiments.crossing import crossing
-from rankstudy.intervals import Estimate, estimate, number_text, percent
+from rankstudy.intervals import Estimate, estimate, number_text, paired, percent
 
-CLOSE = 0.02  # of accuracy: how near to the published curve ours is to lie
 FROM = 200  # dimensions, below which a few random directions decide
 
 # sizes of one network: key -> label, and what the number counts
@@ -42,6 +42,7 @@ class Chapter:
         self.curve = self.result["curve"]
         settings = self.result.config
         self.transfer = Transfer(self.result["transfer"], settings["transfer"])
+        self.left_out = Transfer(self.result["left_out"], settings["left_out"]) if self.result["left_out"] else None
         self.ablations = Ablations(self.curve, self.result["ablations"])
         self.shuffled = Shuffled(self.result["shuffled"])
         self.grid = Grid(self.curve, settings["curve"]["network"]["widths"], self.result["grid"])
@@ -56,6 +57,9 @@ class Chapter:
             "widths": "–".join(map(str, settings["network"]["widths"])),
             "parameters": number_text(curve["parameters"]),
             "seeds": str(self.seeds),
+            "over": over(self.seeds, "seeds"),
+            "all": self._all(),
+            "close": f"{number_text(100 * CLOSE)} points",
             "epochs": str(settings["training"]["epochs"]),
             "batch": str(settings["training"]["batch_size"]),
             "images": _images(settings["data"]["train_size"]),
@@ -96,6 +100,18 @@ class Chapter:
     def _direct(self, split: str) -> Estimate:
         return estimate(self.curve["direct"][f"{split}_accuracy"][:, -1])
 
+    def _all(self) -> str:
+        """Whether the largest subspace reaches what training everything does, on test data, paired by seed."""
+        direct = self.curve["direct"]["test_accuracy"][:, -1].astype(float)
+        found = final(self.curve, "test")[:, -1]
+        count = min(len(direct), len(found))
+        change = paired(found[:count], direct[:count])
+        if change.high < 0:
+            verdict = "No"
+        else:
+            verdict = "More than all, by this measure" if change.low > 0 else "This run cannot tell"
+        return f"{verdict}: the difference is {change.points()} on test data."
+
     def _learning_rates(self) -> str:
         if not self.curve["tuning"]:
             rate = self.curve["learning_rate"][0]
@@ -105,6 +121,23 @@ class Chapter:
             f"is the best of {tried} on validation data, for each dimension by itself, with a seed of its own; with "
             "one rate for all, the curve would measure the optimiser as well"
         )
+
+    def left_out_table(self) -> Markdown:
+        return self.left_out.table() if self.left_out else Markdown("*This profile leaves the experiment out.*")
+
+    def left_out_text(self) -> str:
+        if self.left_out is None:
+            return "This profile leaves the experiment out."
+        text, (digit,) = self.left_out.text, self.left_out.settings["new"]
+        return (
+            f"The digit is {digit}. Pre-trained on the other nine, the network closes 90 % of the gap with "
+            f"{text['pre']} dimensions on test data (training data: {text['pre_train']}), from scratch with "
+            f"{text['scratch']} ({text['scratch_train']}): {text['times']} times as many on test data, "
+            f"n = {text['seeds']} seeds."
+        )
+
+    def left_out_learning(self) -> figures.Figure | Markdown:
+        return self.left_out.learning() if self.left_out else Markdown("*This profile leaves the experiment out.*")
 
     def accuracy(self) -> figures.Figure:
         return intrinsic_figures.accuracy(self.curve, self.thresholds)
@@ -157,6 +190,19 @@ class Chapter:
             for column, d in enumerate(self.curve["dimension"])
             if d >= FROM and np.isfinite(theirs[column])
         }
+
+    def at(self, d: int, split: str) -> np.ndarray:
+        """(seeds,) accuracy after the last epoch in a subspace of d dimensions."""
+        return final(self.curve, split)[:, list(self.curve["dimension"]).index(d)]
+
+    def li(self) -> Markdown:
+        return intrinsic_published.li(self)
+
+    def aghajanyan(self) -> Markdown:
+        return intrinsic_published.aghajanyan(self.transfer, self.result.data)
+
+    def kamalakara(self) -> Markdown:
+        return intrinsic_published.kamalakara(low_rank_training.Chapter())
 
     def claims(self) -> list[claims.Claim]:
         own = [self._near_published(), self._small()]

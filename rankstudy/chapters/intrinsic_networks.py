@@ -167,12 +167,20 @@ class Shuffled:
     def learning(self) -> figures.Figure | Markdown:
         return learning(self.curves) if self.curves else NONE
 
-    def claims(self) -> list[claims.Claim]:
+    @property
+    def ratio(self) -> Estimate | None:
+        """log₂ of the dimension at the most shuffled labels over that at the least, on training data."""
         if len(self.curves) < 2:
+            return None
+        curves = list(self.curves.values())
+        return log_ratio(*(curves[end]["intrinsic"]["train"]["relative"] for end in (-1, 0)))
+
+    def claims(self) -> list[claims.Claim]:
+        ratio = self.ratio
+        if ratio is None:
             return []
         names = list(self.curves)
         least, most = self.curves[names[0]], self.curves[names[-1]]
-        ratio = log_ratio(most["intrinsic"]["train"]["relative"], least["intrinsic"]["train"]["relative"])
         ends = [d_int(curve, "relative", "train") for curve in (least, most)]
         return [
             claims.compare(

@@ -8,7 +8,7 @@ import numpy as np
 
 from rankstudy import claims, figures
 from rankstudy.chapters import lora_claims, lora_figures
-from rankstudy.chapters.common import Markdown, banner, conclude, table
+from rankstudy.chapters.common import Markdown, banner, conclude, over, table
 from rankstudy.chapters.lora_accuracies import LEVELS, MATCHED, TEST, TRAIN, Accuracies
 from rankstudy.chapters.lora_costs import Costs, scientific
 from rankstudy.chapters.lora_updates import Updates
@@ -38,6 +38,7 @@ class Chapter:
         return {
             "digits": ", ".join(map(str, found.digits)),
             "n": str(len(found.digits)),
+            "over": over(len(found.digits), "digits"),
             "seeds": "1 seed" if settings["seeds"] == 1 else f"{settings['seeds']} seeds",
             "networks": str(len(found.digits) * settings["seeds"]),
             "steps": str(tuning["steps"]),
@@ -58,6 +59,7 @@ class Chapter:
             "merge_ratio": scientific(float(merging[1])),
             "example": str(found.digits[-1]),
             **{claim.name: claim.sentence for claim in self.claims()},
+            **{f"{claim.name}-evidence": claim.evidence for claim in self.claims()},
             **self._accuracies(),
         }
 
@@ -118,6 +120,19 @@ class Chapter:
             rows.append([label, *stopped, train, at, *end])
         matched = f"old at new {percent(MATCHED, 0)}"
         return table(["arm", "new", "old", "all", "all, train", matched, "end: new", "end: old"], rows)
+
+    def answer(self) -> Markdown:
+        """What two methods learn and forget: new and old digits, training and test data, without and with replay."""
+        rows = []
+        for replay, data in ((False, "new digit alone"), (True, f"with {self.text['memory_total']} old images")):
+            for label in (self.found.middle, NAMES["full"]):
+                cells = [
+                    self.found.at(kind, label, replay, split).text(1, 100)
+                    for kind in ("new", "old")
+                    for split in (TRAIN, TEST)
+                ]
+                rows.append([f"{label}, {data}", *cells])
+        return table(["fine-tuned", "new, train", "new, test", "old, train", "old, test"], rows, download=False)
 
     # figures
 

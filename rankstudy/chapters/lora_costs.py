@@ -79,6 +79,8 @@ class Costs:
             "merged_ratio": number_text(latency[2, 0] / latency[0, 0], 2),
             "unmerged_ratio_large": number_text(latency[1, -1] / latency[0, -1], 2),
             "merged_ratio_large": number_text(latency[2, -1] / latency[0, -1], 2),
+            "unmerged": self._over_base(latency[1], latency[0]),
+            "merged": self._over_base(latency[2], latency[0]),
             "small_batch": str(found["batches"][0]),
             "large_batch": str(found["batches"][-1]),
             "flops_share": share("flops"),
@@ -89,6 +91,14 @@ class Costs:
     def _spread(values: np.ndarray) -> str:
         low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
         return f"{number_text(median, 2)} (quartiles {number_text(low, 2)} to {number_text(high, 2)})"
+
+    def _over_base(self, seconds: np.ndarray, base: np.ndarray) -> str:
+        """Latency relative to the base network, smallest and largest batch."""
+        ratios, batches = seconds / base, self.found["batches"]
+        ends = (
+            f"{number_text(ratios[at], 2)} times as long at batch {number_text(int(batches[at]))}" for at in (0, -1)
+        )
+        return " and ".join(ends)
 
     def _turn(self, ratios: np.ndarray) -> str:
         """In one sentence, from which width on LoRA's step is the faster one."""

@@ -10,9 +10,9 @@ import numpy as np
 
 from rankstudy import claims, figures
 from rankstudy.chapters import low_rank_training_claims, low_rank_training_figures, low_rank_training_tables
-from rankstudy.chapters.common import Markdown, banner, conclude
+from rankstudy.chapters.common import Markdown, banner, conclude, over
 from rankstudy.experiments import study
-from rankstudy.experiments.inference import operations
+from rankstudy.experiments.inference import BLOCKS, operations
 from rankstudy.experiments.low_rank_training import DENSE, PLAIN
 from rankstudy.factorization import break_even_rank
 from rankstudy.intervals import Estimate, estimate, number_text, paired, percent
@@ -138,6 +138,8 @@ class Chapter:
             "epochs": str(self.settings["training"]["epochs"]),
             "warm_epochs": str(self.settings["warm_epochs"]),
             "tuned_epochs": str(self.settings["tuned_epochs"]),
+            "over": over(self.networks),
+            "convergence": low_rank_training_claims.convergence(self),
             "dense_parameters": number_text(memory["dense"]["parameters"]),
             "parameters": number_text(held["parameters"]),
             "formula": number_text(held["formula"]),
@@ -165,6 +167,10 @@ class Chapter:
             "epoch_times": ratio(seconds[0] / seconds[1]),
             "flops_times": ratio(self.epoch_flops(DENSE) / self.epoch_flops(PLAIN)),
             "one": ratio(speed[0]),
+            "one_quartiles": self._quartiles(variant, 0),
+            "many_quartiles": self._quartiles(variant, -1),
+            "turns": str(BLOCKS),
+            "threads": f"{timing['threads']} thread{'' if timing['threads'] == 1 else 's'}",
             "first_batch": number_text(int(batches[0])),
             "many": ratio(speed[-1]),
             "last_batch": number_text(int(batches[-1])),
@@ -175,9 +181,12 @@ class Chapter:
             "throughput_low": number_text(batches[-1] / self.median("network", variant)[-1]),
             "merged": number_text(self.speedup("network", "merged")[-1], 2),
             "device": str(timing["device"]),
-            "threads": str(timing["threads"]),
             "hidden": f"{self.shapes[1][0]} × {self.shapes[1][1]}",
         }
+
+    def _quartiles(self, variant: str, batch: int) -> str:
+        found = self.result["inference"]["network"][variant]
+        return f"{number_text(found['low'][batch], 2)} to {number_text(found['high'][batch], 2)}"
 
     def _total(self, variant: str) -> int:
         held = self.result["memory"][variant]

@@ -8,9 +8,10 @@ import numpy as np
 
 from rankstudy import claims
 from rankstudy.experiments.inference import BLOCKS
-from rankstudy.experiments.low_rank_training import PLAIN
-from rankstudy.intervals import estimate, number_text
+from rankstudy.experiments.low_rank_training import DENSE, PLAIN
+from rankstudy.intervals import estimate, number_text, paired, percent
 
+LEVELS = (0.90, 0.95, 0.97, 0.98)  # validation accuracies to be reached
 FACTORIAL = ("spectral", "decay", "spectral + decay")
 
 
@@ -26,6 +27,23 @@ def made(chapter: Any) -> list[claims.Claim]:
     if all(name in chapter.arms for name in FACTORIAL):
         found += _factorial(chapter)
     return found
+
+
+def convergence(chapter: Any) -> str:
+    """Epochs to the highest level of validation accuracy that every network of both arms reached, paired by seed."""
+    for level in reversed(LEVELS):
+        (dense, _), (low, _) = (chapter.reached(name, level) for name in (DENSE, PLAIN))
+        if min(len(dense), len(low)) == chapter.networks == len(chapter.history(DENSE)["seeds"]):
+            break
+    else:
+        return f"Not every network reached a validation accuracy of {percent(LEVELS[0], 0)}."
+    change = paired(np.asarray(low, dtype=float), np.asarray(dense, dtype=float))
+    word = "more" if change.low > 0 else "fewer" if change.high < 0 else ""
+    verdict = f"the factorised network needs {word} epochs" if word else "which needs fewer epochs is not decided"
+    return (
+        f"To a validation accuracy of {percent(level, 0)} it takes {estimate(low).text()} epochs, the dense network "
+        f"{estimate(dense).text()}, so {verdict} (difference {change.text(sign=True)})."
+    )
 
 
 def _memory(chapter: Any) -> claims.Claim:

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from rankstudy.chapters.common import Markdown, table
+from rankstudy.chapters.low_rank_training_claims import LEVELS
+from rankstudy.chapters.published import TRUNCATION_TUNED, TRUNCATION_WHOLE, compared, direction
 from rankstudy.experiments.low_rank_training import DENSE, PLAIN
 from rankstudy.intervals import estimate, number_text, percent, signed
 
-LEVELS = (0.90, 0.95, 0.97, 0.98)  # validation accuracies to be reached
 MEANINGS = {
     DENSE: "every layer one matrix (the control)",
     PLAIN: "every layer B·C, both factors at the standard initialisation",
@@ -113,7 +114,8 @@ def latencies(chapter: Any) -> Markdown:
     timing = chapter.result["inference"]
     rows = []
     for what in ("layer", "network"):
-        for variant in ("dense", f"rank {chapter.rank}", "merged"):
+        compiled = [variant for variant in timing[what] if variant.endswith("compiled")]
+        for variant in ("dense", f"rank {chapter.rank}", "merged", *compiled):
             for index, batch in enumerate(timing["batches"]):
                 found = timing[what][variant]
                 rows.append(
@@ -128,14 +130,16 @@ def latencies(chapter: Any) -> Markdown:
     return table(["what", "batch", "ms (IQR)", "images per second", "times dense"], rows)
 
 
-# Published effects on accuracy in points, all secondary (from notes on the papers): arm -> control, (source, value).
-# Khodak et al.: ResNet32×2 on CIFAR-10 with a tenth of the parameters; Wang et al.: ResNet-18.
+# Published effects on accuracy in points, secondary (from notes on the papers) but for the last:
+# arm -> control, (source, value). Khodak et al.: ResNet32×2 on CIFAR-10 with a tenth of the parameters; Wang et al.:
+# ResNet-18; Agarwal: see `published.TRUNCATION`.
 PUBLISHED = {
-    PLAIN: ("dense", [("Khodak et al. 2021", 93.59 - 94.49), ("Wang et al. 2021", 93.75 - 95.09)]),
+    PLAIN: (DENSE, [("Khodak et al. 2021", 93.59 - 94.49), ("Wang et al. 2021", 93.75 - 95.09)]),
     "spectral": (PLAIN, [("Khodak et al. 2021", 92.52 - 93.59)]),
     "decay": (PLAIN, [("Khodak et al. 2021", 92.92 - 93.59)]),
     "spectral + decay": (PLAIN, [("Khodak et al. 2021", 94.34 - 93.59)]),
     "warm": (PLAIN, [("Wang et al. 2021", 94.87 - 93.75)]),
+    "trained": (DENSE, [("Agarwal 2019", 100 * (TRUNCATION_TUNED - TRUNCATION_WHOLE))]),
 }
 
 
@@ -143,7 +147,9 @@ def published(chapter: Any) -> Markdown:
     """Effects reported by others, beside ours: differences in test accuracy, in points."""
     rows = []
     for name, (control, values) in PUBLISHED.items():
-        ours = chapter.against(name, control).points(2) if name in chapter.arms else "not run under this profile"
+        effect = chapter.against(name, control) if name in chapter.arms else None
+        ours = "not run under this profile" if effect is None else effect.points(2)
         theirs = "; ".join(f"{signed(value, 2)} ({source})" for source, value in values)
-        rows.append([f"{name} − {control}", theirs, ours])
-    return table(["comparison", "published (points)", "ours"], rows)
+        sign = 1 if values[0][1] > 0 else -1  # where there are two sources they agree in it
+        rows.append([f"{name} − {control}", theirs, ours, direction(effect, sign)])
+    return compared(["comparison", "published (points)", "ours"], rows, chapter.result.data)

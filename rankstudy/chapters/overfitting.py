@@ -9,7 +9,7 @@ import numpy as np
 
 from rankstudy import claims, figures
 from rankstudy.chapters import bound, overfitting_claims, rank_figures, rank_views
-from rankstudy.chapters.common import Markdown, banner, conclude, table
+from rankstudy.chapters.common import Markdown, banner, conclude, over, table
 from rankstudy.chapters.rank_views import ACTIVATIONS, NAMES, Arm, average, did_train, slope
 from rankstudy.experiments import overfitting, study
 from rankstudy.intervals import Estimate, estimate, number_text, percent
@@ -47,6 +47,15 @@ class Chapter:
             "arm_images": _images(arm["data"]["train_size"]),
             "arm_epochs": str(arm["training"]["epochs"]),
             "arm_seeds": str(arm["seeds"]),
+            "over": over(len(met)),
+            "base_over": over(len(self.base["history"]["seeds"])),
+            "arm_over": over(arm["seeds"]),
+            "arm_accuracies": rank_views.accuracies(
+                rank_views.trained(self.activations_found) or self.activations_found
+            ),
+            "base_train": rank_views.final(self.base, "train_accuracy").percent(),
+            "base_test": rank_views.final(self.base, "test_accuracy").percent(),
+            "trajectory_over": over(len((self.big if self.big["trajectory"] else self.decay)["history"]["seeds"])),
             "shuffled_epochs": str(self.settings["shuffled"]["training"]["epochs"]),
             "weight_decay": f"{self.settings['decay']['training']['weight_decay']:g}",
             "images": _images(self.settings["data"]["train_size"]),
@@ -123,7 +132,7 @@ class Chapter:
         arms["with shuffled labels"] = self.shuffled
         parts = [
             f"{estimate(average(arm, 'update', 'effective_rank', normalised=True)).percent()} of full rank {label} "
-            f"(training accuracy {rank_views.final(arm, 'train_accuracy').percent()})"
+            f"({rank_views.accuracies({label: arm})})"
             for label, arm in arms.items()
         ]
         return "The effective rank of the update is " + ", ".join(parts) + "."
@@ -183,6 +192,9 @@ class Chapter:
     def bounds(self) -> Markdown:
         return bound.rows(self.result["bound"])
 
+    def bound_published(self) -> Markdown:
+        return bound.published(self.result["bound"], self.result.data)
+
     def criterion(self) -> Markdown:
         arms: dict[str, Arm] = {"Task 2's network": self.base, "the big network": self.big}
         arms |= {f"{ACTIVATIONS[name]} arm": arm for name, arm in self.activations_found.items()}
@@ -202,7 +214,7 @@ class Chapter:
                     f"{int(met.sum())} of {len(met)}",
                 ]
             )
-        headers = ["network", "training accuracy", "test accuracy", "lowest test loss", "last test loss", "excess"]
+        headers = ["network", "train", "test", "lowest loss", "last loss", "excess"]
         return table([*headers, "overfitted"], rows)
 
     def side_by_side(self) -> Markdown:

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from rankstudy import claims, figures
 from rankstudy.chapters import rank_claims, rank_figures, rank_views
-from rankstudy.chapters.common import Markdown, banner, conclude, table
+from rankstudy.chapters.common import Markdown, banner, conclude, over, table
 from rankstudy.chapters.rank_views import ACTIVATIONS, NAMES, average, did_train, ranks, slope
 from rankstudy.experiments import study
 from rankstudy.intervals import estimate, number_text, percent
@@ -36,6 +36,13 @@ class Chapter:
             "deep_seeds": str(len(deep["history"]["seeds"])),
             "widths": "–".join(map(str, self.settings["base"]["network"]["widths"])),
             "deep_widths": "–".join(map(str, self.settings["deep"]["network"]["widths"])),
+            "over": over(len(base["history"]["seeds"])),
+            "arm_over": over(len(self.shallow["relu"]["history"]["seeds"])),
+            "deep_over": over(len(deep["history"]["seeds"])),
+            "deep_accuracies": rank_views.accuracies({"relu": deep}),
+            "arm_accuracies": rank_views.accuracies(rank_views.trained(self.shallow) or self.shallow),
+            "null64": rank_claims.null(self.base),
+            "where": rank_claims.where(self.base),
             "square": str(len(rank_views.square(deep))),
             "arm_epochs": str(self.settings["shallow"]["training"]["epochs"]),
             "arm_images": number_text(self.settings["shallow"]["data"]["train_size"] or 0)

@@ -9,7 +9,7 @@ import numpy as np
 
 from rankstudy import claims
 from rankstudy.chapters import rank_views
-from rankstudy.chapters.rank_views import Arm, average, did_train, ranks, slope
+from rankstudy.chapters.rank_views import NAMES, Arm, average, did_train, ranks, slope
 from rankstudy.intervals import estimate, number_text, paired
 
 
@@ -125,3 +125,33 @@ def _tanh(relu: Arm, tanh: Arm) -> list[claims.Claim]:
             confirmatory=True,
         )
     ]
+
+
+def null(base: Arm) -> str:
+    """Whether the rank by elimination tells a trained network from an untrained one."""
+    change = paired(average(base, "weights", "elimination_float64"), average(base, "initial", "elimination_float64"))
+    before = estimate(average(base, "initial", "elimination_float64")).text(1)
+    if abs(change.mean) < 1:
+        verdict = "it does not tell a trained network from an untrained one"
+    else:
+        verdict = f"training {'raised' if change.mean > 0 else 'lowered'} it by {number_text(abs(change.mean), 1)}"
+    return f"Before training it is {before}: {verdict}."
+
+
+def where(base: Arm) -> str:
+    """Whether the update has the lower effective rank than what it is added to, and the numbers."""
+    update, initial = (average(base, name, "effective_rank", normalised=True) for name in ("update", "initial"))
+    change = paired(update, initial)
+    if change.high < 0:
+        begin = "In the update: its"
+    else:
+        begin = "Not in the update: its" if change.low > 0 else "Whether it is in the update is not decided: its"
+    parts = []
+    for name in ("effective_rank", "stable_rank"):
+        found = [
+            estimate(average(base, matrix, name, normalised=True)).percent()
+            for matrix in ("update", "initial", "weights")
+        ]
+        parts.append(f"{NAMES[name]} is {found[0]} of full rank, against {found[1]} before training and {found[2]} "
+                     "after")  # fmt: skip
+    return f"{begin} {parts[0]}; its {parts[1]}."

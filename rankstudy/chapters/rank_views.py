@@ -86,6 +86,21 @@ def final(arm: Arm, metric: str) -> Estimate:
     return estimate(arm["history"][metric][:, -1])
 
 
+def accuracies(arms: Mapping[str, Arm]) -> str:
+    """How well some arms learned, from the worst to the best, on training and on test data."""
+    phrases = []
+    for split, label in (("train", "training"), ("test", "test")):
+        found = sorted((final(arm, f"{split}_accuracy") for arm in arms.values()), key=lambda each: each.mean)
+        ends = [found[0].percent(), found[-1].percent()]
+        phrases.append(f"{label} accuracy " + (ends[0] if len(found) == 1 else f"from {ends[0]} to {ends[1]}"))
+    return ", ".join(phrases)
+
+
+def trained(arms: Mapping[str, Arm]) -> dict[str, Arm]:
+    """The arms that learned enough to conclude from."""
+    return {name: arm for name, arm in arms.items() if did_train(arm)}
+
+
 def by_layer(arm: Arm, shapes: Sequence[tuple[int, int]], matrix: str) -> Markdown:
     """One row per definition, one column per layer."""
     rows = []

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from rankstudy import claims, figures
-from rankstudy.chapters.common import Markdown, banner, conclude, table
+from rankstudy.chapters.common import Markdown, banner, conclude, over, table
 from rankstudy.experiments import study
 from rankstudy.intervals import estimate, number_text, percent
 
@@ -37,6 +37,8 @@ class Chapter:
             "parameters": number_text(self.result["parameters"]),
             "learning_rate": f"{self.result['learning_rate']:g}",
             "seconds": estimate(history["seconds"][:, -1]).text(unit="s"),
+            "over": over(len(history["seeds"])),
+            "first_epoch_train": estimate(history["train_accuracy"][:, 1]).percent(),
             "first_epoch": estimate(history["test_accuracy"][:, 1]).percent(),
         }
 

@@ -2,7 +2,8 @@
 
 A step is W ← (1 − μλ)·W − μ·G, with G of rank ≤ B, the batch size. After k steps W is a matrix of rank ≤ kB plus
 (1 − μλ)^k times what it was, so at relative error ε its rank is at most about B·log(1/ε)/(μλ) (Galanti et al. 2022,
-theorem 3.4; their λ is half of torch's), whatever was learned. Every arm is trained for the same number of decay times
+theorem 3.4; their λ is half of torch's), whatever was learned. With momentum β a gradient acts 1/(1 − β) times as long
+and as much: μ/(1 − β) takes the place of μ. Every arm is trained for the same number of decay times
 μλ·steps, since what is left of W₀ is a function of that alone.
 """
 
@@ -27,13 +28,14 @@ class Decay:
     data: config.Data
     times: float  # μλ·steps
     images: int  # in an epoch; the training split has as many, but the stand-in's size is its own
-    arms: tuple[tuple[int, float, float], ...]  # (B, μ, λ), the first is the base that others differ from; none: skip
+    # (B, μ, λ, β), the first is the base that others differ from; none: skip
+    arms: tuple[tuple[int, float, float, float], ...]
     seeds: int
 
-    def runs(self, arm: tuple[int, float, float]) -> list[networks.Run]:
-        batch, rate, decay = arm
-        epochs = max(1, round(self.times / (rate * decay) * batch / self.images))
-        training = config.Training(epochs, batch, "sgd", rate, momentum=0.0, weight_decay=decay, schedule="constant")
+    def runs(self, arm: tuple[int, float, float, float]) -> list[networks.Run]:
+        batch, rate, decay, momentum = arm
+        epochs = max(1, round(self.times * (1 - momentum) / (rate * decay) * batch / self.images))
+        training = config.Training(epochs, batch, "sgd", rate, momentum, weight_decay=decay, schedule="constant")
         run = networks.Run(self.network, training, self.data, 0)
         return [replace(run, seed=seed) for seed in range(self.seeds)]
 
@@ -44,7 +46,7 @@ def plan(settings: Decay) -> list[networks.Run]:
 
 
 def compute(settings: Decay) -> dict[str, Any]:
-    """`arms` (A, 3): B, μ, λ. `bound` (A, errors). `ranks`: of W, of W without what is left of W₀, and of W₀, each
+    """`arms` (A, 4): B, μ, λ, β. `bound` (A, errors). `ranks`: of W, of W without what is left of W₀, and of W₀, each
     (A, seeds, layers, errors). `left` (A,): the factor on W₀. `history` of each arm by its number."""
     if not settings.arms:
         return {}
@@ -54,7 +56,7 @@ def compute(settings: Decay) -> dict[str, Any]:
     for index, arm in enumerate(settings.arms):
         found = networks.trained(settings.runs(arm))
         steps = found[0].run.training.epochs * -(-networks.training_images(found[0].run) // arm[0])
-        left.append((1 - arm[1] * arm[2]) ** steps)
+        left.append(remainder(*arm[1:], steps))
         histories[str(index)] = networks.histories(found)
         ranks["weights"].append(_ranks([each.weights for each in found]))
         ranks["initial"].append(_ranks([each.initial for each in found]))
@@ -70,9 +72,18 @@ def compute(settings: Decay) -> dict[str, Any]:
     }
 
 
-def bound(batch: int, rate: float, decay: float, error: float) -> float:
-    """B·k, with k the fewest steps after which (1 − μλ)^k ≤ ε."""
-    return batch * np.ceil(np.log(error) / np.log1p(-rate * decay))
+def bound(batch: int, rate: float, decay: float, momentum: float, error: float) -> float:
+    """B·k, with k the fewest steps after which (1 − μλ/(1 − β))^k ≤ ε."""
+    return batch * np.ceil(np.log(error) / np.log1p(-rate * decay / (1 - momentum)))
+
+
+def remainder(rate: float, decay: float, momentum: float, steps: int) -> float:
+    """The factor on W₀ after so many steps of v ← β·v + λ·W, W ← W − μ·v, as torch takes them, without gradients."""
+    weight, velocity = 1.0, 0.0
+    for _ in range(steps):
+        velocity = momentum * velocity + decay * weight
+        weight -= rate * velocity
+    return weight
 
 
 def _ranks(networks_of_layers: Sequence[Sequence[np.ndarray]]) -> np.ndarray:

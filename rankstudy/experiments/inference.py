@@ -9,6 +9,7 @@ Design choices:
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,13 +30,15 @@ class Setting:
     ranks: tuple[int, ...]
     batches: tuple[int, ...]  # images in one forward pass
     seconds: float  # spent on each measurement, about
+    compiled: bool = False  # the whole network by torch.compile as well, dense and at the first of the ranks
 
 
 def measured(setting: Setting, dataset: str) -> Mapping[str, Any]:
     """The times, from the store or measured now.
 
     Returns:
-        `network` and `layer`: variant (`dense`, `merged`, `rank <r>`) -> (batches,) arrays, `median` and `iqr` in
+        `network` and `layer`: variant (`dense`, `merged`, `rank <r>`; of the network also `dense, compiled` and
+        `rank <r>, compiled`, where torch can compile here) -> (batches,) arrays, `median` and `iqr` in
         seconds, `speedup` over dense with its quartiles `low` and `high`; `batches` and `ranks`; `device`, `threads`.
     """
     question = Question("measured", "inference", setting, data.CHECKSUMS[dataset])
@@ -63,14 +66,33 @@ def times(setting: Setting) -> dict[str, Any]:
         models["merged"] = merged(models[f"rank {setting.ranks[0]}"])
         for model in models.values():
             model.to(where)
+        compiled = ("dense", f"rank {setting.ranks[0]}") if name == "network" and setting.compiled else ()
         rows = []
         for batch in setting.batches:
             images = torch.randn(batch, widths[0], generator=torch.Generator().manual_seed(0)).to(where)
-            rows.append(_in_turns(models, images, setting.seconds))
+            if compiled:
+                torch.compiler.reset()  # one batch size after the other would else be taken for one of variable size
+            ready = {f"{label}, compiled": _compiled(models[label], images) for label in compiled}
+            ready = {label: model for label, model in ready.items() if model is not None}
+            rows.append(_in_turns(models | ready, images, setting.seconds))
         found[name] = {
-            label: {key: np.array([row[label][key] for row in rows]) for key in rows[0][label]} for label in models
+            label: {key: np.array([row[label][key] for row in rows]) for key in rows[0][label]} for label in rows[0]
         }
     return found
+
+
+def _compiled(model: Any, images: Any) -> Any | None:
+    """The model compiled for images of this shape; None where there is no compiler."""
+    import torch
+
+    compiled = torch.compile(model)
+    try:
+        with torch.inference_mode():
+            compiled(images)
+    except RuntimeError as error:  # torch's own, of several kinds: no C++ compiler, no Triton, an unknown platform
+        print(f"rankstudy: torch.compile does not work here: {str(error).splitlines()[0]}", file=sys.stderr)
+        return None
+    return compiled
 
 
 def merged(model: Any) -> Any:

@@ -11,6 +11,7 @@ from rankstudy import config
 from rankstudy.experiments import networks, sizes, study, subspaces, transfer
 from rankstudy.experiments.crossing import crossing
 from rankstudy.experiments.training import parameters
+from rankstudy.experiments.transfer import Transfer
 
 SPLITS = ("train", "validation", "test")
 
@@ -45,7 +46,8 @@ class Curve:
 @dataclass(frozen=True)
 class Config:
     curve: Curve
-    transfer: transfer.Transfer
+    transfer: Transfer
+    left_out: Transfer | None = None  # one new digit, each of the ten as often as any other
     ablations: tuple[tuple[str, Curve], ...] = ()  # what is changed, and the curve with it changed
     grid: tuple[Curve, ...] = ()  # widths and depths
     shuffled: tuple[Curve, ...] = ()  # fractions of shuffled labels, read by their training accuracy
@@ -64,13 +66,13 @@ def _smoke() -> Config:
     network, training = config.Network((784, 32, 32, 10)), config.Training(4, 32)
     direct = replace(training, learning_rate=3e-3)
     curve = Curve(network, training, direct, MNIST, (10, 50, 200), (0.03, 0.1), 2)
-    moved = transfer.Transfer(
+    moved = Transfer(
         network, direct, OLD, training, MNIST, NEW, (20, 300), (0.1,), (3e-3,), 2, ARMS + CONTROLS[:1] + SAID[:1]
     )
     ablations = (("biases", replace(curve, bias=True, dimensions=(50,), learning_rates=(0.1,))),)
     grid = (replace(curve, network=config.Network((784, 16, 10)), dimensions=(50, 200), learning_rates=(0.1,)),)
     noise = replace(curve, data=replace(MNIST, shuffled_labels=0.5), learning_rates=(0.1,), dimensions=(50, 200))
-    return Config(curve, moved, ablations, grid, (noise,))
+    return Config(curve, moved, _left_out(moved, 8, (20, 300)), ablations, grid, (noise,))
 
 
 def _quick() -> Config:
@@ -78,7 +80,7 @@ def _quick() -> Config:
     curve = Curve(NETWORK, config.Training(5), config.Training(5), data, (200, 500, 750, 1250), (0.2,), 2)
     small = replace(MNIST, train_size=4_000)
     old = replace(OLD, train_size=4_000)
-    moved = transfer.Transfer(
+    moved = Transfer(
         NETWORK, config.Training(3), old, config.Training(4), small, NEW, (100, 300, 900), (0.2,), (1e-3,), 2, ARMS
     )
     return Config(curve, moved)
@@ -89,7 +91,7 @@ def _full() -> Config:
     dimensions = (50, 100, 200, 300, 400, 500, 600, 750, 1000, 1500)
     curve = Curve(NETWORK, training, direct, MNIST, dimensions, (0.05, 0.15, 0.5), 5)
     small = replace(MNIST, train_size=10_000)
-    moved = transfer.Transfer(
+    moved = Transfer(
         NETWORK,
         config.Training(5),
         OLD,
@@ -102,7 +104,14 @@ def _full() -> Config:
         3,
         ARMS + CONTROLS + SAID,
     )
-    return Config(curve, moved, _ablations(curve), _grid(curve), _shuffled(curve))
+    left_out = _left_out(moved, 8, (10, 50, 200, 400))
+    return Config(curve, moved, left_out, _ablations(curve), _grid(curve), _shuffled(curve))
+
+
+def _left_out(moved: Transfer, digit: int, dimensions: tuple[int, ...]) -> Transfer:
+    """Chapter 8's question inside subspaces: nine digits are known, one is new, all ten are in the data."""
+    old = replace(moved.old, only=(), without=(digit,))
+    return replace(moved, old=old, new=(digit,), dimensions=dimensions, arms=ARMS)
 
 
 def _ablations(curve: Curve) -> tuple[tuple[str, Curve], ...]:
@@ -155,17 +164,25 @@ def _curves(settings: Config) -> list[Curve]:
     return [settings.curve, *(curve for _, curve in settings.ablations), *settings.grid, *settings.shuffled]
 
 
+def _transfers(settings: Config) -> list[Transfer]:
+    return [each for each in (settings.transfer, settings.left_out) if each is not None]
+
+
 def plan(settings: Config) -> study.Plan:
     curves = _curves(settings)
-    counted = [each for curve in curves for each in curve.count()] + settings.transfer.count()
-    runs = [run for curve in curves for run in curve.direct_runs()] + settings.transfer.pretrainings()
+    counted = [each for curve in curves for each in curve.count()]
+    runs = [run for curve in curves for run in curve.direct_runs()]
+    for moved in _transfers(settings):
+        counted += moved.count()
+        runs += moved.pretrainings()
     seconds = 0.5 + 0.4 * settings.curve.seeds
     return study.Plan(list(dict.fromkeys(runs)), shared=subspaces.predict(counted), alone=seconds)
 
 
 def work(settings: Config) -> float:
     """Floating-point operations of the trainings, to compare profiles with each other; unlike `plan`, times nothing."""
-    counted = [each for curve in _curves(settings) for each in curve.count()] + settings.transfer.count()
+    counted = [each for curve in _curves(settings) for each in curve.count()]
+    counted += [each for moved in _transfers(settings) for each in moved.count()]
     return sum(times * networks.operations(run) for run, times in counted)
 
 
@@ -174,6 +191,7 @@ def compute(settings: Config) -> dict[str, Any]:
         "curve": measured(settings.curve),
         "sizes": sizes.effective_sizes(settings.curve.direct_runs()),
         "transfer": transfer.measured(settings.transfer),
+        "left_out": transfer.measured(settings.left_out) if settings.left_out else [],
         "ablations": {name: measured(curve) for name, curve in settings.ablations},
         "grid": [{"widths": list(curve.network.widths), **measured(curve)} for curve in settings.grid],
         "shuffled": [{"fraction": curve.data.shuffled_labels, **measured(curve)} for curve in settings.shuffled],

@@ -37,6 +37,7 @@ class Config:
     batches: tuple[int, ...]  # images per forward pass when latency is measured
     ranks: tuple[int, ...]  # at which latency is measured, besides those of the arms
     seconds: float  # per latency measurement
+    compiled: bool = False  # measure latency by torch.compile too
     warm_epochs: int = 2  # of dense training, taken off the epochs of a "warm" arm
     tuned_epochs: int = 3  # of a "trained" arm
     expected_rank: int = 16  # for predictions of time, as long as chapter 5 has not been computed
@@ -101,6 +102,7 @@ CONFIGS = {
         batches=(1, 8, 64, 256, 1024, 8192),
         ranks=(8, 32, 128, 256, 384, 512),
         seconds=0.5,
+        compiled=True,
     ),
 }
 
@@ -122,7 +124,7 @@ def compute(settings: Config) -> dict[str, Any]:
     rank = approximation.answer(settings.approximation)["rank"]
     network = settings.approximation.overfitting.network
     ranks = _latency_ranks(settings, rank)
-    setting = inference.Setting(network, ranks, settings.batches, settings.seconds)
+    setting = inference.Setting(network, ranks, settings.batches, settings.seconds, settings.compiled)
     searched = [arm for arm in settings.arms if len(_rates(arm, settings)) > 1]
     networks.trained([run for arm in searched for run in _grid(arm, settings, rank)])
     networks.trained([run for arm in settings.arms for run in chosen(arm, settings, rank)[0]])

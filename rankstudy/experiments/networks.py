@@ -16,6 +16,7 @@ from rankstudy.experiments import study
 from rankstudy.store import Question, Record
 
 TUNING_SEED = 9000  # learning rates are chosen on seeds of their own
+FILLED = 0.7  # of a GPU's free memory that side by side trainings may take; kernels want some of the rest
 METRICS = tuple(f"{split}_{what}" for split in ("train", "validation", "test") for what in ("loss", "accuracy"))
 
 
@@ -147,7 +148,32 @@ def _batches(runs: Sequence[Run]) -> list[list[Run]]:
     for run in runs:
         alike = replace(run.training, learning_rate=0.0, weight_decay=0.0)
         groups.setdefault((replace(run.network, gain=1.0), alike, run.data, run.observe), []).append(run)
-    return list(groups.values())
+    return [part for group in groups.values() for part in fitting(group, memory(group[0]))]
+
+
+def fitting(group: list[Any], each: int) -> list[list[Any]]:
+    """The group in as few parts as fit the GPU's free memory, trained side by side at so many bytes each."""
+    from rankstudy import device
+
+    size = max(1, int(FILLED * device.free_memory(device.choose()) / each))
+    return [group[i : i + size] for i in range(0, len(group), size)]
+
+
+def memory(run: Run) -> int:
+    """Bytes that training takes beside the data: the most of a step, and of an evaluation with the weights and the
+    optimiser's state; counted on the "meta" device."""
+    import torch
+
+    from rankstudy import measure, training
+    from rankstudy.layers import MLP
+
+    with torch.device("meta"):
+        model = MLP(run.network.widths, run.network.activation, rank=run.network.rank)
+        images = torch.empty(run.training.batch_size, run.network.widths[0])
+    step = measure.training_memory(model, run.training, images)
+    evaluation = step.weights + step.gradients + step.optimizer
+    evaluation += 4 * training.EVALUATION_BATCH * sum(run.network.widths[1:])
+    return max(step.peak, evaluation)
 
 
 def _train(runs: Sequence[Run], digest: str) -> list[Record]:

@@ -63,21 +63,24 @@ def _config(
     )
 
 
-def _bound(arms: tuple[tuple[int, float, float], ...]) -> Decay:
+def _bound(arms: tuple[tuple[int, float, float, float], ...]) -> Decay:
     return Decay(
         config.Network((784, 128, 128, 128, 10)), config.Data("mnist", train_size=6000), 6.0, 6000, arms, seeds=3
     )
 
 
-# batch, rate and decay, each alone halved or doubled (the batch by four)
+# batch, rate and decay, each alone halved or doubled (the batch by four); and two of them with momentum and an equal
+# μ/(1 − β), which should change nothing
 _VARIED = (
-    (16, 0.1, 5e-3),
-    (4, 0.1, 5e-3),
-    (64, 0.1, 5e-3),
-    (16, 0.05, 5e-3),
-    (16, 0.2, 5e-3),
-    (16, 0.1, 2.5e-3),
-    (16, 0.1, 1e-2),
+    (16, 0.1, 5e-3, 0.0),
+    (4, 0.1, 5e-3, 0.0),
+    (64, 0.1, 5e-3, 0.0),
+    (16, 0.05, 5e-3, 0.0),
+    (16, 0.2, 5e-3, 0.0),
+    (16, 0.1, 2.5e-3, 0.0),
+    (16, 0.1, 1e-2, 0.0),
+    (16, 0.01, 5e-3, 0.9),
+    (16, 0.02, 5e-3, 0.9),
 )
 
 
@@ -104,7 +107,7 @@ CONFIGS = {
             config.Data("mnist"),
             times=1.0,
             images=1237,
-            arms=((32, 0.1, 1e-2), (16, 0.1, 1e-2)),
+            arms=((32, 0.1, 1e-2, 0.0), (16, 0.1, 1e-2, 0.0), (32, 0.01, 1e-2, 0.9)),
             seeds=2,
         ),
     ),

@@ -142,7 +142,15 @@ def _batches(runs: list[Run]) -> list[list[Run]]:
     groups: dict[Any, list[Run]] = {}
     for run in runs:
         groups.setdefault(_seeded(_at(run, 1.0), 0), []).append(run)
-    return list(groups.values())
+    return [part for group in groups.values() for part in networks.fitting(group, memory(group[0]))]
+
+
+def memory(run: Run) -> int:
+    """Bytes that training takes beside the data: the network's, θ and what the projection makes on its way to it, and a
+    dense P where there is one."""
+    parameters = sum(out * inp for out, inp in run.network.shapes())
+    projection = 4 * parameters * (run.dimension if run.projection == "dense" else 8)
+    return networks.memory(networks.Run(run.network, run.training, run.data, run.seed)) + projection
 
 
 def _train(runs: Sequence[Run], digest: str) -> list[Record]:

@@ -1,0 +1,85 @@
+"""Chapter 7's answers say what the data say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rankstudy.chapters import answers, rank_claims
+from rankstudy.chapters.common import over
+
+
+def arm(effective_rank: list[float], accuracy: float = 0.99) -> dict:
+    """An arm of networks with one layer of full rank 100 whose update has the effective rank given."""
+    count = len(effective_rank)
+    history = {f"{split}_accuracy": np.full((count, 2), accuracy) for split in ("train", "test")}
+    ranks = {"limits": np.array([100]), "update": {"effective_rank": np.array(effective_rank)[:, None]}}
+    return {"history": history, "ranks": ranks}
+
+
+@pytest.mark.parametrize(
+    ("shuffled", "words"),
+    [
+        ([40.0, 42.0, 41.0], "what is learned matters"),
+        ([10.0, 12.0, 11.0], "memorising did not take a higher rank"),
+        ([10.0, 40.0, 20.0], "stay open"),
+        ([40.0], "stay open"),
+    ],
+)
+def test_the_explanation_follows_the_control(shuffled, words):
+    """True labels at 20 to 22 % of full rank; shuffled ones above, below, or not to be told apart."""
+    said = answers.why(arm([20.0, 22.0, 21.0]), arm(shuffled))
+    endings = {"what is learned matters", "memorising did not take a higher rank", "stay open"}
+    assert [ending for ending in endings if ending in said] == [words]
+    assert f"n = {len(shuffled)}" in said and "training accuracy" in said and "test accuracy" in said
+
+
+def test_labels_that_were_not_memorised_explain_nothing():
+    said = answers.why(arm([20.0, 22.0, 21.0]), arm([40.0, 42.0, 41.0], accuracy=0.2))
+    assert "not memorised" in said and "matters" not in said
+
+
+def base(update: list[float], elimination: list[float]) -> dict:
+    """Trained from 90 % effective rank and elimination rank 100 of 100."""
+    found = arm(update)
+
+    def same(value: float) -> np.ndarray:
+        return np.full((len(update), 1), value)
+
+    found["ranks"] |= {
+        "initial": {"effective_rank": same(90.0), "elimination_float64": same(100.0)},
+        "weights": {"effective_rank": same(80.0), "elimination_float64": np.array(elimination)[:, None]},
+    }
+    for matrix in ("initial", "weights", "update"):
+        found["ranks"][matrix]["stable_rank"] = same(10.0)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("update", "begins"),
+    [
+        ([20.0, 22.0], "In the update"),
+        ([95.0, 95.1], "Not in the update"),
+        ([20.0, 99.0], "Whether"),
+        ([20.0], "Whether"),
+    ],
+)
+def test_where_the_low_rank_is_follows_the_numbers(update, begins):
+    assert rank_claims.where(base(update, [100.0] * len(update))).startswith(begins)
+
+
+@pytest.mark.parametrize(
+    ("after", "words"), [(100.0, "does not tell"), (60.0, "lowered it by 40"), (120.0, "raised it")]
+)
+def test_the_null_of_the_plain_rank_follows_the_numbers(after, words):
+    assert words in rank_claims.null(base([20.0, 22.0], [after, after]))
+
+
+def test_an_answer_names_its_networks_or_says_that_it_has_no_interval():
+    assert over(5) == "mean ± 95 % interval over n = 5 networks"
+    assert over(1) == "n = 1, so there is no interval"
+
+
+@pytest.mark.parametrize(("ratios", "words"), [([1.0, 1.2], "none came closer"), ([0.9, 1.2], "1 came closer")])
+def test_the_theorem_is_reported_as_checked(ratios, words):
+    assert words in answers._svd({"competitors": 2, "ratios": np.array(ratios)})

@@ -1,0 +1,128 @@
+"""Published and ours: what the tables call agreeing, explained or open."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from rankstudy.chapters import bound, published
+from rankstudy.chapters.intrinsic_published import near
+from rankstudy.intervals import Estimate
+
+
+@pytest.mark.parametrize(
+    ("ours", "sign", "verdict"),
+    [
+        (Estimate(2.0, 1.0, 3), 1, "agreeing"),
+        (Estimate(2.0, 1.0, 3), -1, "open, the other way"),
+        (Estimate(-2.0, 1.0, 3), -1, "agreeing"),
+        (Estimate(2.0, 3.0, 3), 1, "open"),
+        (Estimate(2.0, math.nan, 1), 1, "open"),
+        (Estimate(math.nan, math.nan, 3), 1, "open"),
+        (None, 1, "open"),
+    ],
+)
+def test_a_direction_agrees_if_the_whole_interval_does(ours, sign, verdict):
+    assert published.direction(ours, sign) == verdict
+
+
+@pytest.mark.parametrize(
+    ("ours", "verdict"),
+    [
+        (Estimate(700.0, 60.0, 5), "agreeing"),
+        (Estimate(600.0, 60.0, 5), "open"),
+        (Estimate(700.0, 400.0, 5), "open"),  # too wide to agree with anything
+        (Estimate(math.nan, math.nan, 5), "open"),
+        (None, "open"),
+    ],
+)
+def test_a_value_agrees_if_a_narrow_interval_reaches_it(ours, verdict):
+    assert published.value(ours, 750, 850) == verdict
+
+
+@pytest.mark.parametrize(
+    ("difference", "verdict"),
+    [
+        (Estimate(0.01, 0.005, 3), "agreeing"),
+        (Estimate(0.018, 0.005, 3), "open"),
+        (Estimate(0.0, 0.5, 3), "open"),
+        (Estimate(0.0, math.nan, 1), "open"),
+    ],
+)
+def test_an_accuracy_agrees_if_all_of_the_difference_is_small(difference, verdict):
+    assert published.accuracy(difference) == verdict
+
+
+class Changes:
+    """Ablations: one change with a given effect at d = 300."""
+
+    def __init__(self, effect):
+        self.changed, self.effect = {"biases": None}, effect
+
+    def difference(self, name, split):
+        return {300: self.effect}
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        (Estimate(-0.04, 0.01, 3), "explained by biases"),
+        (Estimate(-0.04, 0.05, 3), "open"),  # no certain effect
+        (Estimate(0.04, 0.01, 3), "open"),  # the wrong way
+        (Estimate(-0.01, 0.005, 3), "open"),  # not far enough
+    ],
+)
+def test_only_an_ablation_that_closes_the_gap_explains_it(change, verdict):
+    assert near(Estimate(0.05, 0.01, 3), 300, Changes(change)) == verdict
+    assert near(Estimate(0.05, 0.01, 3), 750, Changes(change)) == "open"
+    assert near(Estimate(0.005, 0.01, 3), 300, Changes(change)) == "agreeing"
+
+
+def test_off_mnist_everything_is_open():
+    rows = [["a", "1", "2", "agreeing"]]
+    assert "agreeing" in published.compared(["x", "published", "ours"], rows, "mnist")
+    assert "agreeing" not in published.compared(["x", "published", "ours"], rows, "digits")
+
+
+def test_between_two_ranks_the_logarithm_is_interpolated():
+    values = np.array([[0.0, 1.0], [1.0, 3.0]])
+    np.testing.assert_allclose(published.between(20, np.array([10, 40]), values), [0.5, 2.0])
+    assert published.between(5, np.array([10, 40]), values) is None
+
+
+def arms(powers: tuple[float, float, float], accuracy: float = 1.0) -> dict:
+    """Three arms beside the first, one for each of B, μ, λ doubled, whose ranks follow the given powers of 2."""
+    base = np.array([16, 0.1, 5e-3])
+    varied = np.stack([base, *(base * np.where(np.arange(3) == each, 2, 1) for each in range(3))])
+    ranks = 50 * 2.0 ** np.array([0, *powers])
+    shaped = np.broadcast_to(ranks[:, None, None, None], (4, 2, 1, 2))
+    return {
+        "arms": varied,
+        "bound": np.full((4, 2), 1000.0),
+        "limits": np.array([256]),
+        "ranks": {"weights": shaped, "learned": shaped},
+        "history": {str(arm): {"train_accuracy": np.full((2, 1), accuracy)} for arm in range(4)},
+    }
+
+
+def test_galantis_directions_are_read_off_the_arms_that_differ_in_one_thing():
+    found = arms((0.5, -0.5, 0.25))
+    assert [bound.effect(found, column).mean for column in range(3)] == pytest.approx([0.5, -0.5, 0.25])
+    lines = bound.published(found, "mnist").splitlines()
+    assert [line.split("|")[-2].strip() for line in lines[2:6]] == [
+        "agreeing",
+        "agreeing",
+        "agreeing",
+        "open, the other way",
+    ]
+
+
+def test_collapsed_arms_say_nothing_of_galantis_directions():
+    assert bound.effect(arms((0.5, -0.5, 0.25), accuracy=0.3), 0) is None
+
+
+def test_an_exceeded_bound_does_not_agree():
+    found = arms((0.5, -0.5, -0.5)) | {"bound": np.full((4, 2), 40.0)}
+    assert bound.published(found, "mnist").splitlines()[2].split("|")[-2].strip() == "open"
