@@ -8,7 +8,7 @@ ifneq ($(PROFILE),)
 export RANKSTUDY_PROFILE := $(PROFILE)
 endif
 
-.PHONY: help report html pdf preview run test thorough check check-report clean
+.PHONY: help report html pdf preview run test thorough check audit check-report clean
 
 help:
 	@echo "make report   compute what is missing, then render the book (HTML and PDF) into _book/"
@@ -17,6 +17,7 @@ help:
 	@echo "make run      compute only (resumes where it was stopped)"
 	@echo "make test     the test suite"
 	@echo "make check    linter and type checker"
+	@echo "make audit    known vulnerabilities of what is installed, asked of PyPI"
 	@echo "make check-report  walk the rendered book in a browser: links, console, contrast, phone width, offline"
 	@echo "PROFILE=smoke|quick|full|published chooses how much is computed"
 
@@ -50,6 +51,9 @@ thorough: $(VENV)/ready
 check: $(VENV)/ready
 	$(PY) -m uv tool run --quiet ruff check .
 	$(PY) -m uv tool run --quiet mypy --python-executable $(PY)
+
+audit: $(VENV)/ready
+	PIPAPI_PYTHON_LOCATION=$(CURDIR)/$(PY) $(PY) -m uv tool run --quiet pip-audit --progress-spinner off --skip-editable
 
 check-report: $(VENV)/ready
 	@test -f _book/index.html || { echo "rankstudy: there is no _book/ to check; make report makes it" >&2; exit 2; }

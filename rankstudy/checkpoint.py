@@ -4,9 +4,8 @@
   normalisation) are listed as left out, never dropped silently.
 - Tensors are read one at a time, small ones a few at a time: finding eigenvalues is bound by memory, so one matrix a
   core is faster than all cores on each matrix in turn.
-- Singular values come from the eigenvalues of the smaller Gram matrix in float64: for weights stored in float32 or less
-  that is as accurate as their own rounding and several times faster than an SVD; float64 weights, or errors below what
-  a Gram matrix can see, get the SVD.
+- Where there is a CUDA device it takes the matrices, in turn: torch loads its linear algebra there on first use, and
+  not for several threads at once (pytorch issue 90613).
 """
 
 from __future__ import annotations
@@ -21,18 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.linalg import eigh
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from rankstudy import UsageError
+from rankstudy._decomposition import SMALL, accelerator, singular_values
 from rankstudy._tensors import EPS, Entry, opened
 from rankstudy.factorization import break_even_rank, smallest_rank
 from rankstudy.spectrum import Spectrum, effective_rank, energy_rank, numerical_rank, outlier_rank, stable_rank
 
-GRAM_ERROR = 1e-5  # relative errors below this are out of a Gram matrix's sight: √eps, with room
-BLOCK = 1 << 22  # elements that are upcast to float64 at once
-SMALL, WORKERS = 1 << 21, 4  # elements of a matrix that may share the machine, and how many may: 100 MB in all
+WORKERS = 4  # small matrices at a time, each with a core of its own: 100 MB in all
 
 
 @dataclass(frozen=True)
@@ -150,35 +147,6 @@ def analyze(model_or_path: Any, base: Any = None, *, rank_error: float = 0.05, p
     return Analysis(found, left_out, rank_error, base is not None)
 
 
-def singular_values(matrix: np.ndarray, dtype: str = "F32", rank_error: float = 1.0) -> np.ndarray:
-    """(min(m, n),) float64, descending, of a matrix stored in `dtype`, to the accuracy of that dtype."""
-    m, n = matrix.shape
-    if dtype == "F64" or rank_error < GRAM_ERROR or min(m, n) == 0:
-        return np.linalg.svd(np.asarray(matrix, np.float64), compute_uv=False)
-    scale = float(np.abs(matrix).max())
-    if scale == 0:
-        return np.zeros(min(m, n))
-    gram = _gram(matrix if m >= n else matrix.T, scale)
-    if matrix.size <= SMALL:  # NumPy lets other threads run meanwhile; SciPy does not, and needs no copy
-        values = np.linalg.eigvalsh(gram)
-    else:
-        values = eigh(gram.T, eigvals_only=True, overwrite_a=True, check_finite=False, driver="evd")
-    return np.sqrt(np.maximum(values[::-1], 0.0)) * scale
-
-
-def _gram(tall: np.ndarray, scale: float) -> np.ndarray:
-    """tallᵀ·tall/scale² in float64, (n, n), by blocks of rows: the matrix is never upcast as a whole."""
-    m, n = tall.shape
-    rows = max(1, BLOCK // n)
-    gram = None
-    for start in range(0, m, rows):
-        block = tall[start : start + rows].astype(np.float64)
-        block /= scale
-        part = block.T @ block  # NumPy sees the symmetry and does half the work
-        gram = part if gram is None else np.add(gram, part, out=gram)
-    return gram
-
-
 def _analyzed(
     entries: Mapping[str, Entry],
     names: Mapping[str, tuple[str, tuple[int, int]]],
@@ -186,6 +154,8 @@ def _analyzed(
     rank_error: float,
     progress: bool,
 ) -> tuple[Matrix, ...]:
+    device = accelerator()
+
     def judge(name: str) -> Matrix:
         kind, shape = names[name]
         matrix = finite_values(name, entries[name], shape)
@@ -197,20 +167,20 @@ def _analyzed(
             base = finite_values(name, before[name], shape)
             dtype = max(dtype, before[name].dtype, key=lambda each: EPS[each])
             matrix = matrix.astype(np.float64) - base
-        values = singular_values(matrix, dtype, rank_error)
+        values = singular_values(matrix, dtype, rank_error, device)
         del matrix
         return _judged(name, kind, shape, dtype, values, rank_error)
 
     found: dict[str, Matrix] = {}
-    small = [name for name, (_, (m, n)) in names.items() if m * n <= SMALL]
-    large = [name for name, (_, (m, n)) in names.items() if m * n > SMALL]
+    small = [name for name, (_, (m, n)) in names.items() if m * n <= SMALL and device is None]
+    large = [name for name in names if name not in small]
     with tqdm(total=len(names), disable=None if progress else True, unit="matrix") as done:
 
         def keep(name: str, matrix: Matrix) -> None:
             found[name] = matrix
             done.update()
 
-        for name in large:
+        for name in large:  # one after the other
             keep(name, judge(name))
         with threadpool_limits(1), ThreadPoolExecutor(min(WORKERS, _cores())) as pool:
             try:

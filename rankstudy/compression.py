@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from rankstudy import UsageError
+from rankstudy._decomposition import accelerator, leading_factors, singular_values
 from rankstudy._tensors import Entry, encode, opened
-from rankstudy.checkpoint import bar, check_rank_error, finite_values, singular_values, weight_matrices
-from rankstudy.factorization import smallest_rank, truncated_svd
+from rankstudy.checkpoint import bar, check_rank_error, finite_values, weight_matrices
+from rankstudy.factorization import smallest_rank
 from rankstudy.spectrum import Spectrum
 
 FORMAT = "rankstudy-1"  # in the metadata of a compressed checkpoint
@@ -46,6 +47,7 @@ def compress(
         raise UsageError(f"OUT {out} is FILE itself; name another file")
     if out.is_dir() or not out.parent.is_dir():
         raise UsageError(f"OUT {out} is a folder" if out.is_dir() else f"OUT {out}: there is no folder {out.parent}")
+    device = accelerator()
     done: list[tuple[str, tuple[int, int], int | None, float]] = []
     with opened(source) as (entries, other):
         names, _ = weight_matrices(entries, other)
@@ -53,7 +55,7 @@ def compress(
             with _Writer(out) as writer:
                 for name, entry in bar(list(entries.items()), progress):
                     if name in names:
-                        factors, error = _factorised(name, entry, rank_error)
+                        factors, error = _factorised(name, entry, rank_error, device)
                         shape = names[name][1]
                         done.append((name, shape, None if factors is None else factors[0].shape[1], error))
                         if factors is not None:
@@ -115,16 +117,18 @@ def load_compressed(model: Any, path: str | Path) -> Any:
     return model
 
 
-def _factorised(name: str, entry: Entry, rank_error: float) -> tuple[tuple[np.ndarray, np.ndarray] | None, float]:
+def _factorised(
+    name: str, entry: Entry, rank_error: float, device: Any
+) -> tuple[tuple[np.ndarray, np.ndarray] | None, float]:
     """Factors (m, r), (r, n) with their measured relative error after rounding; None where the matrix is smaller."""
     shape = (entry.shape[0], int(np.prod(entry.shape[1:])))
     values = finite_values(name, entry, shape)
-    spectrum = Spectrum(singular_values(values, entry.dtype, rank_error), shape)
+    spectrum = Spectrum(singular_values(values, entry.dtype, rank_error, device), shape)
     rank = int(smallest_rank(spectrum, rank_error))
     limit = -(-shape[0] * shape[1] // (shape[0] + shape[1]))  # factors must have fewer numbers, not as many
     norm = float(np.linalg.norm(values.astype(np.float64)))
     if 0 < rank < limit:
-        all_factors = truncated_svd(values, min(rank + 8, limit - 1, *shape))
+        all_factors = leading_factors(values, min(rank + 8, limit - 1, *shape), device)
         for r in range(rank, all_factors.rank + 1):  # rounding to the stored dtype may ask for a little more
             part = all_factors.leading(r)
             rounded = [_rounded(each, entry.dtype) for each in (part.b, part.c)]

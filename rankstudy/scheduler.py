@@ -1,11 +1,11 @@
-"""Trainings on a Dask cluster that is there already.
+"""The long calls of a study, made by a Dask cluster that is there already.
 
 The client goes through the chapters as it always does; the networks and subspaces that its store lacks are trained by
-the cluster, and everything else stays with the client.
+the cluster, which also cuts trained networks and fine-tunes them. Everything else stays with the client.
 
 - A task takes the records it starts from and answers with the one it made: the store's own files, named by the hash
   of their bytes. A worker needs the package and the data set, and shares no disk with the client.
-- A training depends on its run alone, so it does not matter who does it. Dask gives the task of a worker that died to
+- An answer depends on its call alone, so it does not matter who makes it. Dask gives the task of a worker that died to
   another one; a client that died finds in its store all that had come back.
 - A worker whose code is not the client's says so instead of computing.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -22,18 +23,23 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from rankstudy import UsageError, provenance
-from rankstudy.experiments import networks, study, subspaces
-from rankstudy.store import Store, digest_of, write_atomically
+from rankstudy import UsageError, data, provenance
+from rankstudy.experiments import blocks, networks, study, subspaces, truncation
+from rankstudy.store import Question, Store, digest_of, write_atomically
 
-COMPUTED_BY = {networks.trained: provenance.TRAINED, subspaces.trained: subspaces.COMPUTED_BY}
+COMPUTED_BY = {  # what is sent, and the modules behind its answer
+    networks.trained: provenance.TRAINED,
+    subspaces.trained: subspaces.COMPUTED_BY,
+    truncation.measured: ("experiments.truncation", *provenance.TRAINED),
+    blocks.answer: ("experiments.blocks", *provenance.TRAINED),
+}
 SECONDS = 20  # to find the scheduler, and at least one worker
 _one_at_a_time = Lock()  # in a worker with several threads: the environment and the loaded data belong to all of them
 
 
 @contextmanager
 def cluster(address: str) -> Iterator[None]:
-    """Meanwhile, what is missing is trained on the cluster whose scheduler has the address.
+    """Meanwhile, what is missing is computed by the cluster whose scheduler has the address.
 
     Raises:
         UsageError: `distributed` is not installed, nobody answers at the address, or the cluster has no worker.
@@ -59,43 +65,70 @@ def cluster(address: str) -> Iterator[None]:
             study.spread = before
 
 
+def _asked(function: Any, call: tuple[Any, ...]) -> tuple[Question, list[Any]]:
+    """The question that a call answers, and the networks that it starts from."""
+    if function is truncation.measured:
+        piece = truncation.Piece(*call)
+        question = Question("measured", "truncated-network", piece, data.CHECKSUMS[piece.run.data.name])
+        return question, [piece.run, piece.run.start]
+    if function is blocks.answer:
+        (block,) = call
+        return Question("measured", "lora-block", block, data.CHECKSUMS[block.base.data.name]), [block.base]
+    ((run,),) = call
+    return run.question(), [run.start]
+
+
 def _spread(client: Any, function: Any, calls: Sequence[tuple[Any, ...]]) -> None:
-    """Have trainings done by the cluster; other calls are left to this process."""
+    """Have the calls that the store has no answer to made by the cluster; other functions are left to this process."""
     if function not in COMPUTED_BY:
         return
     memory, digest = study.store(), provenance.digest(*COMPUTED_BY[function])
-    runs = [run for ((run,),) in calls]
-    starts = {run: networks.trained([run.start])[0].record.path for run in runs if run.start is not None}
+    waiting = [(call, *_asked(function, call)) for call in calls]
+    waiting = [each for each in waiting if memory.find(each[1], digest) is None]
+    starts = list(dict.fromkeys(run for *_, needed in waiting for run in needed if run is not None))
+    paths = {found.run: found.record.path for found in networks.trained(starts)}
     with ExitStack() as locks:
-        for run in sorted(runs, key=lambda run: run.question().key):  # one order for all: no deadlock
-            locks.enter_context(memory.lock(run.question()))
-        missing = [run for run in runs if memory.find(run.question(), digest) is None]
-        if missing:
-            _gather(client, function, missing, {run: _contents(starts[run]) for run in missing if run in starts})
+        for _, question, _ in sorted(waiting, key=lambda each: each[1].key):  # one order for all: no deadlock
+            locks.enter_context(memory.lock(question))
+        tasks = [
+            (function, call, question, dict(_file(paths[run]) for run in needed if run))
+            for call, question, needed in waiting
+            if memory.find(question, digest) is None  # somebody else may have answered while we waited
+        ]
+        if tasks:
+            _gather(client, tasks, digest)
 
 
-def _gather(client: Any, function: Any, missing: Sequence[Any], needed: dict[Any, dict[str, bytes]]) -> None:
-    """Send one task a run, and write each answer into the store as soon as it is there."""
+def _gather(client: Any, tasks: Sequence[tuple[Any, ...]], digest: str) -> None:
+    """Send the tasks, and write each answer into the store as soon as it is there."""
     from distributed import KilledWorker, as_completed
 
-    memory, digest = study.store(), provenance.digest(*COMPUTED_BY[function])
-    tasks = {client.submit(_train, function, run, needed.get(run, {}), digest, pure=False): run for run in missing}
-    report = study.progress(missing)
-    for task in as_completed(tasks, loop=client.loop):
+    with warnings.catch_warnings():  # a network of a thousand units is more than Dask thinks a task should carry
+        warnings.filterwarnings("ignore", message="Sending large graph")
+        sent = {client.submit(_answer, *task, digest, pure=False): _trainings(task[1]) for task in tasks}
+    runs = [run for each in sent.values() for run in each]
+    report = study.progress(runs) if runs else None
+    for task in as_completed(sent, loop=client.loop):
         try:
-            answer = task.result()
+            name, content = task.result()
         except KilledWorker as error:
-            raise UsageError(f"a training was given up after several workers had died of it: {error}") from None
-        for name, content in answer.items():
-            if not Path(name).stem.endswith("-" + digest_of(content)):
-                raise UsageError(f"the answer {name} of a worker arrived damaged; run again")
-            write_atomically(memory.root / name, content)
+            raise UsageError(f"a task was given up after several workers had died of it: {error}") from None
+        if not Path(name).stem.endswith("-" + digest_of(content)):
+            raise UsageError(f"the answer {name} of a worker arrived damaged; run again")
+        write_atomically(study.store().root / name, content)
         if report is not None:
-            report(tasks[task].training.epochs * networks.training_images(tasks[task]))
+            report(sum(run.training.epochs * networks.training_images(run) for run in sent[task]))
 
 
-def _train(function: Any, run: Any, needed: dict[str, bytes], digest: str) -> dict[str, bytes]:
-    """On a worker: the record of the run, trained in a store of its own that holds what it needs."""
+def _trainings(call: tuple[Any, ...]) -> list[Any]:
+    """The trainings that a call consists of."""
+    return list(call[0]) if isinstance(call[0], list) else []
+
+
+def _answer(
+    function: Any, call: tuple[Any, ...], question: Question, needed: dict[str, bytes], digest: str
+) -> tuple[str, bytes]:
+    """On a worker: the record that the call makes, in a store of its own that holds what it needs."""
     with _one_at_a_time, tempfile.TemporaryDirectory() as folder:
         for name in study.CHAPTERS.values():  # they bring what may be observed while a network is trained
             study.module(name)
@@ -105,14 +138,14 @@ def _train(function: Any, run: Any, needed: dict[str, bytes], digest: str) -> di
         try:
             for name, content in needed.items():
                 write_atomically(Path(folder, name), content)
-            function([run])
-            return _contents(Store(folder).find(run.question(), digest).path)
+            function(*call)
+            return _file(Store(folder).find(question, digest).path)
         finally:
             os.environ.pop("RANKSTUDY_RESULTS")
             if before is not None:
                 os.environ["RANKSTUDY_RESULTS"] = before
 
 
-def _contents(path: Path) -> dict[str, bytes]:
-    """A record's file, by its name inside a store."""
-    return {f"{path.parent.name}/{path.name}": path.read_bytes()}
+def _file(path: Path) -> tuple[str, bytes]:
+    """A record's name inside a store, and its bytes."""
+    return f"{path.parent.name}/{path.name}", path.read_bytes()

@@ -21,7 +21,7 @@ from torch import nn
 import rankstudy
 from rankstudy import UsageError
 from rankstudy.__main__ import main
-from rankstudy.checkpoint import singular_values
+from rankstudy._decomposition import singular_values
 from rankstudy.compression import B, C
 from rankstudy.rank import matrix_rank
 

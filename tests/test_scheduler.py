@@ -14,13 +14,13 @@ import pytest
 
 from rankstudy import UsageError, scheduler
 from rankstudy.__main__ import main
-from rankstudy.experiments import networks, study
+from rankstudy.experiments import blocks, lora, networks, overfitting, study, truncation
 from rankstudy.store import Store
 from tests.faults import answers
 
 distributed = pytest.importorskip("distributed")
 ROOT = Path(__file__).parents[1]
-CHAPTERS = ("02", "03")
+CHAPTERS = ("02", "05", "08")  # trainings, cut networks, fine-tunings
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -38,7 +38,7 @@ def cluster(monkeypatch):
     """Two workers, processes of their own, on loopback."""
     for name, value in ONE_THREAD.items():
         monkeypatch.setenv(name, value)
-    with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None, memory_limit=0) as cluster:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0) as cluster:
         yield cluster
 
 
@@ -48,7 +48,10 @@ def busy(cluster) -> list[int]:
     return [cluster.workers[worker.name].process.pid for worker in workers if worker.processing]
 
 
-def test_a_worker_that_dies_does_not_matter(cluster, serial, fresh, capsys):
+def test_a_worker_that_dies_does_not_matter(cluster, serial, fresh, monkeypatch):
+    """Networks are trained, cut and fine-tuned by the workers that are left, and nothing of that is done here."""
+    for module, name in ((networks, "_train"), (truncation, "_measure"), (blocks, "_block")):
+        monkeypatch.setattr(module, name, lambda *_, name=name: pytest.fail(f"{name} was called here"))
     killed = []
 
     def kill():
@@ -65,21 +68,31 @@ def test_a_worker_that_dies_does_not_matter(cluster, serial, fresh, capsys):
     assert answers(fresh / "results") == serial
 
 
-def test_the_client_trains_nothing(cluster, fresh, monkeypatch):
-    monkeypatch.setattr(networks, "_train", lambda *_: pytest.fail("trained here"))
-    with scheduler.cluster(cluster.scheduler_address):
-        assert study.result("training")["history"]["seeds"].tolist() == [0, 1]
-    assert networks.trained.__module__ == networks.__name__ and networks.trained.__name__ == "trained"
+@pytest.mark.parametrize("function", [networks.trained, truncation.measured, blocks.answer])
+def test_what_is_stored_is_not_sent_again(function, fresh, monkeypatch):
+    """The scheduler's question is the one that the call's answer is stored under."""
+    settings = study.settings("lora" if function is blocks.answer else "approximation")
+    if function is blocks.answer:
+        base = lora.bases(settings, settings.digits[:1], [0])[0]
+        call: tuple = (blocks.Block(base, settings.finetuning, ((settings.arms[0], 1e-3),)),)
+    else:
+        run = overfitting.runs(settings.overfitting)[0][0]
+        call = ([run],) if function is networks.trained else (run, settings.sweep)
+    function(*call)
+    scheduler._spread(None, function, [call])  # a client that is not there cannot be sent anything
+    with pytest.raises(AttributeError, match="submit"):
+        monkeypatch.setenv("RANKSTUDY_RESULTS", str(fresh / "empty"))
+        scheduler._spread(None, networks.trained, [([base if function is blocks.answer else run],)])
 
 
 def test_a_worker_with_other_code_says_so(cluster, fresh, monkeypatch):
-    monkeypatch.setitem(scheduler.COMPUTED_BY, networks, ("rank",))
+    monkeypatch.setitem(scheduler.COMPUTED_BY, networks.trained, ("rank",))
     with scheduler.cluster(cluster.scheduler_address), pytest.raises(UsageError, match="other code"):
         study.result("training")
 
 
 def test_a_cluster_without_workers_is_one_line(fresh, monkeypatch, capsys):
     monkeypatch.setattr(scheduler, "SECONDS", 2)
-    with distributed.LocalCluster(0, dashboard_address=None) as empty:
+    with distributed.LocalCluster(n_workers=0, dashboard_address=None) as empty:
         assert main(["run", "02", "--scheduler", empty.scheduler_address]) == 2
     assert "the cluster has no worker" in capsys.readouterr().err

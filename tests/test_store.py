@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import sys
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from rankstudy import UsageError, store
+from rankstudy.__main__ import main
+from rankstudy.experiments import study
 from rankstudy.store import Question, Store
 
 
@@ -25,6 +30,7 @@ class Config:
 
 ORIGIN = {"device": "test", "seconds": 1.0}
 QUESTION = Question("measured", "test", Config(), "abc")
+SECRET = Question("measured", "secret", Config(), "abc")
 PLAIN = st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.floats(allow_nan=False) | st.text(max_size=8)
 ARRAYS = arrays(
     st.sampled_from([np.float32, np.float64, np.int64, np.uint8, np.bool_]), array_shapes(min_dims=0, min_side=0)
@@ -178,12 +184,63 @@ class _Failing:
         self.file.close()
 
 
-@pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="root writes everywhere")
-def test_a_read_only_store_is_one_line(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(UsageError, match="cannot be written"):
-        Store(tmp_path).put(QUESTION, "d", ORIGIN, {"a": 1})
-    tmp_path.chmod(0o700)
+def unprivileged(work: Callable[[], object]) -> list[str]:
+    """The messages of a child that does the work, as user 65534 where this process is root's, who may do anything."""
+    reading, writing = os.pipe()
+    if not (child := os.fork()):
+        try:
+            os.dup2(writing, 1)
+            os.dup2(writing, 2)
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+            sys.stdout = sys.stderr = open(1, "w", closefd=False)  # pytest holds the others
+            try:
+                print(work())
+            except UsageError as error:
+                print("UsageError:", error)
+            except BaseException as error:
+                print(repr(error))
+            sys.stdout.flush()
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading) as pipe:
+        lines = pipe.read().splitlines()
+    os.waitpid(child, 0)
+    return lines
+
+
+@pytest.fixture
+def guarded():
+    """A store that nobody may write into, with one record that may be read and one that may not."""
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to other users
+        memory = Store(folder)
+        memory.put(QUESTION, "d", ORIGIN, {"a": 1}).path.chmod(0o644)
+        secret = memory.put(SECRET, "d", ORIGIN, {"a": 2}).path
+        places = [(secret, 0o600), (secret.parent, 0o700), (memory.root, 0o700)]
+        for path, mode in zip((place for place, _ in places), (0o000, 0o555, 0o555), strict=True):
+            path.chmod(mode)
+        yield memory
+        for path, mode in reversed(places):
+            path.chmod(mode)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="fork and users")
+def test_a_user_without_permission_gets_one_line(guarded, monkeypatch):
+    monkeypatch.setenv("RANKSTUDY_RESULTS", str(guarded.root))
+    other = Question("measured", "other", Config(), "abc")
+    denied = f"the store {guarded.root} cannot be written: Permission denied"
+    unreadable = "cannot be read: Permission denied"
+    assert unprivileged(lambda: study.obtain(QUESTION, "d", dict).value) == ["{'a': 1}"]  # reading takes no lock
+    assert unprivileged(lambda: study.obtain(other, "d", lambda: {"a": 3})) == [f"UsageError: {denied}"]
+    (line,) = unprivileged(lambda: guarded.put(other, "d", ORIGIN, {"a": 3}))
+    assert line.startswith("UsageError: the result of other cannot be written to") and "Permission denied" in line
+    (line,) = unprivileged(lambda: guarded.find(SECRET, "d"))
+    assert line.startswith("UsageError: the stored result") and line.endswith(unreadable)
+    *lines, code = unprivileged(lambda: main(["list"]))
+    assert len(lines) == 1 and lines[0].endswith(unreadable) and code == "2"
 
 
 def test_a_store_whose_folder_is_a_file_is_one_line(tmp_path):
