@@ -165,8 +165,9 @@ def memory(chapter: Any) -> figures.Figure:
     bottom = np.zeros(len(names))
     for colour, part in zip(figures.COLOURS, parts, strict=False):
         values = np.array([chapter.result["memory"][name][part] / 1e6 for name in names])
-        axes[0, 0].bar(list(names.values()), values, bottom=bottom, label=part, color=colour, width=0.6)
+        label = {"optimizer": "optimiser state", "activations": "saved activations"}.get(part, part)
+        axes[0, 0].bar(list(names.values()), values, bottom=bottom, label=label, color=colour, width=0.6)
         bottom += values
     axes[0, 0].set(ylabel="MB in a training step")
-    axes[0, 0].legend(loc="upper right")
+    figure.legend(loc="outside right center")
     return figure

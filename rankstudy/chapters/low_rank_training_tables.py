@@ -32,8 +32,7 @@ def memory(chapter: Any) -> Markdown:
         rows.append(
             [
                 label[kind],
-                number_text(held["parameters"]),
-                number_text(held["formula"]),
+                _counted(held),
                 percent(held["parameters"] / chapter.result["memory"]["dense"]["parameters"], 1),
                 *(
                     number_text(held[part] / 1e6, 2)
@@ -44,17 +43,22 @@ def memory(chapter: Any) -> Markdown:
     return table(
         [
             "layers as B·C",
-            "counted",
-            "formula",
+            "parameters",
             "of dense",
             "file (MB)",
             "weights",
             "gradients",
             "optimiser",
-            "saved",
+            "activations",
         ],
         rows,
     )
+
+
+def _counted(held: Any) -> str:
+    """The parameters counted, and the formula's number where it is another."""
+    counted, formula = (number_text(held[key]) for key in ("parameters", "formula"))
+    return counted if counted == formula else f"{counted} (by formula {formula})"
 
 
 def accuracies(chapter: Any) -> Markdown:

@@ -211,12 +211,11 @@ class Chapter:
                     rank_views.final(arm, "train_accuracy").percent(),
                     rank_views.final(arm, "test_accuracy").percent(),
                     estimate(history["test_loss"][:, 1:].min(axis=1)).text(3),
-                    rank_views.final(arm, "test_loss").text(3),
                     estimate(overfitting.excess(history["test_loss"])).percent(),
                     f"{int(met.sum())} of {len(met)}",
                 ]
             )
-        headers = ["network", "train", "test", "lowest loss", "last loss", "excess"]
+        headers = ["network", "train", "test", "lowest test loss", "excess"]
         return table([*headers, "overfitted"], rows)
 
     def side_by_side(self) -> Markdown:

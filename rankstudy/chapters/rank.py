@@ -121,7 +121,7 @@ class Chapter:
         for name in ("effective_rank", "energy_rank_90", "stable_rank"):
             change = estimate(slope(deep, "update", name))
             word = "rises" if change.low > 0 else "falls" if change.high < 0 else "has no clear trend"
-            phrases.append(f"the {NAMES[name]} {word} ({change.points()} of full rank per layer)")
+            phrases.append(f"the {NAMES[name].replace(', ', ' at ')} {word} ({change.points()} of full rank per layer)")
         return "From layer to layer " + ", ".join(phrases[:-1]) + " and " + phrases[-1] + "."
 
     def _activations(self) -> str:
