@@ -39,8 +39,8 @@ def banner(result: Result) -> Markdown:
     if result.data != "mnist":
         line += (
             '\n\n::: {.callout-warning title="This is not MNIST"}\n'
-            "MNIST could not be had or was not asked for. Every number on this page comes from the stand-in, 1\u202f797 "
-            "small handwritten digits, and says nothing about MNIST.\n:::"
+            "MNIST could not be had or was not asked for. Every number on this page comes from the stand-in, "
+            "1\u202f797 small handwritten digits, and says nothing about MNIST.\n:::"
         )
     if result.profile == "published":
         since = f"since commit `{result.provenance['commit'] or 'unknown'}` computed them"

@@ -172,7 +172,8 @@ class Costs:
                 1.0,
                 holds=f"On a network this small a step with {label} takes longer than one of full fine-tuning.",
                 fails=f"A step with {label} is faster than one of full fine-tuning even on this small network.",
-                open=f"Whether a step with {label} takes longer than one of full fine-tuning on this network is not decided.",
+                open=f"Whether a step with {label} takes longer than one of full fine-tuning on this network is not "
+                "decided.",
                 evidence=f"n = {ratio.n} rounds on {self.found['device']}, time relative to full: {ratio.text()}",
                 surprise=1,
             ),
