@@ -44,14 +44,11 @@ class Sizes:
                     rank_views.final(arm, "test_accuracy").percent(),
                     estimate(excess(history["test_loss"])).percent(),
                     f"{int(met.sum())} of {len(met)}",
-                    *[
-                        estimate(rank_views.average(arm, "update", name, normalised=True)).percent()
-                        for name in ("effective_rank", "stable_rank")
-                    ],
+                    estimate(rank_views.average(arm, "update", "effective_rank", normalised=True)).percent(),
                 ]
             )
         headers = ["hidden layers", "parameters", "train", "test", "excess", "overfitted"]
-        return table([*headers, "effective rank of W − W₀", "stable rank"], shown)
+        return table([*headers, "effective rank"], shown)
 
     def figure(self) -> figures.Figure:
         """Excess of the test loss, and the effective rank of W and of its update, against the parameters."""
@@ -74,7 +71,20 @@ class Sizes:
         return drawn
 
     def curves(self) -> figures.Figure:
-        return figures.learning_curves({self.label(arm): arm["history"] for arm in self.arms})
+        """Loss and accuracy per epoch, one column a split, one colour a size."""
+        drawn, axes = figures.panels(2, 3, size=(7.0, 4.6), sharex=True, sharey="row")
+        for column, split in enumerate(("train", "validation", "test")):
+            for arm, colour in zip(self.arms, figures.COLOURS, strict=False):
+                loss, accuracy = (arm["history"][f"{split}_{name}"] for name in ("loss", "accuracy"))
+                epochs = np.arange(loss.shape[1])
+                figures.curve(axes[0, column], epochs, loss, self.label(arm), colour)
+                figures.curve(axes[1, column], epochs, 100 * accuracy, colour=colour)
+            axes[0, column].set(yscale="log", title={"train": "training"}.get(split, split))
+            axes[1, column].set(xlabel="epoch", ylim=(80, 100.3))
+        axes[0, 0].set_ylabel("cross-entropy (nats)")
+        axes[1, 0].set_ylabel("accuracy (%)")
+        drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        return drawn
 
     def text(self) -> str:
         """The smallest that overfits, or that none does."""
