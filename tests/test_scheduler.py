@@ -68,21 +68,25 @@ def test_a_worker_that_dies_does_not_matter(cluster, serial, fresh, monkeypatch)
     assert answers(fresh / "results") == serial
 
 
+def calls() -> dict:
+    """One of each kind."""
+    chapter, other = study.settings("approximation"), study.settings("lora")
+    run, base = overfitting.runs(chapter.overfitting)[0][0], lora.bases(other, other.digits[:1], [0])[0]
+    block = blocks.Block(base, other.finetuning, ((other.arms[0], 1e-3),))
+    return {networks.trained: ([run],), truncation.measured: (run, chapter.sweep), blocks.answer: (block,)}
+
+
 @pytest.mark.parametrize("function", [networks.trained, truncation.measured, blocks.answer])
 def test_what_is_stored_is_not_sent_again(function, fresh, monkeypatch):
     """The scheduler's question is the one that the call's answer is stored under."""
-    settings = study.settings("lora" if function is blocks.answer else "approximation")
-    if function is blocks.answer:
-        base = lora.bases(settings, settings.digits[:1], [0])[0]
-        call: tuple = (blocks.Block(base, settings.finetuning, ((settings.arms[0], 1e-3),)),)
-    else:
-        run = overfitting.runs(settings.overfitting)[0][0]
-        call = ([run],) if function is networks.trained else (run, settings.sweep)
+    sent = []
+    monkeypatch.setattr(scheduler, "_gather", lambda _, tasks, __: sent.extend(tasks))
+    call = calls()[function]
+    scheduler._spread(None, function, [call])
+    assert [task[:2] for task in sent] == [(function, call)]
     function(*call)
-    scheduler._spread(None, function, [call])  # a client that is not there cannot be sent anything
-    with pytest.raises(AttributeError, match="submit"):
-        monkeypatch.setenv("RANKSTUDY_RESULTS", str(fresh / "empty"))
-        scheduler._spread(None, networks.trained, [([base if function is blocks.answer else run],)])
+    scheduler._spread(None, function, [call])
+    assert len(sent) == 1
 
 
 def test_a_worker_with_other_code_says_so(cluster, fresh, monkeypatch):
