@@ -6,8 +6,8 @@ written one tensor at a time.
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -22,6 +22,7 @@ from rankstudy._tensors import Entry, encode, opened
 from rankstudy.checkpoint import bar, check_rank_error, finite_values, weight_matrices
 from rankstudy.factorization import smallest_rank
 from rankstudy.spectrum import Spectrum
+from rankstudy.store import write_atomically
 
 FORMAT = "rankstudy-1"  # in the metadata of a compressed checkpoint
 B, C = ".rankstudy_b", ".rankstudy_c"
@@ -43,7 +44,7 @@ def compress(
     """
     check_rank_error(rank_error)
     out = Path(out)
-    if isinstance(source, (str, Path)) and out.exists() and os.path.samefile(source, out):
+    if isinstance(source, (str, Path)) and out.exists() and out.samefile(source):
         raise UsageError(f"OUT {out} is FILE itself; name another file")
     if out.is_dir() or not out.parent.is_dir():
         raise UsageError(f"OUT {out} is a folder" if out.is_dir() else f"OUT {out}: there is no folder {out.parent}")
@@ -178,19 +179,9 @@ class _Writer:
     def finish(self, metadata: Mapping[str, Any]) -> None:
         text = json.dumps({"__metadata__": {"rankstudy": json.dumps(metadata)}, **self.header}).encode()
         text += b" " * (-len(text) % 8)  # the format wants the data aligned
-        handle, temporary = tempfile.mkstemp(dir=self.out.parent, prefix=".writing-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(len(text).to_bytes(8, "little") + text)
-                self.data.seek(0)
-                while chunk := self.data.read(1 << 24):
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.out)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        self.data.seek(0)
+        chunks = iter(lambda: self.data.read(1 << 24), b"")
+        write_atomically(self.out, itertools.chain([len(text).to_bytes(8, "little") + text], chunks))
 
     def __exit__(self, *_: object) -> None:
         self.data.close()

@@ -135,7 +135,7 @@ def test_a_record_of_another_format_is_left_alone(tmp_path, monkeypatch):
     assert len(list((tmp_path / "measured").iterdir())) == 1
 
 
-STEPS = ("mkstemp", "fdopen", "write", "flush", "fsync", "replace")
+STEPS = ("open", "write", "flush", "fsync", "replace")
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -147,16 +147,14 @@ def test_a_fault_at_any_step_of_the_write_leaves_the_store_as_it_was(step, error
     def fail(*_args, **_options):
         raise error
 
-    if step == "mkstemp":
-        monkeypatch.setattr(store.tempfile, "mkstemp", fail)
-    elif step in ("write", "flush"):
-        real = os.fdopen
+    if step in ("open", "write", "flush"):
 
-        def opened(*arguments, **options):
-            file = real(*arguments, **options)
-            return _Failing(file, step, fail)
+        def opened(path, mode, **options):
+            if mode != "xb":
+                return open(path, mode, **options)
+            return fail() if step == "open" else _Failing(open(path, mode, **options), step, fail)
 
-        monkeypatch.setattr(store.os, "fdopen", opened)
+        monkeypatch.setattr(store, "open", opened, raising=False)
     else:
         monkeypatch.setattr(store.os, step, fail)
     with pytest.raises(UsageError if isinstance(error, OSError) else KeyboardInterrupt):
@@ -166,6 +164,17 @@ def test_a_fault_at_any_step_of_the_write_leaves_the_store_as_it_was(step, error
     assert [path.read_bytes() for path in files] == [before]
     assert memory.find(QUESTION, "d").value == {"a": 1}
     assert memory.find(QUESTION, "other") is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions")
+def test_a_record_may_be_read_by_whom_the_umask_lets(tmp_path):
+    """A store that one user fills and another reads."""
+    before = os.umask(0o022)
+    try:
+        path = Store(tmp_path).put(QUESTION, "d", ORIGIN, {"a": 1}).path
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o644
 
 
 class _Failing:
