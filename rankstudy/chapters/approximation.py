@@ -11,6 +11,7 @@ import numpy as np
 from rankstudy import claims, figures
 from rankstudy.chapters import approximation_claims, approximation_figures, approximation_player, approximation_tables
 from rankstudy.chapters.common import Markdown, banner, conclude, over
+from rankstudy.chapters.lora_costs import scientific
 from rankstudy.chapters.published import CLOSE
 from rankstudy.experiments import study
 from rankstudy.factorization import break_even_rank, eckart_young_error
@@ -173,14 +174,14 @@ class Chapter:
                     ("lost", self.lost(split).points()),
                 )
             },
-            "excess": f"{max(fits['least_squares']['excess'].max(), 0):.1e}",
+            "excess": scientific(max(float(fits["least_squares"]["excess"].max()), 0.0)),
             "iterations_als": self._range(fits["least_squares"]["iterations"]),
             "iterations_gradient": self._range(fits["gradient"]["iterations"]),
             "unfinished": str(int((~fits["gradient"]["reached"]).sum() + (~fits["least_squares"]["reached"]).sum())),
             "fits": str(fits["gradient"]["reached"].size + fits["least_squares"]["reached"].size),
-            "svd_seconds": number_text(self.result["svd_seconds"][:, 1].mean(), 2),
+            "svd_seconds": f"{self.result['svd_seconds'][:, 1].mean():.2g}",
             "als_seconds": "; ".join(
-                f"{number_text(seconds, 2)} s at r = {rank}"
+                f"{seconds:.2g} s at r = {rank}"
                 for rank, seconds in zip(
                     sweep["alternating"], fits["least_squares"]["seconds"][:, :, 1].mean(axis=0), strict=True
                 )

@@ -52,6 +52,7 @@ class Transfer:
             "pre_train": self.d90(pre, "train"),
             "scratch": self.d90(scratch, "test"),
             "scratch_train": self.d90(scratch, "train"),
+            "verdict": next(claim.sentence for claim in self.claims() if claim.name == "intrinsic-pretraining"),
             "times": times_text(ratios["test"]),
             "times_train": times_text(ratios["train"]),
             "scales": str(len(self.settings["network"]["widths"]) - 1),

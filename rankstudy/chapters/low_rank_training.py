@@ -170,7 +170,6 @@ class Chapter:
             "one_quartiles": self._quartiles(variant, 0),
             "many_quartiles": self._quartiles(variant, -1),
             "turns": str(BLOCKS),
-            "threads": f"{timing['threads']} thread{'' if timing['threads'] == 1 else 's'}",
             "first_batch": number_text(int(batches[0])),
             "many": ratio(speed[-1]),
             "last_batch": number_text(int(batches[-1])),
