@@ -93,17 +93,19 @@ def test_between_two_ranks_the_logarithm_is_interpolated():
 
 
 def arms(powers: tuple[float, float, float], accuracy: float = 1.0) -> dict:
-    """Three arms beside the first, one for each of B, μ, λ doubled, whose ranks follow the given powers of 2."""
-    base = np.array([16, 0.1, 5e-3])
-    varied = np.stack([base, *(base * np.where(np.arange(3) == each, 2, 1) for each in range(3))])
-    ranks = 50 * 2.0 ** np.array([0, *powers])
-    shaped = np.broadcast_to(ranks[:, None, None, None], (4, 2, 1, 2))
+    """Beside the first, an arm for each of B, μ, λ doubled, whose ranks follow the given powers of 2; and one with
+    momentum and another learning rate, which differs in two things and so has no say."""
+    base = np.array([16, 0.1, 5e-3, 0.0])
+    doubled = [base * np.where(np.arange(4) == each, 2, 1) for each in range(3)]
+    varied = np.stack([base, *doubled, [16, 0.01, 5e-3, 0.9]])
+    ranks = np.append(50 * 2.0 ** np.array([0, *powers]), 1.0)
+    shaped = np.broadcast_to(ranks[:, None, None, None], (5, 2, 1, 2))
     return {
         "arms": varied,
-        "bound": np.full((4, 2), 1000.0),
+        "bound": np.full((5, 2), 1000.0),
         "limits": np.array([256]),
         "ranks": {"weights": shaped, "learned": shaped},
-        "history": {str(arm): {"train_accuracy": np.full((2, 1), accuracy)} for arm in range(4)},
+        "history": {str(arm): {"train_accuracy": np.full((2, 1), accuracy)} for arm in range(5)},
     }
 
 
@@ -124,5 +126,5 @@ def test_collapsed_arms_say_nothing_of_galantis_directions():
 
 
 def test_an_exceeded_bound_does_not_agree():
-    found = arms((0.5, -0.5, -0.5)) | {"bound": np.full((4, 2), 40.0)}
+    found = arms((0.5, -0.5, -0.5)) | {"bound": np.full((5, 2), 40.0)}
     assert bound.published(found, "mnist").splitlines()[2].split("|")[-2].strip() == "open"

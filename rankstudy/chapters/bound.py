@@ -53,7 +53,7 @@ VARIED = {"B": (0, "smaller batches", -1), "μ": (1, "larger learning rates", 1)
 def effect(found: Mapping[str, Any], column: int) -> Estimate | None:
     """p in rank ∝ (what that column varies)^p over the arms that learned and differ from the first in nothing else."""
     arms, first = found["arms"], found["arms"][0]
-    others = [each for each in range(3) if each != column]
+    others = [each for each in range(arms.shape[1]) if each != column]
     alone = [
         index for index, arm in enumerate(arms) if (arm[others] == first[others]).all() and not collapsed(found, index)
     ]
