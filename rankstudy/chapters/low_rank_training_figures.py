@@ -158,8 +158,8 @@ def memory(chapter: Any) -> figures.Figure:
     figure, axes = figures.panels(1, 1, size=(5.5, 2.8))
     names = {
         "dense": "dense",
-        f"rank {chapter.rank}": f"every layer, r = {chapter.rank}",
-        f"spared {chapter.rank}": "all but the last",
+        f"rank {chapter.rank}": f"every layer,\nr = {chapter.rank}",
+        f"spared {chapter.rank}": "all but\nthe last",
     }
     parts = ("weights", "gradients", "optimizer", "activations")
     bottom = np.zeros(len(names))

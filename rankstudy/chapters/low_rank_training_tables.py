@@ -45,11 +45,11 @@ def memory(chapter: Any) -> Markdown:
             "layers as B·C",
             "parameters",
             "of dense",
-            "file (MB)",
+            "file",
             "weights",
             "gradients",
             "optimiser",
-            "activations",
+            "saved",
         ],
         rows,
     )
