@@ -182,8 +182,8 @@ def test_the_claim_on_width_follows_the_shares(shares, verdict):
 
 
 def test_the_text_on_sizes_names_the_smallest_that_overfits():
-    arms = [made(64, 0.5, met=False), made(128, 0.5), made(256, 0.5)]
-    text = Sizes(arms[:2], arms[2], arms[2]["widths"]).text()
-    assert "the smallest has 3 × 128 hidden units" in text and "3 × 64 do not" in text
+    arms = [made(64, 0.5, met=False), made(128, 0.5), made(256, 0.5), made(256, 0.5, met=False)]
+    text = Sizes([*arms[:2], arms[3]], arms[2], arms[2]["widths"]).text()
+    assert "the smallest has 3 × 128 hidden units" in text and "3 × 64, 3 × 256 do not" in text
     none = [made(64, 0.5, met=False), made(128, 0.5, met=False)]
     assert "None of the 2 sizes" in Sizes(none[:1], none[1], none[1]["widths"]).text()

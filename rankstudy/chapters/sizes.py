@@ -88,12 +88,13 @@ class Sizes:
 
     def text(self) -> str:
         """The smallest that overfits, or that none does."""
-        met = [arm for arm in self.arms if overfitted(arm["history"]).all()]
+        every = [bool(overfitted(arm["history"]).all()) for arm in self.arms]
+        met = [arm for arm, all_seeds in zip(self.arms, every, strict=True) if all_seeds]
         asked = f"training accuracy ≥ {percent(MEMORISED, 1)}, test loss {percent(EXCESS, 0)} above its minimum"
         if not met:
             return f"None of the {len(self.arms)} sizes meets the criterion ({asked}) with every seed."
         first = met[0]
-        smaller = [self.label(arm) for arm in self.arms if arm not in met]
+        smaller = [self.label(arm) for arm, all_seeds in zip(self.arms, every, strict=True) if not all_seeds]
         rest = f"; {', '.join(smaller)} do not, or not with every seed" if smaller else ""
         return (
             f"Of {len(self.arms)} sizes, {len(met)} meet the criterion ({asked}) with every seed; the smallest has "
