@@ -13,7 +13,7 @@ from typing import Any
 from rankstudy.intervals import Estimate, holm, t_quantile, two_sided
 
 VERDICTS = ("holds", "fails", "open")
-_MARKS = {"holds": "✓ holds", "fails": "✗ fails", "open": "? open"}
+_MARKS = {"holds": "✓ holds", "fails": "✗ expected otherwise", "open": "? open"}
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def every(
 def corrected(claims: Sequence[Claim], level: float = 0.05) -> list[Claim]:
     """The claims with Holm's correction over the confirmatory ones: one that does not survive it becomes open.
 
-    A chapter corrects its own, the book all of them: the wider correction replaces the narrower one.
+    The family is a chapter's confirmatory claims, on its page and wherever else they are told.
     """
     tested = [claim for claim in claims if claim.confirmatory and claim.p is not None and claim.p == claim.p]
     adjusted = dict(zip([claim.name for claim in tested], holm([claim.p for claim in tested]), strict=True))

@@ -53,7 +53,7 @@ def test_correction_turns_a_lucky_claim_open():
 
 def test_markdown_shows_verdict_sentence_and_evidence():
     text = claims.markdown([claims.Claim("a", "fails", "It does not.", "n = 3")])
-    assert text == "- **✗ fails.** It does not. *(n = 3)*"
+    assert text == "- **✗ expected otherwise.** It does not. *(n = 3)*"
 
 
 def test_p_is_of_the_threshold_that_was_asked_about():

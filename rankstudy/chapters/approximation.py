@@ -79,8 +79,8 @@ class Chapter:
 
     @cached_property
     def threshold(self) -> float:
-        """The average relative error at the effective rank, mean over networks."""
-        return float(self.average_error(np.array([self.rank])).mean())
+        """The average relative error at the effective rank, of the network where it is largest, rounded up."""
+        return math.ceil(100 * float(self.average_error(np.array([self.rank])).max())) / 100
 
     def threshold_rank(self, threshold: float, kind: str = "weights") -> np.ndarray:
         """Smallest rank for all layers whose average relative error is within the threshold, (networks,)."""

@@ -37,7 +37,8 @@ def certificates(chapter: Any) -> Markdown:
 def thresholds(chapter: Any) -> Markdown:
     """What a threshold on the average relative error asks for, and what it buys."""
     rows = []
-    chosen = sorted({*THRESHOLDS, round(chapter.threshold, 2)}, reverse=True)
+    chosen = sorted({*THRESHOLDS, chapter.threshold}, reverse=True)
+    whole = max(chapter.settings["sweep"]["ranks"])  # at which nothing is cut, and so nothing is told
     for threshold in chosen:
         rank = estimate(chapter.threshold_rank(threshold).astype(float))
         tried = chapter.next_tried(rank.mean)
@@ -46,15 +47,17 @@ def thresholds(chapter: Any) -> Markdown:
                 number_text(threshold, 2),
                 rank.text(0),
                 percent(chapter.share(rank.mean), 0),
-                str(tried),
-                *(
-                    paired(chapter.accuracy("truncated", tried, split), chapter.original(split)).text(1, 100, sign=True)
-                    for split in (TRAIN, VALIDATION, TEST)
-                ),
+                "none between" if tried == whole else str(tried),
+                *("–" if tried == whole else _change(chapter, tried, split) for split in (TRAIN, VALIDATION, TEST)),
             ]
         )
     changes = ["train (points)", "validation (points)", "test (points)"]
     return table(["threshold", "rank r", "parameters", "nearest r tried", *changes], rows)
+
+
+def _change(chapter: Any, rank: int, split: int) -> str:
+    """In accuracy, by a cut of every layer to that rank."""
+    return paired(chapter.accuracy("truncated", rank, split), chapter.original(split)).text(1, 100, sign=True)
 
 
 def criteria(chapter: Any) -> Markdown:

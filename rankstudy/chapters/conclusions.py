@@ -15,7 +15,7 @@ from rankstudy.chapters.common import Markdown, banner, table
 from rankstudy.experiments import networks, study
 from rankstudy.intervals import duration, number_text
 
-MARKS = {"holds": "holds", "fails": "fails", "open": "open"}
+MARKS = {"holds": "holds", "fails": "expected otherwise", "open": "open"}
 
 
 class Book:
@@ -27,11 +27,9 @@ class Book:
 
     @cached_property
     def claims(self) -> list[tuple[str, claims.Claim]]:
-        """(chapter number, claim), corrected for being several, the most surprising and surest first."""
+        """(chapter number, claim) as the chapters print them, the most surprising and surest first."""
         found = [(number, claim) for number, name in study.CHAPTERS.items() for claim in self.chapters[name].claims()]
-        corrected = claims.corrected([claim for _, claim in found])
-        numbered = [(number, claim) for (number, _), claim in zip(found, corrected, strict=True)]
-        return sorted(numbered, key=lambda item: (-item[1].surprise, claims.VERDICTS.index(item[1].verdict), item[0]))
+        return sorted(found, key=lambda item: (-item[1].surprise, claims.VERDICTS.index(item[1].verdict), item[0]))
 
     @property
     def results(self) -> list[study.Result]:

@@ -48,7 +48,7 @@ def _full_rank(base: Arm) -> claims.Claim:
     return claims.every(
         "rank-weights-full",
         full,
-        holds="At the float64 tolerance every weight matrix of every trained network has full rank: the plain rank "
+        holds="At the float64 tolerance every weight matrix of Task 2's networks has full rank: the plain rank "
         "does not tell a trained matrix from a random one.",
         fails=f"At the float64 tolerance {int((~full).sum())} of {len(full)} networks have a matrix short of full "
         "rank.",

@@ -76,7 +76,8 @@ class Chapter:
             claims.every(
                 "training-target",
                 np.asarray(accuracy) >= TARGET,
-                holds=f"Every network gets at least {percent(TARGET, 0)} of the test set right; the worst, {worst}.",
+                holds=f"Every one of Task 2's networks gets at least {percent(TARGET, 0)} of the test set right; the "
+                f"worst, {worst}.",
                 fails=f"Not every network reaches {percent(TARGET, 0)} on the test set; the worst stays at {worst}.",
                 evidence=f"n = {len(accuracy)} networks, test accuracy {self.text['test']}",
             )
