@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from importlib.metadata import PackageNotFoundError, metadata
+from importlib.metadata import PackageNotFoundError, files, metadata
 from pathlib import Path
 
 import pytest
@@ -30,14 +30,17 @@ def requirements() -> list[str]:
 
 
 def licences(name: str) -> set[str]:
-    """What an installed package says of itself: an SPDX expression, else its classifiers, else a line of text."""
+    """What an installed package says of itself: an SPDX expression, else its classifiers, else a line of text, its licence's first one if need be."""
     about = metadata(name)
     if expression := about.get("License-Expression"):
         return set(re.split(r" (?:AND|OR|WITH) ", expression.replace("(", "").replace(")", "")))
     told = [line.rpartition(" :: ")[2] for line in about.get_all("Classifier", []) if line.startswith("License ::")]
     if found := {each for each in told if each != "OSI Approved"}:
         return found
-    first = (about.get("License") or "").strip().partition("\n")[0]
+    text = about.get("License") or next(
+        (path.read_text() for path in files(name) or [] if path.name.startswith("LICENSE")), ""
+    )
+    first = text.strip().partition("\n")[0]
     return set(re.split(r" (?:AND|OR) ", first))
 
 
