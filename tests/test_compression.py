@@ -75,10 +75,10 @@ def stored(request):
 def test_the_study_s_own_networks(seed, stored, tmp_path):
     """RANKSTUDY_PROFILE=full RANKSTUDY_RESULTS=STORE pytest -rP tests/test_compression.py prints the numbers.
 
-    At chapter 5's threshold, the mean relative error at its effective rank, `compress` chooses the ranks that its spectra
-    ask for and loses what a cut to those ranks by hand loses. The chapter cuts every layer to one rank, `compress` to one
-    error: at the same mean they spread it differently (the last layer has ten rows, and only `compress` cuts it), so the
-    chapter's own accuracies are printed beside and bound nothing.
+    At chapter 5's threshold, the mean relative error at its effective rank, `compress` chooses the ranks that its
+    spectra ask for and loses what a cut to those ranks by hand loses. The chapter cuts every layer to one rank,
+    `compress` to one error: at the same mean they spread it differently (the last layer has ten rows, and only
+    `compress` cuts it), so the chapter's own accuracies are printed beside and bound nothing.
     """
     result, runs = stored
     if seed >= len(runs):

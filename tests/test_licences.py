@@ -30,7 +30,7 @@ def requirements() -> list[str]:
 
 
 def licences(name: str) -> set[str]:
-    """What an installed package says of itself: an SPDX expression, else its classifiers, else a line of text, its licence's first one if need be."""
+    """What an installed package says of itself: an SPDX expression, else its classifiers, else a line of text."""
     about = metadata(name)
     if expression := about.get("License-Expression"):
         return set(re.split(r" (?:AND|OR|WITH) ", expression.replace("(", "").replace(")", "")))
