@@ -228,7 +228,7 @@ class Chapter:
             f"(at d = {', '.join(map(str, outside))}).",
             "open": f"Our intervals do not decide whether the curve lies within {points} of the published one.",
         }[verdict]
-        evidence = f"n = {self.seeds} seeds, largest difference {found[worst].points()} at d = {worst}"
+        evidence = f"n = {self.seeds} seeds, largest difference {found[worst].points()} at d = {worst} among subspaces"
         return claims.Claim("intrinsic-published-curve", verdict, sentence, evidence)
 
     def _small(self) -> claims.Claim:
