@@ -71,9 +71,10 @@ class _Pool:
         before = {name: os.environ.get(name) for name in self.environment}
         os.environ.update(self.environment)  # libraries read it when a worker starts
         try:
-            waiting: dict[Future, tuple[Any, ...]] = {
-                self.pool.submit(_call, function, arguments): arguments for arguments in calls
-            }
+            with _uninterrupted():
+                waiting: dict[Future, tuple[Any, ...]] = {
+                    self.pool.submit(_call, function, arguments): arguments for arguments in calls
+                }
         finally:
             for name, value in before.items():
                 if value is None:
@@ -93,6 +94,19 @@ class _Pool:
                 report(sum(run.training.epochs * networks.training_images(run) for run in _runs(waiting[future])))
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits until all workers have been told what they are; one that is told half of it complains at length."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _runs(arguments: tuple[Any, ...]) -> list[Any]:
     """The trainings among the arguments of a call."""
     first = arguments[0]
@@ -107,6 +121,8 @@ def _call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
 def _begin(threads: int) -> None:
     """In a worker, first of all."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the whole group: no traceback from each of us
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # it was blocked while we were made
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     import torch
 
