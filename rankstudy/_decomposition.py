@@ -27,7 +27,7 @@ def accelerator() -> Any:
     Raises:
         UsageError: RANKSTUDY_DEVICE asks for a CUDA device that this machine does not have.
     """
-    if not study._has_cuda():
+    if not study.has_cuda():
         return None
     from rankstudy import device
 

@@ -17,14 +17,6 @@ from rankstudy.experiments import study
 from rankstudy.intervals import duration
 from rankstudy.store import KINDS, SUFFIX, UNFINISHED, Question
 
-# the code behind the records that are no chapter's
-COMPUTED_BY = {
-    "network": provenance.TRAINED,
-    "truncated-network": ("experiments.truncation", *provenance.TRAINED),
-    "inference": ("experiments.inference", "layers"),
-    "lora-block": ("experiments.blocks", *provenance.TRAINED),
-    "intrinsic_dimension-subspace": ("subspace", *provenance.TRAINED),
-}
 STARTING = 20  # seconds of work below which workers would not be worth their start
 UNEVEN = 1.1  # work that is shared takes longer than its share: the last piece has nobody beside it
 PROCESS = 1.1e9  # bytes of a process with torch and all of MNIST in it, as measured
@@ -111,14 +103,14 @@ def run(
     from rankstudy.workers import beside
 
     hands = 1 if scheduler else _hands(workers)
-    predicted = _predict(waiting, hands)
+    plans, predicted = _predict(waiting, hands)
     if workers is None and sum(predicted.values()) < STARTING:
         hands = 1
     total = sum(predicted.values())
     print(f"rankstudy: profile {chosen}, data {_dataset(chosen)}: about {duration(total)} to compute", flush=True)
     for name in waiting:
         print(f"  {_number(name)} {name}: about {duration(predicted[name])}", flush=True)
-    print(f"  memory: about {_memory(waiting, hands) / 1e9:.1f} GB at most", flush=True)
+    print(f"  memory: about {_memory(plans, hands) / 1e9:.1f} GB at most", flush=True)
     if only_predict:
         return 0
     begun = time.perf_counter()
@@ -187,42 +179,52 @@ def accepted(record: Any) -> bool:
     """Whether today's code would show this record rather than compute it again."""
     if record.experiment in study.CHAPTERS.values():
         return record.digest == provenance.digest(f"experiments.{record.experiment}", *provenance.TRAINED)
-    modules = COMPUTED_BY.get(record.experiment)
+    from rankstudy.experiments import blocks, inference, subspaces, truncation
+
+    modules = {  # the code behind the records that are no chapter's
+        "network": provenance.TRAINED,
+        "truncated-network": truncation.COMPUTED_BY,
+        "inference": inference.COMPUTED_BY,
+        "lora-block": blocks.COMPUTED_BY,
+        "intrinsic_dimension-subspace": subspaces.COMPUTED_BY,
+    }.get(record.experiment)
     return modules is None or record.digest == provenance.digest(*modules)
 
 
 def predict(names: Sequence[str], profile: str | None = None) -> float:
     """Seconds that the experiments would take here under the current profile."""
-    return sum(_predict(names, _hands(None)).values())
+    return sum(_predict(names, _hands(None))[1].values())
 
 
-def _predict(names: Sequence[str], hands: int) -> dict[str, float]:
+def _predict(names: Sequence[str], hands: int) -> tuple[list[study.Plan], dict[str, float]]:
+    """The experiments' plans, some of which time steps as they are made, and the seconds of each."""
     import torch
 
     from rankstudy.experiments import networks
 
     counted: set[Any] = set()
-    predicted = {}
+    plans, predicted = [], {}
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, before // hands))  # steps are timed as a worker will make them
     try:
         for name in names:
             plan = study.module(name).plan(study.settings(name))
+            plans.append(plan)
             new = [run for run in plan.runs if run not in counted]
             counted.update(new)
             shared = sum(networks.predict(new).values()) + plan.shared
             predicted[name] = plan.alone + shared * (1 if hands == 1 else UNEVEN / hands)
     finally:
         torch.set_num_threads(before)
-    return predicted
+    return plans, predicted
 
 
-def _memory(names: Sequence[str], hands: int) -> float:
+def _memory(plans: Sequence[study.Plan], hands: int) -> float:
     """Bytes: every process holds torch and the data set, and trains one network; a GPU fills up to its share."""
     from rankstudy import device
     from rankstudy.experiments import networks
 
-    shapes = {networks.shape(run): run for name in names for run in study.module(name).plan(study.settings(name)).runs}
+    shapes = {networks.shape(run): run for plan in plans for run in plan.runs}
     largest = max(shapes.values(), key=lambda run: sum(m * n for m, n in run.network.shapes()), default=None)
     training = networks.memory(largest) if largest else 0
     where = device.choose()

@@ -23,15 +23,16 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from rankstudy import UsageError, data, provenance
+from rankstudy import UsageError, provenance
 from rankstudy.experiments import blocks, networks, study, subspaces, truncation
 from rankstudy.store import Question, Store, digest_of, write_atomically
+from rankstudy.workers import trainings
 
 COMPUTED_BY = {  # what is sent, and the modules behind its answer
     networks.trained: provenance.TRAINED,
     subspaces.trained: subspaces.COMPUTED_BY,
-    truncation.measured: ("experiments.truncation", *provenance.TRAINED),
-    blocks.answer: ("experiments.blocks", *provenance.TRAINED),
+    truncation.measured: truncation.COMPUTED_BY,
+    blocks.answer: blocks.COMPUTED_BY,
 }
 SECONDS = 20  # to find the scheduler, and at least one worker
 _one_at_a_time = Lock()  # in a worker with several threads: the environment and the loaded data belong to all of them
@@ -69,11 +70,10 @@ def _asked(function: Any, call: tuple[Any, ...]) -> tuple[Question, list[Any]]:
     """The question that a call answers, and the networks that it starts from."""
     if function is truncation.measured:
         piece = truncation.Piece(*call)
-        question = Question("measured", "truncated-network", piece, data.CHECKSUMS[piece.run.data.name])
-        return question, [piece.run, piece.run.start]
+        return piece.question(), [piece.run, piece.run.start]
     if function is blocks.answer:
         (block,) = call
-        return Question("measured", "lora-block", block, data.CHECKSUMS[block.base.data.name]), [block.base]
+        return block.question(), [block.base]
     ((run,),) = call
     return run.question(), [run.start]
 
@@ -105,7 +105,7 @@ def _gather(client: Any, tasks: Sequence[tuple[Any, ...]], digest: str) -> None:
 
     with warnings.catch_warnings():  # a network of a thousand units is more than Dask thinks a task should carry
         warnings.filterwarnings("ignore", message="Sending large graph")
-        sent = {client.submit(_answer, *task, digest, pure=False): _trainings(task[1]) for task in tasks}
+        sent = {client.submit(_answer, *task, digest, pure=False): trainings(task[1]) for task in tasks}
     runs = [run for each in sent.values() for run in each]
     report = study.progress(runs) if runs else None
     for task in as_completed(sent, loop=client.loop):
@@ -118,11 +118,6 @@ def _gather(client: Any, tasks: Sequence[tuple[Any, ...]], digest: str) -> None:
         write_atomically(study.store().root / name, content)
         if report is not None:
             report(sum(run.training.epochs * networks.training_images(run) for run in sent[task]))
-
-
-def _trainings(call: tuple[Any, ...]) -> list[Any]:
-    """The trainings that a call consists of."""
-    return list(call[0]) if isinstance(call[0], list) else []
 
 
 def _answer(

@@ -81,7 +81,7 @@ class _Pool:
                     os.environ.pop(name)
                 else:
                     os.environ[name] = value
-        runs = [run for arguments in calls for run in _runs(arguments)]
+        runs = [run for arguments in calls for run in trainings(arguments)]
         report = study.progress(runs) if runs else None
         for future in as_completed(waiting):
             try:
@@ -91,7 +91,7 @@ class _Pool:
                     "a worker was killed, perhaps for memory; what was finished is kept: run again, fewer --workers"
                 ) from None
             if report is not None:
-                report(sum(run.training.epochs * networks.training_images(run) for run in _runs(waiting[future])))
+                report(sum(run.training.epochs * networks.training_images(run) for run in trainings(waiting[future])))
 
 
 @contextmanager
@@ -107,7 +107,7 @@ def _uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _runs(arguments: tuple[Any, ...]) -> list[Any]:
+def trainings(arguments: tuple[Any, ...]) -> list[Any]:
     """The trainings among the arguments of a call."""
     first = arguments[0]
     return [run for run in first if hasattr(run, "training")] if isinstance(first, list) else []

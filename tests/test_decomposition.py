@@ -81,14 +81,14 @@ def test_analyze_and_compress_go_where_they_are_sent(where, tmp_path, monkeypatc
 @pytest.mark.parametrize(("kind", "wanted"), [("cuda", "cuda"), ("mps", None), ("cpu", None)])
 def test_only_cuda_accelerates(kind, wanted, monkeypatch):
     """MPS has no float64."""
-    monkeypatch.setattr(study, "_has_cuda", lambda: True)
+    monkeypatch.setattr(study, "has_cuda", lambda: True)
     monkeypatch.setattr(device, "choose", lambda: torch.device(kind))
     found = accelerator()
     assert (found if found is None else found.type) == wanted
 
 
 def test_without_a_driver_torch_is_not_asked(monkeypatch):
-    monkeypatch.setattr(study, "_has_cuda", lambda: False)
+    monkeypatch.setattr(study, "has_cuda", lambda: False)
     monkeypatch.setattr(device, "choose", lambda: pytest.fail("asked"))
     assert accelerator() is None
 

@@ -12,7 +12,7 @@ from rankstudy import claims, figures
 from rankstudy.chapters import approximation_claims, approximation_figures, approximation_player, approximation_tables
 from rankstudy.chapters.common import Markdown, banner, conclude, over
 from rankstudy.chapters.lora_costs import scientific
-from rankstudy.chapters.published import CLOSE
+from rankstudy.chapters.published import CLOSE, TRUNCATION_WHOLE
 from rankstudy.experiments import study
 from rankstudy.factorization import break_even_rank, eckart_young_error
 from rankstudy.intervals import Estimate, estimate, number_text, paired, percent
@@ -156,6 +156,7 @@ class Chapter:
             "tol": f"{sweep['tol']:g}",
             "limit": str(sweep["max_iterations"]),
             "threshold": number_text(self.threshold, 2),
+            "published_whole": percent(TRUNCATION_WHOLE, 2),
             "error_relative": estimate(self.average_error(at)[:, 0]).text(2),
             "error_absolute": estimate(self.average_error(at, relative=False)[:, 0]).text(1),
             "energy": percent(1 - (self.average_error(at) ** 2).mean(), 0),

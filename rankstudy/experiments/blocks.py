@@ -61,8 +61,12 @@ class Block:
     arms: tuple[tuple[Arm, float], ...]  # with the learning rate
     validation_only: bool = False  # looked at on validation data alone, as tuning needs it
 
+    def question(self) -> Question:
+        return Question("measured", "lora-block", self, data.CHECKSUMS[self.base.data.name])
+
 
 SPLITS = ("train", "test")
+COMPUTED_BY = ("experiments.blocks", *provenance.TRAINED)  # what a record depends on
 
 
 def harmonic(new: np.ndarray, old: np.ndarray) -> np.ndarray:
@@ -73,9 +77,7 @@ def harmonic(new: np.ndarray, old: np.ndarray) -> np.ndarray:
 
 def answer(block: Block) -> dict[str, Any]:
     """A block from the store, or computed and stored: a study that is stopped goes on with the next one."""
-    digest = provenance.digest("experiments.blocks", *provenance.TRAINED)
-    question = Question("measured", "lora-block", block, data.CHECKSUMS[block.base.data.name])
-    return dict(study.obtain(question, digest, lambda: _block(block)).value)
+    return dict(study.obtain(block.question(), provenance.digest(*COMPUTED_BY), lambda: _block(block)).value)
 
 
 def answers(blocks: Sequence[Block]) -> list[dict[str, Any]]:

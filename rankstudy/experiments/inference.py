@@ -22,6 +22,7 @@ from rankstudy.store import Question
 
 BLOCKS = 20  # measurements of each time
 FLOAT = 4  # bytes
+COMPUTED_BY = ("experiments.inference", "layers")  # what a record depends on
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,7 @@ def measured(setting: Setting, dataset: str) -> Mapping[str, Any]:
         seconds, `speedup` over dense with its quartiles `low` and `high`; `batches` and `ranks`; `device`, `threads`.
     """
     question = Question("measured", "inference", setting, data.CHECKSUMS[dataset])
-    digest = provenance.digest("experiments.inference", "layers")
-    return study.obtain(question, digest, lambda: times(setting)).value
+    return study.obtain(question, provenance.digest(*COMPUTED_BY), lambda: times(setting)).value
 
 
 def times(setting: Setting) -> dict[str, Any]:

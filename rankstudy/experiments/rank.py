@@ -91,7 +91,8 @@ CONFIGS = {
 
 
 def plan(settings: Config) -> study.Plan:
-    planned = [*training.plan(settings.base).runs, *arms.plan(settings.shallow), *arms.plan(settings.deep), *arms.plan(settings.matched)]  # noqa: E501
+    groups = (settings.shallow, settings.deep, settings.matched)
+    planned = training.plan(settings.base).runs + [run for group in groups for run in arms.plan(group)]
     measured = [run for run in planned if 0 <= run.seed < networks.TUNING_SEED]
     seconds = sum(arms.seconds_to_measure(run, settings.images) for run in measured)
     return study.Plan(planned, alone=seconds + _rest(settings))

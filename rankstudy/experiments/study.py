@@ -111,7 +111,7 @@ def profile() -> str:
     wanted = os.environ.get("RANKSTUDY_PROFILE", "").strip().lower()
     if wanted and wanted not in PROFILES:
         raise UsageError(f"RANKSTUDY_PROFILE is {wanted!r}; allowed are {', '.join(PROFILES)}")
-    return wanted or ("full" if _has_cuda() else "quick")
+    return wanted or ("full" if has_cuda() else "quick")
 
 
 def store() -> Store:
@@ -232,7 +232,7 @@ def _published(name: str) -> Result:
     return Result(name, "published", dataset, record.config, record.provenance, record.value, record.digest != today)
 
 
-def _has_cuda() -> bool:
+def has_cuda() -> bool:
     """Whether a CUDA driver is there, asked without importing torch where it is plain that there is none."""
     wanted = os.environ.get("RANKSTUDY_DEVICE", "").strip().lower()
     if wanted:

@@ -32,6 +32,9 @@ METHODS = {
 }
 
 
+COMPUTED_BY = ("experiments.truncation", *provenance.TRAINED)  # what a record depends on
+
+
 @dataclass(frozen=True)
 class Sweep:
     """What is tried on every network."""
@@ -51,6 +54,9 @@ class Piece:
     run: networks.Run
     sweep: Sweep
 
+    def question(self) -> Question:
+        return Question("measured", "truncated-network", self, data.CHECKSUMS[self.run.data.name])
+
 
 def measured(run: networks.Run, sweep: Sweep) -> Mapping[str, Any]:
     """The sweep on the network of the run, from the store or computed.
@@ -61,9 +67,7 @@ def measured(run: networks.Run, sweep: Sweep) -> Mapping[str, Any]:
         `spectra`: kind -> layer -> singular values; `svd_seconds` (layers,); `alternating`: see there; `pictures`.
     """
     piece = Piece(run, sweep)
-    question = Question("measured", "truncated-network", piece, data.CHECKSUMS[run.data.name])
-    digest = provenance.digest("experiments.truncation", *provenance.TRAINED)
-    return study.obtain(question, digest, lambda: _measure(piece)).value
+    return study.obtain(piece.question(), provenance.digest(*COMPUTED_BY), lambda: _measure(piece)).value
 
 
 def _measure(piece: Piece) -> dict[str, Any]:
