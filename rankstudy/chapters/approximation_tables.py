@@ -47,7 +47,7 @@ def thresholds(chapter: Any) -> Markdown:
                 number_text(threshold, 2),
                 rank.text(0),
                 percent(chapter.share(rank.mean), 0),
-                "none between" if tried == whole else str(tried),
+                "–" if tried == whole else str(tried),
                 *("–" if tried == whole else _change(chapter, tried, split) for split in (TRAIN, VALIDATION, TEST)),
             ]
         )

@@ -106,13 +106,13 @@ class Costs:
         faster = ratios < 1
         listed = ", ".join(f"{number_text(ratio, 2)} at {width}" for ratio, width in zip(ratios, widths, strict=True))
         if faster.all():
-            verdict = f"A step with LoRA r = {rank} is the faster one at every width tried"
+            verdict = f"a step with LoRA r = {rank} is the faster one at every width tried"
         elif not faster[-1]:
-            verdict = f"Even at width {widths[-1]} a step with LoRA r = {rank} is not faster than a full one"
+            verdict = f"even at width {widths[-1]} a step with LoRA r = {rank} is not faster than a full one"
         else:
             first = widths[int(np.flatnonzero(~faster)[-1]) + 1]
-            verdict = f"A step with LoRA r = {rank} is faster than a full one from width {first} on"
-        return f"{verdict} (time relative to full fine-tuning: {listed})."
+            verdict = f"a step with LoRA r = {rank} is faster than a full one from width {first} on"
+        return f"By the medians over rounds, {verdict} (time relative to full fine-tuning: {listed})."
 
     def table(self) -> Markdown:
         found = self.found

@@ -33,7 +33,8 @@ def spectra(arm: Arm, shapes: Sequence[tuple[int, int]], title: str = "") -> fig
             if name == "weights":
                 above = values > edge
                 axis.plot(index[above], values[above], "o", color=_COLOUR[name], markersize=3)
-        axis.set(yscale="log", title=f"layer {layer + 1}, {shapes[layer][0]}×{shapes[layer][1]}", xlabel="index")
+        shape = f"{shapes[layer][0]}×{shapes[layer][1]}"
+        axis.set(yscale="log", title=f"layer {layer + 1}\n{shape}", xlabel="index")
     smallest = min(
         float(arm["ranks"]["spectra"][name][str(layer)].max()) for name in MATRICES for layer in range(count)
     )

@@ -39,7 +39,6 @@ class Sizes:
             shown.append(
                 [
                     self.label(arm),
-                    number_text(self.parameters(arm)),
                     rank_views.final(arm, "train_accuracy").percent(),
                     rank_views.final(arm, "test_accuracy").percent(),
                     estimate(excess(history["test_loss"])).percent(),
@@ -47,7 +46,7 @@ class Sizes:
                     estimate(rank_views.average(arm, "update", "effective_rank", normalised=True)).percent(),
                 ]
             )
-        headers = ["hidden layers", "parameters", "train", "test", "excess", "overfitted"]
+        headers = ["hidden layers", "train", "test", "excess", "overfitted"]
         return table([*headers, "effective rank"], shown)
 
     def figure(self) -> figures.Figure:
