@@ -51,8 +51,7 @@ def thresholds(chapter: Any) -> Markdown:
                 *("–" if tried == whole else _change(chapter, tried, split) for split in (TRAIN, VALIDATION, TEST)),
             ]
         )
-    changes = ["train (points)", "validation (points)", "test (points)"]
-    return table(["threshold", "rank r", "parameters", "nearest r tried", *changes], rows)
+    return table(["τ", "rank r", "parameters", "tried", "train", "validation", "test"], rows)
 
 
 def _change(chapter: Any, rank: int, split: int) -> str:
