@@ -157,7 +157,6 @@ CONFIGS = {
         ladder=(
             *((784, *[width] * 3, 10) for width in (64, 256, 512)),
             *((784, *[256] * depth, 10) for depth in (1, 6)),
-            (784, *[512] * 6, 10),
         ),
         ladder_seeds=3,
     ),
