@@ -1,4 +1,4 @@
-"""Published and ours: what the tables call agreeing, explained or open."""
+"""Published and ours: what the tables call agreeing, differing, explained or open."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rankstudy.intervals import Estimate
     ("ours", "sign", "verdict"),
     [
         (Estimate(2.0, 1.0, 3), 1, "agreeing"),
-        (Estimate(2.0, 1.0, 3), -1, "open, the other way"),
+        (Estimate(2.0, 1.0, 3), -1, "differing"),
         (Estimate(-2.0, 1.0, 3), -1, "agreeing"),
         (Estimate(2.0, 3.0, 3), 1, "open"),
         (Estimate(2.0, math.nan, 1), 1, "open"),
@@ -32,7 +32,7 @@ def test_a_direction_agrees_if_the_whole_interval_does(ours, sign, verdict):
     ("ours", "verdict"),
     [
         (Estimate(700.0, 60.0, 5), "agreeing"),
-        (Estimate(600.0, 60.0, 5), "open"),
+        (Estimate(600.0, 60.0, 5), "differing"),
         (Estimate(700.0, 400.0, 5), "open"),  # too wide to agree with anything
         (Estimate(math.nan, math.nan, 5), "open"),
         (None, "open"),
@@ -47,6 +47,8 @@ def test_a_value_agrees_if_a_narrow_interval_reaches_it(ours, verdict):
     [
         (Estimate(0.01, 0.005, 3), "agreeing"),
         (Estimate(0.018, 0.005, 3), "open"),
+        (Estimate(0.03, 0.005, 3), "differing"),
+        (Estimate(-0.03, 0.005, 3), "differing"),
         (Estimate(0.0, 0.5, 3), "open"),
         (Estimate(0.0, math.nan, 1), "open"),
     ],
@@ -69,14 +71,14 @@ class Changes:
     ("change", "verdict"),
     [
         (Estimate(-0.04, 0.01, 3), "explained by biases"),
-        (Estimate(-0.04, 0.05, 3), "open"),  # no certain effect
-        (Estimate(0.04, 0.01, 3), "open"),  # the wrong way
-        (Estimate(-0.01, 0.005, 3), "open"),  # not far enough
+        (Estimate(-0.04, 0.05, 3), "differing"),  # no certain effect
+        (Estimate(0.04, 0.01, 3), "differing"),  # the wrong way
+        (Estimate(-0.01, 0.005, 3), "differing"),  # not far enough
     ],
 )
 def test_only_an_ablation_that_closes_the_gap_explains_it(change, verdict):
     assert near(Estimate(0.05, 0.01, 3), 300, Changes(change)) == verdict
-    assert near(Estimate(0.05, 0.01, 3), 750, Changes(change)) == "open"
+    assert near(Estimate(0.05, 0.01, 3), 750, Changes(change)) == "differing"
     assert near(Estimate(0.005, 0.01, 3), 300, Changes(change)) == "agreeing"
 
 
@@ -117,7 +119,7 @@ def test_galantis_directions_are_read_off_the_arms_that_differ_in_one_thing():
         "agreeing",
         "agreeing",
         "agreeing",
-        "open, the other way",
+        "differing",
     ]
 
 
@@ -127,4 +129,4 @@ def test_collapsed_arms_say_nothing_of_galantis_directions():
 
 def test_an_exceeded_bound_does_not_agree():
     found = arms((0.5, -0.5, -0.5)) | {"bound": np.full((5, 2), 40.0)}
-    assert bound.published(found, "mnist").splitlines()[2].split("|")[-2].strip() == "open"
+    assert bound.published(found, "mnist").splitlines()[2].split("|")[-2].strip() == "differing"

@@ -9,7 +9,7 @@ import numpy as np
 
 from rankstudy import claims, figures
 from rankstudy.chapters.common import Markdown, table
-from rankstudy.chapters.published import AGREES, OPEN, compared, direction
+from rankstudy.chapters.published import AGREES, DIFFERS, compared, direction
 from rankstudy.chapters.rank_views import TRAINED
 from rankstudy.experiments.decay import ERRORS
 from rankstudy.intervals import Estimate, estimate, number_text, percent
@@ -75,7 +75,7 @@ def published(found: Mapping[str, Any], data: str) -> Markdown:
             "the rank stays within the bound",
             "always",
             f"{above} of {ranks.size} above; the bound is below the width {below} of {found['bound'].size} times",
-            AGREES if above == 0 else OPEN,
+            AGREES if above == 0 else DIFFERS,
         ]
     ]
     for symbol, (column, what, sign) in VARIED.items():

@@ -35,8 +35,8 @@ def li(chapter: Any) -> Markdown:
     found = estimate(chapter.curve["intrinsic"]["test"]["absolute"])
     low, high = min(runs.min(), li2018.D_INT90), max(runs.max(), li2018.D_INT90)
     verdict = value(found, low, high)
-    if verdict == OPEN:
-        verdict = _cause([row[3] for row in rows])
+    if verdict != AGREES:
+        verdict = _cause([row[3] for row in rows]) or verdict
     theirs_text = f"{li2018.D_INT90} (runs: {' and '.join(number_text(run) for run in runs)})"
     rows.append(["dimensions to 0.90, test", theirs_text, chapter.text["absolute"], verdict])
     rows += [_grid(chapter), _shuffled(chapter)]
@@ -52,12 +52,12 @@ def near(difference: Estimate, d: int, ablations: Ablations) -> str:
         if change is not None and (change.low > 0 or change.high < 0):
             if abs(difference.mean + change.mean) <= CLOSE < abs(difference.mean):
                 return explained(name)
-    return OPEN
+    return verdict
 
 
 def _cause(verdicts: list[str]) -> str:
     """What explains the curve explains where it crosses 0.90."""
-    return next((verdict for verdict in verdicts if verdict.startswith("explained")), OPEN)
+    return next((verdict for verdict in verdicts if verdict.startswith("explained")), "")
 
 
 def _grid(chapter: Any) -> list[str]:

@@ -2,9 +2,10 @@
 
 The rule, stated in the text of each chapter that has such a table: a published *direction* agrees if our whole
 interval lies on its side; a published *accuracy* agrees if the whole interval of our difference from it is within
-`CLOSE`, another *value* if our interval reaches into what was published and is narrow enough. What does not agree is
-*explained* if an ablation of ours with one named change closes the gap. All else is *open*, what was not run and what
-was not run on MNIST included.
+`CLOSE`, another *value* if our interval reaches into what was published and is narrow enough. It *differs* if the whole
+interval lies outside, on the other side or of a narrow interval beyond the published range. What does not agree is
+*explained* if an ablation of ours with one named change closes the gap. All else is *open*: our interval does not
+decide, or it was not run, or not on MNIST.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from rankstudy.chapters.common import Markdown, table
 from rankstudy.intervals import Estimate
 
-AGREES, OPEN = "agreeing", "open"
+AGREES, DIFFERS, OPEN = "agreeing", "differing", "open"
 CLOSE = 0.02  # of accuracy: what two networks of different shape may differ by and still be said to agree
 NARROW = 0.25  # of the mean: the widest half of an interval that can agree with a value
 
@@ -37,20 +38,22 @@ def direction(ours: Estimate | None, sign: int) -> str:
     if ours is None or ours.n < 2 or not math.isfinite(ours.half):
         return OPEN
     low, high = sorted((sign * ours.low, sign * ours.high))
-    return AGREES if low > 0 else f"{OPEN}, the other way" if high < 0 else OPEN
+    return AGREES if low > 0 else DIFFERS if high < 0 else OPEN
 
 
 def value(ours: Estimate | None, low: float, high: float) -> str:
     """Does our interval reach into [low, high], and is it narrow enough to say so?"""
     if ours is None or ours.n < 2 or not ours.half <= NARROW * abs(ours.mean):
         return OPEN
-    return AGREES if ours.low <= high and ours.high >= low else OPEN
+    return AGREES if ours.low <= high and ours.high >= low else DIFFERS
 
 
 def accuracy(difference: Estimate | None) -> str:
     """Does the whole interval of ours − theirs lie within `CLOSE`?"""
     if difference is None or difference.n < 2 or not math.isfinite(difference.half):
         return OPEN
+    if difference.low > CLOSE or difference.high < -CLOSE:
+        return DIFFERS
     return AGREES if -CLOSE <= difference.low and difference.high <= CLOSE else OPEN
 
 
