@@ -23,7 +23,7 @@ from rankstudy.tables import Markdown, table
 FINDINGS, FIGURE, TOUR = "report/findings.json", "report/images/spectrum.png", "benchmarks/results/resnet18.json"
 ALT = (
     "Singular values of the weight matrices of a trained network, one panel per layer: before training, after it, and "
-    "of the update. The trained spectrum leaves the random one only at its top; the update falls much faster."
+    "of the update. The trained spectrum rises above the random one, most at its top; the update falls more steeply."
 )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import numpy as np
+
 from rankstudy import claims, figures
 from rankstudy.chapters import rank_claims, rank_figures, rank_views
 from rankstudy.chapters.common import Markdown, banner, conclude, over, table
@@ -77,6 +79,8 @@ class Chapter:
             "nulls": self._nulls(),
             "products": self._products(),
             "matched": self._matched(),
+            "same_rate": rank_claims.rates(self._groups()),
+            "bulk": self._bulk(),
             **self._inputs(),
             "book_shape": f"{book['shape'][0]}×{book['shape'][1]}",
             "book_rank": str(book["rank"]),
@@ -179,6 +183,21 @@ class Chapter:
             for name, arm in arms.items()
         ]
         return "With matched gains the effective rank of the update is, of full rank, " + ", ".join(parts) + "."
+
+    def _bulk(self) -> str:
+        """How far training moves the middle of the first network's spectra, beside their top."""
+        spectra = self.base["ranks"]["spectra"]
+        top, middle = (
+            [
+                number_text(float(part(spectra["weights"][layer]) / part(spectra["initial"][layer])), 2)
+                for layer in sorted(spectra["weights"], key=int)
+            ]
+            for part in (np.max, np.median)
+        )
+        return (
+            f"In the first network training multiplies the largest singular value by {', '.join(top)} (layer by layer) "
+            f"and the median one by {', '.join(middle)}."
+        )
 
     def _inputs(self) -> dict[str, str]:
         found = self.result["inputs"]

@@ -121,10 +121,31 @@ def _tanh(relu: Arm, tanh: Arm) -> list[claims.Claim]:
             holds=f"tanh's update has a lower effective rank than ReLU's ({text}).",
             fails=f"tanh's update has a higher effective rank than ReLU's ({text}).",
             open=f"The effective ranks of tanh's and ReLU's updates do not differ for certain ({text}).",
-            evidence=f"n = {effect.n} pairs of networks with the same initial weights and order of images",
+            evidence=f"n = {effect.n} pairs of networks with the same initial weights and order of images, learning "
+            f"rates {_both_rates(tanh, relu)}",
             confirmatory=True,
         )
     ]
+
+
+def _both_rates(tanh: Arm, relu: Arm) -> str:
+    return f"{tanh['learning_rate']:g} and {relu['learning_rate']:g}"
+
+
+def rates(groups: Mapping[str, Mapping[str, Arm]]) -> str:
+    """tanh against ReLU in every group of arms, and whether they had the same learning rate there."""
+    parts = []
+    for label, arms in groups.items():
+        if not (did_train(arms["relu"]) and "tanh" in arms and did_train(arms["tanh"])):
+            continue
+        effect = paired(*(average(arms[name], "update", "effective_rank", normalised=True) for name in ("tanh", "relu")))
+        parts.append(f"{effect.points()} ({label}, rates {_both_rates(arms['tanh'], arms['relu'])})")
+    if not parts:
+        return "tanh and ReLU cannot be compared under this profile."
+    return (
+        "A learning rate of its own is part of an arm, and so is what it does to the rank. The effective rank of tanh's "
+        f"update less that of ReLU's is, of full rank, {', '.join(parts)}."
+    )
 
 
 def null(base: Arm) -> str:
