@@ -87,7 +87,7 @@ CONFIGS = {
     ),
     "full": Config(
         approximation.CONFIGS["full"],
-        replace(_FULL.training, epochs=10),
+        replace(_FULL.training, epochs=8),
         (
             Arm(DENSE, None, learning_rates=(3e-4, 1e-3)),
             Arm(PLAIN),
