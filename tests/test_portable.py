@@ -113,7 +113,8 @@ def test_published_results_are_shown_without_torch(clone):
     assert not (clone / "results").exists()
     for page in pages or ["index", *(path.stem for path in (clone / "report").glob("0*.qmd"))]:
         text = (clone / "_preview" / f"{page}.html").read_text(encoding="utf-8")
-        assert "Profile <code>published</code>" in text and "has not changed since commit" in text, page
+        assert "Profile <code>published</code>, computed under <code>smoke</code>" in text, page
+        assert "has not changed since commit" in text, page
 
 
 def test_a_page_says_that_the_code_has_moved_on(clone):

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from rankstudy import claims, intervals
+from rankstudy.experiments import study
 from rankstudy.experiments.study import Result
+from rankstudy.store import plain
 from rankstudy.tables import Markdown, table
 
 
@@ -31,7 +33,7 @@ def banner(result: Result) -> Markdown:
     """Profile, data set and device of the numbers on the page; loud where they are not the real study."""
     when = datetime.datetime.fromtimestamp(result.provenance["created"], datetime.UTC).strftime("%Y-%m-%d")
     line = (
-        f"*Profile `{result.profile}` · data: {DATASETS.get(result.data, result.data)} · computed on "
+        f"*Profile `{result.profile}`{_computed_under(result)} · data: {DATASETS.get(result.data, result.data)} · computed on "
         f"{result.provenance['device']} · {when} · commit `{result.provenance['commit'] or 'unknown'}`*"
     )
     if result.profile == "quick":
@@ -50,6 +52,15 @@ def banner(result: Result) -> Markdown:
             else f"The code behind its numbers has not changed {since}.\n:::"
         )
     return Markdown(line)
+
+
+def _computed_under(result: Result) -> str:
+    """Of a published result, the profile whose settings it was computed with."""
+    if result.profile != "published":
+        return ""
+    configs = study.module(result.experiment).CONFIGS
+    found = (name for name in configs if plain(study.on(configs[name], result.data)) == result.config)
+    return f", computed under {f'`{name}`' if (name := next(found, '')) else 'settings that no profile has today'}"
 
 
 def over(n: int, what: str = "networks") -> str:
