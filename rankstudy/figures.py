@@ -14,8 +14,10 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from rankstudy.intervals import band
 
@@ -127,6 +129,12 @@ def spectra(found: Mapping[str, tuple[np.ndarray, int]]) -> Figure:
     figure.supxlabel("index", fontsize=8)
     figure.supylabel("singular value (dashed: rank at the given error)", fontsize=8)
     return figure
+
+
+def few_ticks(axis: Axis) -> None:
+    """Of a logarithmic axis that may span less than a decade: labels at 1 and 3 times powers of ten, which have room."""
+    axis.set_major_locator(LogLocator(subs=(1, 3)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def shades(count: int) -> np.ndarray:

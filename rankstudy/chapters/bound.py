@@ -107,6 +107,7 @@ def figure(found: Mapping[str, Any]) -> figures.Figure:
     widest = float(found["limits"].max())
     axes[0, 0].axhline(widest, color="black", linewidth=0.8, linestyle=":")
     axes[0, 0].set(xscale="log", xlabel="bound", ylabel=f"largest rank at ε = {ERRORS[FINE]:g}", ylim=(0, 1.1 * widest))
+    figures.few_ticks(axes[0, 0].xaxis)
     axes[0, 1].set(yscale="log", xlabel="share of the training", ylabel="cross-entropy (nats)")
     drawn.legend(loc="outside lower center", ncols=3)
     return drawn

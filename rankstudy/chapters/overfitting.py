@@ -83,6 +83,7 @@ class Chapter:
             "untrained": self._untrained(),
             "controls": self._controls(),
             "features": self._features(),
+            "same_training": self._same_training(),
             "trajectory": self._trajectory(),
             "bound": bound.text(self.result["bound"]),
             "bound_widths": "–".join(map(str, self.settings["bound"]["network"]["widths"])),
@@ -137,7 +138,31 @@ class Chapter:
             f"({rank_views.accuracies({label: arm})})"
             for label, arm in arms.items()
         ]
-        return "The effective rank of the update is " + ", ".join(parts) + "."
+        said = "The effective rank of the update is " + ", ".join(parts) + "."
+        if did_train(self.shuffled):
+            return said
+        limit = percent(rank_views.TRAINED, 0)
+        return f"{said} With shuffled labels not every network reached {limit}, so nothing is concluded from them."
+
+    def _same_training(self) -> str:
+        """Task 2's networks were tuned, the big one was not: what is left of the difference at equal training."""
+        said = "Task 2's networks were trained otherwise than the big one (learning rate {:g} against {:g}, {} against {} epochs)"
+        said = said.format(
+            self.base["learning_rate"],
+            self.settings["training"]["learning_rate"],
+            self.base["history"]["train_loss"].shape[1] - 1,
+            self.settings["training"]["epochs"],
+        )
+        same = self.sizes.of(self.base_widths)
+        if same is None:
+            return f"{said}; under this profile no network of their shape was trained as the big one was."
+        share = estimate(average(same, "update", "effective_rank", normalised=True))
+        change = overfitting_claims.difference(same, self.big, "update", "effective_rank")
+        return (
+            f"{said}. A network of Task 2's shape trained as the big one is (among the sizes above) has an update of "
+            f"{share.percent()} of full rank, by the effective rank, and from there to the big network the difference "
+            f"is {change.points()}."
+        )
 
     def _features(self) -> str:
         parts = []
@@ -264,7 +289,7 @@ class Chapter:
     # conclusions
 
     def claims(self) -> list[claims.Claim]:
-        arms = (self.base, self.big, self.activations_found["relu"], self.decay, self.shuffled)
+        arms = (self.base, self.sizes.of(self.base_widths), self.big, self.activations_found["relu"], self.decay, self.shuffled)
         bounded = bound.stated(self.result["bound"])
         return claims.corrected([*overfitting_claims.stated(*arms), *self.sizes.claims(), *bounded])
 

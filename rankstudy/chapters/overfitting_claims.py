@@ -9,12 +9,12 @@ from rankstudy.experiments import overfitting
 from rankstudy.intervals import Estimate, estimate, number_text, paired, percent
 
 
-def stated(base: Arm, big: Arm, true: Arm, decay: Arm, shuffled: Arm) -> list[claims.Claim]:
-    """The claims on Task 2's network, the big one, the ReLU arm and its two controls."""
+def stated(base: Arm, same: Arm | None, big: Arm, true: Arm, decay: Arm, shuffled: Arm) -> list[claims.Claim]:
+    """The claims on Task 2's network, the same trained as the big one is, the big one, the ReLU arm and its two controls."""
     return [
         _met(big),
         _full_rank(big),
-        _lower(base, big),
+        _lower(base, same, big),
         *_against_shuffled(true, shuffled),
         *_with_decay(true, decay),
     ]
@@ -58,8 +58,9 @@ def _full_rank(big: Arm) -> claims.Claim:
     )
 
 
-def _lower(base: Arm, big: Arm) -> claims.Claim:
+def _lower(base: Arm, same: Arm | None, big: Arm) -> claims.Claim:
     effect = difference(base, big, "update", "effective_rank")
+    equal = difference(same, big, "update", "effective_rank") if same else None
     text = f"{effect.points()} of full rank"
     return claims.compare(
         "overfitting-update-lower",
@@ -68,7 +69,8 @@ def _lower(base: Arm, big: Arm) -> claims.Claim:
         holds=f"As a share of full rank, the big network's update has the lower effective rank ({text}).",
         fails=f"As a share of full rank, the big network's update has the higher effective rank ({text}).",
         open=f"As shares of full rank, the effective ranks of the two updates do not differ for certain ({text}).",
-        evidence=f"n = {effect.n} networks each",
+        evidence=f"n = {effect.n} networks each, Task 2's tuned and the big ones not; at equal training "
+        + (f"{equal.points()}, n = {equal.n}" if equal else "not measured"),
         confirmatory=True,
     )
 

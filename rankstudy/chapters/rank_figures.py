@@ -133,6 +133,9 @@ def trainings(groups: Mapping[str, Mapping[str, Arm]]) -> figures.Figure:
                 loss.plot(epochs, history[f"{split}_loss"].mean(axis=0), style, color=_colour(name))
                 accuracy.plot(epochs, 100 * history[f"{split}_accuracy"].mean(axis=0), style, color=_colour(name))
         loss.set(yscale="log", title=title)
+        lowest, highest = loss.get_ylim()
+        if highest < 100 * lowest:
+            figures.few_ticks(loss.yaxis)
         accuracy.set(xlabel="epoch", ylim=(_floor(arms), 100.5))
     axes[0, 0].set_ylabel("cross-entropy (nats)")
     axes[1, 0].set_ylabel("accuracy (%)")

@@ -23,6 +23,10 @@ class Sizes:
         arms = [*ladder, {"widths": widths, "history": big["history"], "ranks": big["ranks"]}]
         self.arms = sorted(arms, key=lambda arm: self.parameters(arm))
 
+    def of(self, widths: Sequence[int]) -> Mapping[str, Any] | None:
+        """The arm of those widths, if there is one."""
+        return next((arm for arm in self.arms if list(arm["widths"]) == list(widths)), None)
+
     @staticmethod
     def parameters(arm: Mapping[str, Any]) -> int:
         return parameters(Network(tuple(arm["widths"])))
