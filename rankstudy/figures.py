@@ -132,7 +132,7 @@ def spectra(found: Mapping[str, tuple[np.ndarray, int]]) -> Figure:
 
 
 def few_ticks(axis: Axis) -> None:
-    """Of a logarithmic axis that may span less than a decade: labels at 1 and 3 times powers of ten, which have room."""
+    """Of a logarithmic axis that spans little: labels at 1 and 3 times powers of ten, which have room."""
     axis.set_major_locator(LogLocator(subs=(1, 3)))
     axis.set_minor_formatter(NullFormatter())
 

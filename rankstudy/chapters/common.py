@@ -33,7 +33,8 @@ def banner(result: Result) -> Markdown:
     """Profile, data set and device of the numbers on the page; loud where they are not the real study."""
     when = datetime.datetime.fromtimestamp(result.provenance["created"], datetime.UTC).strftime("%Y-%m-%d")
     line = (
-        f"*Profile `{result.profile}`{_computed_under(result)} · data: {DATASETS.get(result.data, result.data)} · computed on "
+        f"*Profile `{result.profile}`{_computed_under(result)} · "
+        f"data: {DATASETS.get(result.data, result.data)} · computed on "
         f"{result.provenance['device']} · {when} · commit `{result.provenance['commit'] or 'unknown'}`*"
     )
     if result.profile == "quick":

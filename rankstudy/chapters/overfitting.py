@@ -146,12 +146,10 @@ class Chapter:
 
     def _same_training(self) -> str:
         """Task 2's networks were tuned, the big one was not: what is left of the difference at equal training."""
-        said = "Task 2's networks were trained otherwise than the big one (learning rate {:g} against {:g}, {} against {} epochs)"
-        said = said.format(
-            self.base["learning_rate"],
-            self.settings["training"]["learning_rate"],
-            self.base["history"]["train_loss"].shape[1] - 1,
-            self.settings["training"]["epochs"],
+        ours, epochs = self.settings["training"], self.base["history"]["train_loss"].shape[1] - 1
+        said = (
+            "Task 2's networks were trained otherwise than the big one (learning rate "
+            f"{self.base['learning_rate']:g} against {ours['learning_rate']:g}, epochs {epochs} against {ours['epochs']})"
         )
         same = self.sizes.of(self.base_widths)
         if same is None:
@@ -289,7 +287,8 @@ class Chapter:
     # conclusions
 
     def claims(self) -> list[claims.Claim]:
-        arms = (self.base, self.sizes.of(self.base_widths), self.big, self.activations_found["relu"], self.decay, self.shuffled)
+        same = self.sizes.of(self.base_widths)
+        arms = (self.base, same, self.big, self.activations_found["relu"], self.decay, self.shuffled)
         bounded = bound.stated(self.result["bound"])
         return claims.corrected([*overfitting_claims.stated(*arms), *self.sizes.claims(), *bounded])
 

@@ -10,7 +10,7 @@ from rankstudy.intervals import Estimate, estimate, number_text, paired, percent
 
 
 def stated(base: Arm, same: Arm | None, big: Arm, true: Arm, decay: Arm, shuffled: Arm) -> list[claims.Claim]:
-    """The claims on Task 2's network, the same trained as the big one is, the big one, the ReLU arm and its two controls."""
+    """On Task 2's network, one of its shape trained as the big one is, the big one, the ReLU arm, its two controls."""
     return [
         _met(big),
         _full_rank(big),

@@ -138,13 +138,14 @@ def rates(groups: Mapping[str, Mapping[str, Arm]]) -> str:
     for label, arms in groups.items():
         if not (did_train(arms["relu"]) and "tanh" in arms and did_train(arms["tanh"])):
             continue
-        effect = paired(*(average(arms[name], "update", "effective_rank", normalised=True) for name in ("tanh", "relu")))
+        tanh, relu = (average(arms[name], "update", "effective_rank", normalised=True) for name in ("tanh", "relu"))
+        effect = paired(tanh, relu)
         parts.append(f"{effect.points()} ({label}, rates {_both_rates(arms['tanh'], arms['relu'])})")
     if not parts:
         return "tanh and ReLU cannot be compared under this profile."
     return (
-        "A learning rate of its own is part of an arm, and so is what it does to the rank. The effective rank of tanh's "
-        f"update less that of ReLU's is, of full rank, {', '.join(parts)}."
+        "A learning rate of its own is part of an arm, and so is what it does to the rank. The effective rank of "
+        f"tanh's update less that of ReLU's is, of full rank, {', '.join(parts)}."
     )
 
 
