@@ -146,10 +146,11 @@ class Chapter:
 
     def _same_training(self) -> str:
         """Task 2's networks were tuned, the big one was not: what is left of the difference at equal training."""
-        ours, epochs = self.settings["training"], self.base["history"]["train_loss"].shape[1] - 1
+        rate, epochs = self.base["learning_rate"], self.base["history"]["train_loss"].shape[1] - 1
+        own = self.settings["training"]
         said = (
-            "Task 2's networks were trained otherwise than the big one (learning rate "
-            f"{self.base['learning_rate']:g} against {ours['learning_rate']:g}, epochs {epochs} against {ours['epochs']})"
+            f"Task 2's networks were trained otherwise than the big one (learning rate {rate:g} against "
+            f"{own['learning_rate']:g}, {epochs} epochs against {own['epochs']})"
         )
         same = self.sizes.of(self.base_widths)
         if same is None:
