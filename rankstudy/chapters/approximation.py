@@ -193,6 +193,7 @@ class Chapter:
             "below": str(self.below),
             "best_ranks": ", ".join(str(rank) for rank in tried[self.best]),
             "gained": self.gained.points(),
+            "allotted_where": approximation_tables.where_allotted(self),
             **{
                 f"below_{way}": estimate(self.accuracy(way, self.below)).percent(1)
                 for way in ("truncated", "weighted", "update", "allotted", "allotted_weighted")

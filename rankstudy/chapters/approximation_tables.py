@@ -93,6 +93,26 @@ def allotments(chapter: Any) -> Markdown:
     return table(["budget of r, norm", "ranks of the layers", "test, one r for all", "test, allotted"], rows)
 
 
+def where_allotted(chapter: Any) -> str:
+    """At which budgets ranks allotted by the Frobenius norm are surely better than one rank for all, and surely worse."""
+    better, worse = [], []
+    for rank in chapter.settings["sweep"]["compared"]:
+        gain = paired(chapter.accuracy("allotted", rank), chapter.accuracy("truncated", rank))
+        if gain.low > 0:
+            better.append(str(rank))
+        elif gain.high < 0:
+            worse.append(str(rank))
+    pairs = (("better", better), ("worse", worse))
+    said = " and ".join(f"{word} at the budgets of r = {', '.join(found)}" for word, found in pairs if found)
+    said = f"By the Frobenius norm, allotted ranks are {said or 'neither surely better nor surely worse'}."
+    if worse:
+        said += (
+            " At the smallest budgets some layer is left with next to nothing, and what is lost there no other layer can "
+            "make up; that explanation is not tested here."
+        )
+    return said
+
+
 def truncation(chapter: Any) -> Markdown:
     """Another network's accuracy lost to truncation, beside ours at the same rank."""
     tried = np.asarray(chapter.settings["sweep"]["ranks"])
