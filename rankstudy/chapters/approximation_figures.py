@@ -24,10 +24,10 @@ STYLES = ("-", "--", ":")
 
 def convergence(chapter: Any) -> figures.Figure:
     """Error after each half-step of both methods on one matrix, and how far it is above the bound."""
-    figure, axes = figures.panels(1, 2, size=(7.0, 3.0))
+    figure, axes = figures.panels(1, 2, size=(7.0, 3.2))
     spectrum = chapter.spectra("weights")[1]
     methods = chapter.result["alternating"]
-    for colour, rank in zip(figures.COLOURS, map(int, methods["least_squares"]["trace"]), strict=False):
+    for colour, rank in zip(figures.COLOURS, sorted(map(int, methods["least_squares"]["trace"])), strict=False):
         bound = chapter.bound("weights", 1, rank)[0]
         axes[0, 0].axhline(bound, color=colour, linewidth=0.8, linestyle=":")
         for name, style in (("least_squares", "-"), ("gradient", "--")):
@@ -39,10 +39,10 @@ def convergence(chapter: Any) -> figures.Figure:
     axes[0, 0].set(xscale="log", xlabel="iteration", ylabel="relative error ‖A − BC‖ / ‖A‖")
     axes[0, 1].set(xscale="log", yscale="log", xlabel="iteration", ylabel="excess over the bound (share of ‖A‖²)")
     axes[0, 1].axhline(chapter.settings["sweep"]["tol"], color="black", linewidth=0.8, linestyle=":")
-    axes[0, 0].legend(title=f"matrix {spectrum.shape[0]} × {spectrum.shape[1]}", loc="best")
-    axes[0, 1].plot([], [], "-", color="grey", label="least squares")
-    axes[0, 1].plot([], [], "--", color="grey", label="gradient")
-    axes[0, 1].legend(loc="best")
+    axes[0, 0].set_title(f"matrix {spectrum.shape[0]} × {spectrum.shape[1]}")
+    axes[0, 0].plot([], [], "-", color="grey", label="least squares")
+    axes[0, 0].plot([], [], "--", color="grey", label="gradient")
+    figure.legend(loc="outside lower center", ncols=6)
     return figure
 
 

@@ -94,7 +94,7 @@ def allotments(chapter: Any) -> Markdown:
 
 
 def where_allotted(chapter: Any) -> str:
-    """At which budgets ranks allotted by the Frobenius norm are surely better than one rank for all, and surely worse."""
+    """At which budgets ranks allotted by the Frobenius norm surely beat one rank for all, and at which they lose."""
     better, worse = [], []
     for rank in chapter.settings["sweep"]["compared"]:
         gain = paired(chapter.accuracy("allotted", rank), chapter.accuracy("truncated", rank))
@@ -107,8 +107,8 @@ def where_allotted(chapter: Any) -> str:
     said = f"By the Frobenius norm, allotted ranks are {said or 'neither surely better nor surely worse'}."
     if worse:
         said += (
-            " At the smallest budgets some layer is left with next to nothing, and what is lost there no other layer can "
-            "make up; that explanation is not tested here."
+            " At the smallest budgets some layer is left with next to nothing, and what is lost there no other layer "
+            "can make up; that explanation is not tested here."
         )
     return said
 
