@@ -88,7 +88,7 @@ def _quick() -> Config:
 
 def _full() -> Config:
     training, direct = config.Training(6), config.Training(6)
-    dimensions = (100, 200, 300, 400, 500, 600, 750, 1000, 1500)
+    dimensions = (100, 200, 300, 500, 600, 750, 1000, 1500)
     curve = Curve(NETWORK, training, direct, MNIST, dimensions, (0.05, 0.15, 0.5), 5)
     small = replace(MNIST, train_size=10_000)
     moved = Transfer(
@@ -98,7 +98,7 @@ def _full() -> Config:
         config.Training(6),
         small,
         NEW,
-        (10, 50, 100, 200, 400, 800),
+        (10, 100, 200, 400, 800),
         (0.05, 0.15, 0.5),
         (3e-4, 1e-3, 3e-3),
         3,
@@ -149,7 +149,7 @@ def _shuffled(curve: Curve) -> tuple[Curve, ...]:
             training,
             training,
             replace(MNIST, train_size=1_000, shuffled_labels=fraction),
-            (100, 250, 500, 1_000, 2_000, 3_000),
+            (100, 500, 1_000, 2_000, 3_000),
             (0.1,),
             2,
         )
