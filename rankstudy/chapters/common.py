@@ -32,12 +32,14 @@ DATASETS = {"mnist": "MNIST", "digits": "the stand-in (scikit-learn's digits, re
 def banner(result: Result) -> Markdown:
     """Profile, data set and device of the numbers on the page; loud where they are not the real study."""
     when = datetime.datetime.fromtimestamp(result.provenance["created"], datetime.UTC).strftime("%Y-%m-%d")
+    source = computed_under(result)
+    under = f", computed under `{source}`" if result.profile == "published" else ""
     line = (
-        f"*Profile `{result.profile}`{_computed_under(result)} · "
+        f"*Profile `{result.profile}`{under} · "
         f"data: {DATASETS.get(result.data, result.data)} · computed on "
         f"{result.provenance['device']} · {when} · commit `{result.provenance['commit'] or 'unknown'}`*"
     )
-    if result.profile == "quick":
+    if source == "quick":
         line += " *· few seeds and short trainings, so intervals are wide, and claims that lack power say so*"
     if result.data != "mnist":
         line += (
@@ -55,13 +57,13 @@ def banner(result: Result) -> Markdown:
     return Markdown(line)
 
 
-def _computed_under(result: Result) -> str:
-    """Of a published result, the profile whose settings it was computed with."""
+def computed_under(result: Result) -> str:
+    """The profile whose settings a result was computed with: that of the page, unless it is published."""
     if result.profile != "published":
-        return ""
+        return result.profile
     configs = study.module(result.experiment).CONFIGS
     found = (name for name in configs if plain(study.on(configs[name], result.data)) == result.config)
-    return f", computed under {f'`{name}`' if (name := next(found, '')) else 'settings that no profile has today'}"
+    return next(found, "settings of its time")
 
 
 def over(n: int, what: str = "networks") -> str:

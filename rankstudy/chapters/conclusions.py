@@ -11,7 +11,7 @@ import numpy as np
 
 from rankstudy import claims, figures, workers
 from rankstudy.chapters import answers
-from rankstudy.chapters.common import Markdown, banner, table
+from rankstudy.chapters.common import Markdown, banner, computed_under, table
 from rankstudy.experiments import networks, study
 from rankstudy.intervals import duration, number_text
 
@@ -123,8 +123,11 @@ class Home(Book):
 
     def full_time(self) -> str:
         """How long `full` would take here, judging by what was measured: nothing is timed while the page renders."""
-        if self.results[0].profile in ("full", "published"):
+        profiles = [computed_under(result) for result in self.results]
+        if set(profiles) == {"full"}:
             return "This is the full study."
+        if self.results[0].profile == "published":
+            return "Not all of this is the full study: the table says under which profile a chapter was computed."
         done = {record.key: record for record in study.store().records("trained") if record.experiment == "network"}
         operations = seconds = total = 0.0
         side_by_side = workers.cores() if " thread" in self.results[0].provenance["device"] else 1
@@ -165,5 +168,6 @@ class Home(Book):
             origin = result.provenance
             when = datetime.datetime.fromtimestamp(origin["created"], datetime.UTC).strftime("%Y-%m-%d")
             name = f"{number} {name.replace('_', ' ')}"
-            rows.append([name, origin["commit"] or "unknown", when, duration(origin["seconds"])])
-        return table(["chapter", "commit", "computed", "took"], rows)
+            taken = duration(origin["seconds"])
+            rows.append([name, computed_under(result), origin["commit"] or "unknown", when, taken])
+        return table(["chapter", "profile", "commit", "computed", "took"], rows)
