@@ -57,6 +57,7 @@ class Chapter:
             "tuning_digits": ", ".join(map(str, settings["tuning_digits"])),
             "merge_difference": scientific(float(merging[0])),
             "merge_ratio": scientific(float(merging[1])),
+            "edges": self.edges(),
             "example": str(found.digits[-1]),
             **{claim.name: claim.sentence for claim in self.claims()},
             **{f"{claim.name}-evidence": claim.evidence for claim in self.claims()},
@@ -88,10 +89,23 @@ class Chapter:
             ]
             cells = ", ".join(f"{rate:g}: {percent(score, 1)}" for rate, score in pairs)
             replay = "yes" if self.found.replay[index] else "no"
-            chosen, rates = self.result["learning_rate"][index], [rate for rate, _ in pairs]
-            edge = " (edge)" if len(rates) > 1 and chosen in (min(rates), max(rates)) else ""
-            rows.append([label, replay, f"{chosen:g}{edge}", cells])
+            edge = " (edge)" if self.found.at_edge(label, self.found.replay[index]) else ""
+            rows.append([label, replay, f"{self.result['learning_rate'][index]:g}{edge}", cells])
         return table(["arm", "replay", "chosen", "harmonic mean at each rate"], rows)
+
+    def edges(self) -> str:
+        """Whether the best rates lie inside what was tried, and what it means where they do not."""
+        found = [
+            f"{label} {'with' if replay else 'without'} replay"
+            for label, replay in zip(self.found.labels, self.found.replay, strict=True)
+            if self.found.at_edge(label, replay)
+        ]
+        if not found:
+            return "Where several rates were tried, the best one lies between others."
+        return (
+            "Where the best rate is the smallest or largest that was tried (edge), the arm might do better beyond it, "
+            f"and a comparison with it is to be read with that in mind: {', '.join(found)}."
+        )
 
     def by_digit(self, replay: bool) -> Markdown:
         """The headline: new / old test accuracy of each arm, one line per left-out digit."""

@@ -61,6 +61,12 @@ class Accuracies:
         """Place of an arm among all."""
         return next(i for i, name in enumerate(self.labels) if name == label and self.replay[i] == replay)
 
+    def at_edge(self, label: str, replay: bool) -> bool:
+        """Whether the arm's best rate is the smallest or largest of several that were tried."""
+        index = self.arm(label, replay)
+        tried, rate = self.result["tuning"]["learning_rate"][index], self.result["learning_rate"][index]
+        return bool(np.isfinite(tried).sum() > 1 and rate in (np.nanmin(tried), np.nanmax(tried)))
+
     @cached_property
     def reached(self) -> dict[str, np.ndarray]:
         """Of "new", "old" and "overall": (digits, arms, [train, test]), where each fine-tuning stopped."""

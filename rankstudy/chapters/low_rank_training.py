@@ -23,7 +23,8 @@ class Chapter:
         self.result = study.result("low_rank_training")
         self.settings = self.result.config
         self.rank = int(self.result["rank"])
-        self.arms: dict[str, Any] = self.result["arms"]
+        arms = self.result["arms"]  # a stored mapping has its names sorted
+        self.arms: dict[str, Any] = {arm["name"]: arms[arm["name"]] for arm in self.result.config["arms"]}
         widths = self.settings["approximation"]["overfitting"]["network"]["widths"]
         self.shapes = [(out, inp) for inp, out in pairwise(widths)]
         self.widths = "–".join(map(str, widths))

@@ -26,8 +26,8 @@ MEANINGS = {
 
 def memory(chapter: Any) -> Markdown:
     rows = []
-    for name, held in chapter.result["memory"].items():
-        kind, _, rank = name.partition(" ")
+    variants = [(*name.partition(" ")[::2], held) for name, held in chapter.result["memory"].items()]
+    for kind, rank, held in sorted(variants, key=lambda variant: (variant[0], int(variant[1] or 0))):
         label = {"dense": "dense", "rank": f"every layer, r = {rank}", "spared": f"all but the last, r = {rank}"}
         rows.append(
             [
