@@ -8,6 +8,8 @@ import numpy as np
 
 from rankstudy.intervals import Estimate, estimate, number_text
 
+NONE = "no value"  # of a ratio of dimensions that not every seed reached
+
 
 def dimension_text(found: np.ndarray, dimension: np.ndarray, values: np.ndarray, level: Any) -> str:
     """Mean and interval over seeds, or on which side of the measured dimensions it lies.
@@ -36,7 +38,7 @@ def log_ratio(a: np.ndarray, b: np.ndarray) -> Estimate:
 def times_text(ratio: Estimate) -> str:
     """A log₂ ratio as a factor with its interval, 0.50 (0.40 to 0.63)."""
     if not np.isfinite(ratio.mean):
-        return "no value"
+        return NONE
     text = number_text(2**ratio.mean, 2)
     if not np.isfinite(ratio.half):
         return text

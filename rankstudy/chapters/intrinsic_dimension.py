@@ -10,6 +10,7 @@ import numpy as np
 from rankstudy import claims, figures
 from rankstudy.chapters import intrinsic_figures, intrinsic_published, li2018, low_rank_training
 from rankstudy.chapters.common import Markdown, banner, conclude, over, table
+from rankstudy.chapters.crossings import NONE
 from rankstudy.chapters.intrinsic_networks import SPLITS, Ablations, Grid, Shuffled, d_int, final, learning
 from rankstudy.chapters.intrinsic_transfer import Transfer
 from rankstudy.chapters.published import CLOSE
@@ -132,8 +133,9 @@ class Chapter:
         return (
             f"The digit is {digit}. Pre-trained on the other nine, the network closes 90 % of the gap with "
             f"{text['pre']} dimensions on test data (training data: {text['pre_train']}), from scratch with "
-            f"{text['scratch']} ({text['scratch_train']}): {text['times']} times as many on test data, "
-            f"n = {text['seeds']} seeds."
+            f"{text['scratch']} ({text['scratch_train']})"
+            + ("" if text["times"] == NONE else f": {text['times']} times as many on test data")
+            + f", n = {text['seeds']} seeds."
         )
 
     def left_out_learning(self) -> figures.Figure | Markdown:
