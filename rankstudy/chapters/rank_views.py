@@ -150,13 +150,13 @@ def by_activation(arms: Mapping[str, Arm]) -> Markdown:
             [
                 ACTIVATIONS[activation] + ("" if did_train(arm) else " (did not train)"),
                 f"{arm['learning_rate']:g}",
-                final(arm, "train_accuracy").percent(),
-                final(arm, "test_accuracy").percent(),
+                final(arm, "train_accuracy").percent(1),  # nine columns: more digits run into each other in the PDF
+                final(arm, "test_accuracy").percent(1),
                 estimate(average(arm, "weights", "elimination_float64")).text(1),
                 estimate(average(arm, "weights", "elimination_float32")).text(1),
-                estimate(average(arm, "weights", "effective_rank", normalised=True)).percent(),
-                estimate(average(arm, "update", "effective_rank", normalised=True)).percent(),
-                estimate(average(arm, "update", "stable_rank")).text(),
+                estimate(average(arm, "weights", "effective_rank", normalised=True)).percent(1),
+                estimate(average(arm, "update", "effective_rank", normalised=True)).percent(1),
+                estimate(average(arm, "update", "stable_rank")).text(1),
             ]
         )
     headers = ["activation", "rate", "train", "test", "rank of W, float64", "float32"]
