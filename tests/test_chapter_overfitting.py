@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,15 +66,19 @@ def test_before_training_there_is_no_update(found):
     assert all((seen[f"update.{name}"][:, 1:] > 0).all() for name in trajectory.DEFINITIONS)
 
 
+NAMES = ("activations", "decay", "shuffled", "unshuffled")
+
+
 @pytest.mark.parametrize("profile", overfitting.CONFIGS)
 def test_the_controls_differ_from_the_arm_in_one_thing(profile):
     settings = overfitting.CONFIGS[profile]
-    arm, decayed, shuffled = settings.activations, settings.decay, settings.shuffled
+    arm, decayed, shuffled, alike = (overfitting.groups(settings)[name] for name in NAMES)
     assert (decayed.network, decayed.data, decayed.seeds) == (arm.network, arm.data, arm.seeds)
     assert decayed.training.epochs == arm.training.epochs and decayed.training.weight_decay > 0
-    assert shuffled.network == arm.network and shuffled.training.weight_decay == arm.training.weight_decay == 0
-    assert shuffled.data.shuffled_labels == 1 and shuffled.data.train_size == arm.data.train_size
-    assert dict(decayed.rates)["relu"] == dict(shuffled.rates)["relu"] == dict(arm.rates)["relu"]
+    assert dict(decayed.rates)["relu"] == dict(arm.rates)["relu"]
+    assert shuffled.data.shuffled_labels == 1 and replace(shuffled, data=arm.data) == alike
+    assert (alike.network, alike.data, alike.training.weight_decay) == (arm.network, arm.data, 0)
+    assert [len(rates) for _, rates in shuffled.rates] == [1], "no validation set can choose a rate for such labels"
 
 
 def test_text_is_ready_to_print(chapter):

@@ -18,7 +18,7 @@ def texts(chapters: Mapping[str, Any], check: Mapping[str, Any]) -> dict[str, st
         "answer_rank": _rank(chapters["rank"].text, chapters["overfitting"].text),
         "answer_cut": _cut(chapters["approximation"].text, chapters["low_rank_training"].text),
         "answer_tuning": _tuning(chapters["lora"], chapters["intrinsic_dimension"].text),
-        "answer_why": why(chapters["overfitting"].activations_found["relu"], chapters["overfitting"].shuffled),
+        "answer_why": why(chapters["overfitting"].unshuffled, chapters["overfitting"].shuffled),
         "answer_uses": _uses(chapters["low_rank_training"].text, chapters["lora"]),
         "answer_svd": _svd(check),
     }

@@ -24,7 +24,9 @@ class Chapter:
         self.settings = self.result.config
         self.big = self.result["big"]
         self.activations_found = rank_views.ordered(self.result["activations"])
-        self.decay, self.shuffled = self.result["decay"]["relu"], self.result["shuffled"]["relu"]
+        self.decay, self.shuffled, self.unshuffled = (
+            self.result[name]["relu"] for name in ("decay", "shuffled", "unshuffled")
+        )
         other = study.result("rank")
         self.base, self.shallow = other["base"], rank_views.ordered(other["shallow"])
         self.base_widths = other.config["base"]["network"]["widths"]
@@ -57,8 +59,9 @@ class Chapter:
             ),
             "base_train": rank_views.final(self.base, "train_accuracy").percent(),
             "base_test": rank_views.final(self.base, "test_accuracy").percent(),
-            "trajectory_over": over(len((self.big if self.big["trajectory"] else self.decay)["history"]["seeds"])),
+            "trajectory_over": over(len(self._observed["history"]["seeds"])),
             "shuffled_epochs": str(self.settings["shuffled"]["training"]["epochs"]),
+            "shuffled_rate": f"{self.shuffled['learning_rate']:g}",
             "weight_decay": f"{self.settings['decay']['training']['weight_decay']:g}",
             "images": _images(self.settings["data"]["train_size"]),
             "epochs": str(self.settings["training"]["epochs"]),
@@ -90,6 +93,11 @@ class Chapter:
             "bound_times": f"{self.settings['bound']['times']:g}",
             "trajectory_widths": self.text_of_trajectory,
         }
+
+    @property
+    def _observed(self) -> Arm:
+        """The networks whose ranks were written down while they trained."""
+        return self.big if self.big["trajectory"] else self.activations_found["relu"]
 
     @property
     def text_of_trajectory(self) -> str:
@@ -131,8 +139,8 @@ class Chapter:
         return f"Below the {limit} training accuracy that chapter 3 asks of an arm: {', '.join(arms)}."
 
     def _controls(self) -> str:
-        arms = {"with true labels": self.activations_found["relu"], "with weight decay": self.decay}
-        arms["with shuffled labels"] = self.shuffled
+        arms = {"without either": self.activations_found["relu"], "with weight decay": self.decay}
+        arms |= {"with shuffled labels": self.shuffled, "with true labels but trained like those": self.unshuffled}
         parts = [
             f"{estimate(average(arm, 'update', 'effective_rank', normalised=True)).percent()} of full rank {label} "
             f"({rank_views.accuracies({label: arm})})"
@@ -171,7 +179,7 @@ class Chapter:
         return "After the last hidden layer the effective rank of the centred features is " + ", and ".join(parts) + "."
 
     def _trajectory(self) -> str:
-        arm = self.big if self.big["trajectory"] else self.activations_found["relu"]
+        arm = self._observed
         best = _best_epoch(arm["history"])
         change = _since_best(arm, "update.effective_rank")
         word = "rises" if change.low > 0 else "falls" if change.high < 0 else "does not change for certain"
@@ -203,12 +211,13 @@ class Chapter:
                 "activations": self.activations_found,
                 "weight decay": {"relu": self.decay},
                 "shuffled labels": {"relu": self.shuffled},
+                "true labels, alike": {"relu": self.unshuffled},
             }
         )
 
     def trajectory(self) -> figures.Figure:
-        arm = self.big if self.big["trajectory"] else self.activations_found["relu"]
-        return rank_figures.trajectory(arm, float(_best_epoch(arm["history"]).mean()))
+        best = float(_best_epoch(self._observed["history"]).mean())
+        return rank_figures.trajectory(self._observed, best)
 
     def bound(self) -> figures.Figure:
         return bound.figure(self.result["bound"])
@@ -225,6 +234,7 @@ class Chapter:
         arms: dict[str, Arm] = {"Task 2's network": self.base, "the big network": self.big}
         arms |= {f"{ACTIVATIONS[name]} arm": arm for name, arm in self.activations_found.items()}
         arms |= {"ReLU arm, weight decay": self.decay, "ReLU arm, shuffled labels": self.shuffled}
+        arms["ReLU arm, trained like that"] = self.unshuffled
         rows = []
         for label, arm in arms.items():
             history = arm["history"]
@@ -266,8 +276,8 @@ class Chapter:
         return rank_views.by_activation(self.activations_found)
 
     def controls(self) -> Markdown:
-        arms = {"true labels": self.activations_found["relu"], "weight decay": self.decay}
-        arms["shuffled labels"] = self.shuffled
+        arms = {"neither": self.activations_found["relu"], "weight decay": self.decay}
+        arms |= {"shuffled labels": self.shuffled, "true labels, trained like those": self.unshuffled}
         rows = []
         for label, arm in arms.items():
             rows.append(
@@ -289,9 +299,9 @@ class Chapter:
 
     def claims(self) -> list[claims.Claim]:
         same = self.sizes.of(self.base_widths)
-        arms = (self.base, same, self.big, self.activations_found["relu"], self.decay, self.shuffled)
-        bounded = bound.stated(self.result["bound"])
-        return claims.corrected([*overfitting_claims.stated(*arms), *self.sizes.claims(), *bounded])
+        controls = (self.activations_found["relu"], self.decay, self.unshuffled, self.shuffled)
+        stated = overfitting_claims.stated(self.base, same, self.big, *controls)
+        return claims.corrected([*stated, *self.sizes.claims(), *bound.stated(self.result["bound"])])
 
     def conclusion(self) -> Markdown:
         return conclude(self.claims())

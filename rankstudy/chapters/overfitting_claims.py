@@ -9,14 +9,17 @@ from rankstudy.experiments import overfitting
 from rankstudy.intervals import Estimate, estimate, number_text, paired, percent
 
 
-def stated(base: Arm, same: Arm | None, big: Arm, true: Arm, decay: Arm, shuffled: Arm) -> list[claims.Claim]:
-    """On Task 2's network, one of its shape trained as the big one is, the big one, the ReLU arm, its two controls."""
+def stated(
+    base: Arm, same: Arm | None, big: Arm, relu: Arm, decay: Arm, true: Arm, shuffled: Arm
+) -> list[claims.Claim]:
+    """On Task 2's network, one of its shape trained as the big one is, the big one, the ReLU arm without and with
+    weight decay, and networks trained alike on true and on shuffled labels."""
     return [
         _met(big),
         _full_rank(big),
         _lower(base, same, big),
         *_against_shuffled(true, shuffled),
-        *_with_decay(true, decay),
+        *_with_decay(relu, decay),
     ]
 
 
@@ -90,7 +93,7 @@ def _against_shuffled(true: Arm, shuffled: Arm) -> list[claims.Claim]:
             holds=f"Meaningless labels take an update of higher effective rank than true labels do ({text}).",
             fails=f"Meaningless labels take an update of lower effective rank than true labels do ({text}).",
             open=f"Whether meaningless labels take an update of another effective rank is open ({text}).",
-            evidence=f"n = {effect.n} pairs of networks with the same initial weights and images",
+            evidence=f"n = {effect.n} pairs of networks with the same initial weights, images, rate and epochs",
             confirmatory=True,
         )
     ]
