@@ -43,12 +43,12 @@ CONFIGS = {
         overfitting.CONFIGS["full"],
         truncation.Sweep(
             ranks=(1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 80, 96, 128, 192, 256, 512, 1024),
-            alternating=(1, 4, 8, 16, 32, 64, 128, 256),
-            traced=(4, 16, 64, 256),
+            alternating=(1, 4, 8, 16, 32, 64, 128),
+            traced=(4, 16, 64, 128),
             compared=(4, 6, 8, 12, 16, 24, 32, 64, 128),
             sequential=(4, 8, 16, 32),
         ),
-        seconds=90.0,
+        seconds=80.0,
     ),
 }
 
