@@ -50,10 +50,10 @@ def _ablation(ranks: Sequence[int], pissa: int) -> tuple[Arm, ...]:
 ALPHA = 4.0  # of the ablation: both scales are 1 at rank 4
 _WIDE = config.Network(training_experiment.WIDTHS)
 _RATES = (
-    ("lora", (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)),
+    ("lora", (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)),
     ("full", (1e-4, 3e-4, 1e-3, 3e-3)),
-    ("last", (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)),
-    ("row", (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)),
+    ("last", (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)),
+    ("row", (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)),
 )
 _FEW_RATES = (("lora", (1e-3, 3e-3, 1e-2)), ("full", (3e-4, 1e-3)), ("last", (1e-3, 1e-2)), ("row", (3e-3, 1e-2)))
 CONFIGS = {
