@@ -104,7 +104,7 @@ def _full() -> Config:
         3,
         ARMS + CONTROLS + SAID,
     )
-    left_out = _left_out(moved, 8, (10, 50, 200, 400))
+    left_out = _left_out(moved, 8, (10, 50, 200, 400, 800))
     return Config(curve, moved, left_out, _ablations(curve), _grid(curve), _shuffled(curve))
 
 
@@ -116,7 +116,7 @@ def _left_out(moved: Transfer, digit: int, dimensions: tuple[int, ...]) -> Trans
 
 def _ablations(curve: Curve) -> tuple[tuple[str, Curve], ...]:
     """One change each, where the published curve can be compared and 0.90 is near."""
-    few = replace(curve, dimensions=(300, 750), seeds=3)
+    few = replace(curve, dimensions=(300, 500, 750), seeds=3)
     sgd = replace(curve.training, optimizer="sgd")
     return (
         ("biases", replace(few, bias=True)),
