@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 from tabulate import tabulate
 
 from rankstudy import device, provenance
@@ -54,21 +55,36 @@ def report(name: str, rows: list[Row], seconds: float, tables: dict[str, list[li
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def alternate(jobs: dict[str, Callable[[], object]], repeats: int, *, warm: bool = True) -> dict[str, list[float]]:
-    """Seconds of each job, called in turns; one call of each before the clock runs if `warm`.
+def alternate(
+    jobs: dict[str, Callable[[], object]], repeats: int, *, warm: bool = True, block: float = 0.0
+) -> dict[str, list[float]]:
+    """Seconds of a call of each job, in turns of as many calls as fill `block` seconds, at least one.
 
-    A pause before each: the threads of one BLAS go on spinning after their work and would slow what comes next.
+    One turn of each goes before the clock runs if `warm`, and a pause before each: the threads of one BLAS go on
+    spinning after their work and would slow what comes next. A pause also sends threads to sleep, so what takes
+    milliseconds needs a block. What a GPU is still busy with at the end of a turn is waited for.
     """
-    for job in jobs.values() if warm else ():
-        job()
+    counts = dict.fromkeys(jobs, 1)
+    if block:
+        counts = {name: max(1, round(block / min(_turn(job, 1) for _ in range(3)))) for name, job in jobs.items()}
+    for name, job in jobs.items() if warm else ():
+        _turn(job, counts[name])
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(repeats):
         for name, job in jobs.items():
             time.sleep(PAUSE)
-            start = time.perf_counter()
-            job()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(_turn(job, counts[name]))
     return seconds
+
+
+def _turn(job: Callable[[], object], count: int) -> float:
+    """Seconds of each of so many calls."""
+    start = time.perf_counter()
+    for _ in range(count):
+        job()
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return (time.perf_counter() - start) / count
 
 
 def processor_seconds() -> float:

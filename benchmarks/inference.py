@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -17,7 +17,7 @@ from rankstudy.experiments.overfitting import WIDTHS
 from rankstudy.layers import build
 
 RANK, LAYER = 32, (1024, 1024)
-BLOCK = 0.02  # seconds of calls between two readings of the clock
+BLOCK = 0.02  # seconds of calls in a turn
 
 
 def main(arguments: list[str]) -> None:
@@ -78,26 +78,15 @@ def compared(
     variants |= {f"rank {rank}": build(config.Network(widths, rank=rank), 0) for rank in ranks}
     variants["merged"] = merged(variants[f"rank {ranks[0]}"])
     images = torch.randn(batch, widths[0], generator=torch.Generator().manual_seed(0)).to(where)
-    jobs, calls = {}, {}
-    for name, model in variants.items():
-        model.to(where)
-        calls[name] = _calls(model, images)
-        jobs[name] = lambda model=model, count=calls[name]: _forward(model, images, count)
-    seconds = alternate(jobs, repeats)
-    return {name: [each / calls[name] for each in found] for name, found in seconds.items()}
+    jobs = {name: forward(model.to(where), images) for name, model in variants.items()}
+    return alternate(jobs, repeats, block=BLOCK)
 
 
-def _forward(model: nn.Module, images: torch.Tensor, count: int) -> None:
-    with torch.inference_mode():
-        for _ in range(count):
-            model(images)
-    if images.device.type == "cuda":
-        torch.cuda.synchronize()
+def forward(model: nn.Module, images: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """A function that makes one forward pass."""
 
+    def job() -> torch.Tensor:
+        with torch.inference_mode():
+            return model(images)
 
-def _calls(model: nn.Module, images: torch.Tensor) -> int:
-    """As many calls as fill a block."""
-    _forward(model, images, 2)
-    begun = time.perf_counter()
-    _forward(model, images, 3)
-    return max(1, round(BLOCK * 3 / (time.perf_counter() - begun)))
+    return job

@@ -15,6 +15,7 @@ from rankstudy.subspace import MEMORY, PROJECTIONS
 
 SIZES = (10_000, 30_000, 100_000, 198_800, 300_000, 1_000_000)  # D; 198,800 is 784-200-200-10
 DIMENSION = 750
+BLOCK = 0.2  # seconds of calls in a turn
 HEADS = ["D", "d", "dense, ms", "sparse, ms", "Fastfood, ms", "dense, MB", "sparse, MB", "Fastfood, MB"]
 
 
@@ -54,17 +55,12 @@ def measured(size: int, dimension: int, repeats: int) -> tuple[dict[str, list[fl
     where = device.choose()
     made = {kind: PROJECTIONS[kind](size, dimension, torch.Generator().manual_seed(0)).to(where) for kind in kinds}
     cotangent = torch.randn(size, device=where)
-    seconds = alternate({kind: product(p, dimension, cotangent) for kind, p in made.items()}, repeats)
+    seconds = alternate({kind: product(p, dimension, cotangent) for kind, p in made.items()}, repeats, block=BLOCK)
     return seconds, {kind: sum(t.nbytes for t in p.buffers()) for kind, p in made.items()}
 
 
 def product(projection: nn.Module, dimension: int, cotangent: torch.Tensor):
-    """A function that computes P·z and Pᵀ·c, done when it returns."""
+    """A function that computes P·z and Pᵀ·c."""
     z = torch.randn(dimension, device=cotangent.device, requires_grad=True)
 
-    def job() -> None:
-        torch.autograd.grad(projection(z), z, cotangent)
-        if cotangent.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    return job
+    return lambda: torch.autograd.grad(projection(z), z, cotangent)
