@@ -43,7 +43,12 @@ class Config:
     expected_rank: int = 16  # for predictions of time, as long as chapter 5 has not been computed
 
 
-_LADDER = tuple(Arm(f"rank × {scale:g}", scale) for scale in (0.25, 0.5, 2.0, 4.0))
+# the smaller the rank, the higher the rates that are tried, so that the best one is not at the edge
+_HIGH, _LOW = (3e-3, 1e-2, 3e-2), (3e-4, 1e-3, 3e-3)
+_LADDER = tuple(
+    Arm(f"rank × {scale:g}", scale, learning_rates=rates)
+    for scale, rates in ((0.25, _HIGH), (0.5, _HIGH), (2.0, ()), (4.0, _LOW))
+)
 _FACTORIAL = (  # with the plain arm: Khodak et al. 2021
     Arm("spectral", initialisation="spectral"),
     Arm("decay", frobenius_decay=1e-4),
@@ -89,12 +94,12 @@ CONFIGS = {
         approximation.CONFIGS["full"],
         replace(_FULL.training, epochs=8),
         (
-            Arm(DENSE, None, learning_rates=(3e-4, 1e-3)),
+            Arm(DENSE, None, learning_rates=_LOW),
             Arm(PLAIN),
             *_LADDER,
             Arm("variance", initialisation="variance"),
             *_FACTORIAL,
-            Arm("warm", start="warm"),
+            Arm("warm", start="warm", learning_rates=_LOW),
             Arm("trained", start="trained", learning_rates=(1e-4, 3e-4, 1e-3)),
         ),
         (1e-3, 3e-3, 1e-2),
