@@ -32,6 +32,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks training", description=__doc__)
     parser.add_argument("--repeats", type=int, default=3, help="seeds, and turns, of each row")
     parser.add_argument("--epochs", type=int, default=15, help="at most, to reach the accuracy")
+    parser.add_argument("--company-epochs", type=int, default=3, help="of each of the eight seeds")
     parser.add_argument("--accuracy", type=float, default=0.98, help="on the test set")
     options = parser.parse_args(arguments)
     begun, where = time.perf_counter(), device.choose()
@@ -41,14 +42,19 @@ def main(arguments: list[str]) -> None:
     else:
         rows = [
             time_to_accuracy(dataset, options.accuracy, options.epochs, options.repeats),
-            eight_seeds(options.repeats),
+            eight_seeds(options.repeats, options.company_epochs),
             *rates(dataset, options.repeats),
             Row("one seed of the Task 2 network, GPU", "32 seeds, same engine", "", "", None, "< 3"),
             Row("5 seeds of the big network, GPU", "its matrix products alone", "", "", None, "≥ 0.5"),
         ]
         tables = {
             "Seconds an epoch and network, training alone": companies(dataset, options.repeats),
-            "Where the time of an epoch goes (under the profiler, which adds some)": profile(dataset),
+            **{
+                f"Where the time of an epoch goes, {name} network (under the profiler, which adds some)": profile(
+                    dataset, widths
+                )
+                for name, widths in (("Task 2", SMALL), ("big", BIG))
+            },
         }
     report("training", rows, time.perf_counter() - begun, tables)
 
@@ -94,43 +100,70 @@ def time_to_accuracy(dataset: data.Dataset, accuracy: float, most: int, repeats:
     return compared(what, LOOP, ours, theirs, "≥ 5", note)
 
 
-def eight_seeds(repeats: int) -> Row:
-    """One epoch of each, evaluation included; ours as the study trains them, by workers that are there already."""
+def eight_seeds(repeats: int, epochs: int) -> Row:
+    """So many epochs of each, evaluation included; ours as the study trains them, by workers that are there already."""
     train, test = _peer.loaders(BATCH)
     cores, seeds = workers.cores(), itertools.count()
 
     def ours(count: int = 8) -> None:
-        runs = [networks.Run(config.Network(SMALL), ONCE, config.Data("mnist"), next(seeds)) for _ in range(count)]
+        settings = replace(ONCE, epochs=epochs)
+        runs = [networks.Run(config.Network(SMALL), settings, config.Data("mnist"), next(seeds)) for _ in range(count)]
         networks.trained(runs)
 
     def theirs() -> None:
         for seed in range(8):
-            next(_peer.training(config.Network(SMALL), ONCE, seed, train, test))
+            for _ in itertools.islice(_peer.training(config.Network(SMALL), ONCE, seed, train, test), epochs):
+                pass
 
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, RANKSTUDY_RESULTS=folder):
         start = time.perf_counter()
         with workers.beside(cores):
             ours(cores)
             started = time.perf_counter() - start
-            seconds = alternate({"ours": ours, "theirs": theirs}, repeats)
-    note = f"an epoch each; {cores} workers, whose start and first training take {started:.3g} s, not counted"
+            seconds = alternate({"ours": ours, "theirs": theirs}, repeats, warm=False)
+    note = f"{epochs} epochs each; {cores} workers, whose start and first training take {started:.3g} s, not counted"
     what = "8 seeds of the Task 2 network, CPU"
     return compared(what, f"8 such loops: {LOOP}", seconds["ours"], seconds["theirs"], "≥ 8", note)
 
 
 def rates(dataset: data.Dataset, repeats: int, steps: int = 40) -> list[Row]:
-    """Floating-point operations a second of training steps, and of nothing but their matrix products."""
+    """Floating-point operations a second of training steps, against their matrix products alone; and against these
+    and the optimiser alone, which has no product to hide behind: it moves every weight's state through memory."""
     rows = []
     for name, widths, target in (("big", BIG, "≥ 0.85"), ("Task 2", SMALL, "")):
         few, models = part(dataset, steps), built(widths, 1)
-        jobs = {"step": lambda f=few, m=models: training.train(ONCE, m, f, [0]), "products": products(models[0], steps)}
+        floor = products(models[0], steps), updates(built(widths, 1)[0], steps)
+        jobs = {
+            "step": lambda f=few, m=models: training.train(ONCE, m, f, [0]),
+            "products": floor[0],
+            "updates": floor[1],
+        }
         with without_evaluation():
             seconds = alternate(jobs, 3 * repeats)
-        work = steps * 2 * BATCH * (3 * sum(p.numel() for p in models[0].parameters()) - widths[0] * widths[1])
+        both = [sum(pair) for pair in zip(seconds["products"], seconds["updates"], strict=True)]
+        weights = sum(p.numel() for p in models[0].parameters())
+        work = steps * 2 * BATCH * (3 * weights - widths[0] * widths[1])
         what = f"rate of a training step, {name} network {'-'.join(map(str, widths))}, CPU"
         rate = f"{work / statistics.median(seconds['products']) / 1e9:.0f} GFLOP/s in the products alone"
-        rows.append(compared(what, "its matrix products alone", seconds["step"], seconds["products"], target, rate))
+        # reads gradient, weight and two moments, writes all but the gradient, in float32
+        moved = f"Adam moves {steps * 7 * 4 * weights / statistics.median(seconds['updates']) / 1e9:.1f} GB/s"
+        against = "its matrix products alone"
+        rows.append(compared(what, against, seconds["step"], seconds["products"], target, rate))
+        rows.append(compared(what, f"{against}, and Adam's updates alone", seconds["step"], both, "", moved))
     return rows
+
+
+def updates(model: torch.nn.Module, steps: int):
+    """A function that makes so many of Adam's updates, and nothing else."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.0, fused=True)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+
+    def job() -> None:
+        for _ in range(steps):
+            optimizer.step()
+
+    return job
 
 
 def products(model: torch.nn.Module, steps: int):
@@ -197,14 +230,14 @@ PARTS = {
 }
 
 
-def profile(dataset: data.Dataset) -> list[list]:
+def profile(dataset: data.Dataset, widths: tuple[int, ...]) -> list[list]:
     """Self time by kind of work; evaluation from a run without the profiler."""
     start = time.perf_counter()
-    history = training.train(ONCE, built(SMALL, 1), dataset, [0])
+    history = training.train(ONCE, built(widths, 1), dataset, [0])
     evaluation = (time.perf_counter() - start - history.seconds[0, -1]) / 2  # epochs 0 and 1
     with without_evaluation(), torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as found:
         start = time.perf_counter()
-        training.train(ONCE, built(SMALL, 1), dataset, [0])
+        training.train(ONCE, built(widths, 1), dataset, [0])
         whole = time.perf_counter() - start
     spent = {event.key: event.self_cpu_time_total / 1e6 for event in found.key_averages()}
     parts = {name: sum(spent.pop(key, 0.0) for key in keys) for name, keys in PARTS.items()}
