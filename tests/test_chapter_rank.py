@@ -11,7 +11,8 @@ import pytest
 from rankstudy import claims
 from rankstudy.chapters import rank_views
 from rankstudy.config import ACTIVATIONS, Network
-from rankstudy.experiments import arms, battery, inputs, networks, rank, study
+from rankstudy.experiments import arms, battery, features, inputs, networks, rank, study
+from rankstudy.spectrum import Spectrum, effective_rank, numerical_rank, stable_rank
 
 CHAPTER = Path(__file__).parents[1] / "report" / "03-rank.qmd"
 
@@ -36,6 +37,22 @@ def chapter():
 def found():
     settings = study.settings("rank")
     return networks.trained(arms.runs(settings.shallow)["relu"][0])
+
+
+def test_the_ranks_of_features_are_those_of_their_singular_values(found):
+    measured = features.measure(found, 300)
+    told = measured["test"]
+    pictures = networks.dataset_on_device(found[0].run.data).test.images[: measured["images"]]
+    for seed, each in enumerate(found):
+        layers = [pictures, *each.model().features(pictures)]
+        for index, layer in enumerate(layers):
+            values = layer.detach().double().numpy()
+            for kind, matrix in (("raw", values), ("centred", values - values.mean(axis=0))):
+                spectrum = Spectrum.of(matrix)
+                rank = numerical_rank(spectrum, features.FLOAT32_EPS)
+                assert told[kind]["numerical_rank_float32"][seed, index] == rank
+                assert told[kind]["effective_rank"][seed, index] == pytest.approx(effective_rank(spectrum), rel=1e-6)
+                assert told[kind]["stable_rank"][seed, index] == pytest.approx(stable_rank(spectrum), rel=1e-6)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -68,11 +68,11 @@ def accuracies(chapter: Any) -> Markdown:
             "dense" if arm["rank"] is None else str(arm["rank"]),
             f"{arm['learning_rate']:g}",
             *(estimate(chapter.final(name, split)).percent(2) for split in ("train", "validation", "test")),
-            "" if name == DENSE else chapter.against(name).points(2),
+            "" if name == DENSE else chapter.against(name).text(2, 100.0, sign=True),
         ]
         for name, arm in chapter.arms.items()
     ]
-    return table(["arm", "r", "rate", "train", "validation", "test", "test − dense"], rows)
+    return table(["arm", "r", "rate", "train", "validation", "test", "test − dense (points)"], rows)
 
 
 def meanings(chapter: Any) -> Markdown:
@@ -152,8 +152,8 @@ def published(chapter: Any) -> Markdown:
     rows = []
     for name, (control, values) in PUBLISHED.items():
         effect = chapter.against(name, control) if name in chapter.arms else None
-        ours = "not run under this profile" if effect is None else effect.points(2)
+        ours = "not run under this profile" if effect is None else effect.text(2, 100.0, sign=True)
         theirs = "; ".join(f"{signed(value, 2)} ({source})" for source, value in values)
         sign = 1 if values[0][1] > 0 else -1  # where there are two sources they agree in it
         rows.append([f"{name} − {control}", theirs, ours, direction(effect, sign)])
-    return compared(["comparison", "published (points)", "ours"], rows, chapter.result.data)
+    return compared(["comparison", "published (points)", "ours (points)"], rows, chapter.result.data)
