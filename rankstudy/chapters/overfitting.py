@@ -242,10 +242,10 @@ class Chapter:
             rows.append(
                 [
                     label,
-                    rank_views.final(arm, "train_accuracy").percent(),
-                    rank_views.final(arm, "test_accuracy").percent(),
+                    rank_views.final(arm, "train_accuracy").percent(2),
+                    rank_views.final(arm, "test_accuracy").percent(2),
                     estimate(history["test_loss"][:, 1:].min(axis=1)).text(3),
-                    estimate(overfitting.excess(history["test_loss"])).percent(),
+                    estimate(overfitting.excess(history["test_loss"])).percent(1),
                     f"{int(met.sum())} of {len(met)}",
                 ]
             )
@@ -260,8 +260,8 @@ class Chapter:
                 rows.append(
                     [
                         f"{NAMES[name]} of {rank_views.MATRICES[matrix]}",
-                        *[estimate(found).percent() for found in pair],
-                        overfitting_claims.difference(self.base, self.big, matrix, name).points(),
+                        *[estimate(found).percent(1) for found in pair],
+                        overfitting_claims.difference(self.base, self.big, matrix, name).points(1),
                     ]
                 )
         return table(["mean over layers, of full rank", "Task 2's network", "the big network", "difference"], rows)
@@ -283,10 +283,10 @@ class Chapter:
             rows.append(
                 [
                     label,
-                    rank_views.final(arm, "train_accuracy").percent(),
-                    rank_views.final(arm, "test_accuracy").percent(),
+                    rank_views.final(arm, "train_accuracy").percent(2),
+                    rank_views.final(arm, "test_accuracy").percent(2),
                     *[
-                        estimate(average(arm, matrix, name, normalised=True)).percent()
+                        estimate(average(arm, matrix, name, normalised=True)).percent(1)
                         for matrix in ("weights", "update")
                         for name in ("effective_rank", "stable_rank")
                     ],

@@ -43,11 +43,11 @@ class Sizes:
             shown.append(
                 [
                     self.label(arm),
-                    rank_views.final(arm, "train_accuracy").percent(),
-                    rank_views.final(arm, "test_accuracy").percent(),
-                    estimate(excess(history["test_loss"])).percent(),
+                    rank_views.final(arm, "train_accuracy").percent(2),
+                    rank_views.final(arm, "test_accuracy").percent(2),
+                    estimate(excess(history["test_loss"])).percent(1),
                     f"{int(met.sum())} of {len(met)}",
-                    estimate(rank_views.average(arm, "update", "effective_rank", normalised=True)).percent(),
+                    estimate(rank_views.average(arm, "update", "effective_rank", normalised=True)).percent(1),
                 ]
             )
         headers = ["hidden layers", "train", "test", "excess", "overfitted"]
