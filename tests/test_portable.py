@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import warnings
 import zipfile
 
+import matplotlib.pyplot as plt
 import pytest
 
 from rankstudy import UsageError, portable, store
@@ -150,6 +153,27 @@ def test_the_committed_results_are_whole_and_small_and_whether_code_has_moved_on
     monkeypatch.setenv("RANKSTUDY_PROFILE", "published")
     if moved := [name for name in study.CHAPTERS.values() if study.result(name).stale]:
         warnings.warn(f"published/results.zip: code has moved on for {', '.join(moved)}", stacklevel=1)
+
+
+PAGES = [ROOT / "index.qmd", *sorted((ROOT / "report").glob("0*.qmd"))]
+
+
+@pytest.mark.skipif(not study.PUBLISHED.exists(), reason="nothing is published yet")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_todays_pages_can_show_the_committed_results(page, monkeypatch):
+    """A chapter that asks for what an older result has not got would leave the reader with no book at all."""
+    monkeypatch.setenv("RANKSTUDY_PROFILE", "published")
+    source = page.read_text(encoding="utf-8")
+    module, name = re.search(r"^from (rankstudy\.chapters\.\w+) import (\w+)$", source, re.MULTILINE).groups()
+    variable = re.search(rf"^(\w+) = {name}\(\)$", source, re.MULTILINE).group(1)
+    chapter = getattr(importlib.import_module(module), name)()
+    missing = set(re.findall(r'`\{python\} text\["(\w+)"\]`', source)) - set(chapter.text)
+    assert not missing
+    calls = re.findall(rf"^{variable}\.(\w+)\(\)$", source, re.MULTILINE)
+    assert calls
+    for call in calls:
+        getattr(chapter, call)()
+    plt.close("all")
 
 
 def test_every_flipped_byte_of_an_export_is_refused(fresh):
