@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 from tabulate import tabulate
 
-from rankstudy import device, provenance
+from rankstudy import config, device, provenance
+from rankstudy.data import Dataset, load, prepare
 
 PAUSE = 0.1  # seconds
 RESULTS = Path(__file__).parent / "results"
@@ -39,6 +40,17 @@ class Row:
     def cells(self) -> list[str]:
         ratio = "not yet measured" if self.ratio is None else f"{self.ratio:.3g}"
         return [self.what, self.against, self.ours, self.theirs, ratio, self.target, str(self.n or ""), self.note]
+
+
+def mnist(where: torch.device | str = "cpu") -> Dataset:
+    """MNIST, downloaded where it is missing: the stand-in would be another benchmark.
+
+    Raises:
+        UsageError: it is not there and cannot be downloaded.
+    """
+    os.environ["RANKSTUDY_DATASET"] = "mnist"
+    prepare()
+    return load(config.Data("mnist"), where)
 
 
 def report(name: str, rows: list[Row], seconds: float, tables: dict[str, list[list]] | None = None) -> None:

@@ -8,8 +8,8 @@ import time
 
 import torch
 
-from benchmarks import Row, _peer, alternate, ratio, report
-from rankstudy import config, data, device
+from benchmarks import Row, _peer, alternate, mnist, ratio, report
+from rankstudy import data, device
 
 
 def main(arguments: list[str]) -> None:
@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     options = parser.parse_args(arguments)
     begun, where = time.perf_counter(), device.choose()
-    dataset = data.load(config.Data("mnist"), where)
+    dataset = mnist(where)
     n = len(dataset.train)
     generator = torch.Generator().manual_seed(0)
 

@@ -15,8 +15,8 @@ from statistics import median
 import numpy as np
 from sklearn.decomposition import TruncatedSVD
 
-from benchmarks import Row, alternate, ratio, report
-from rankstudy import config, data, device, training
+from benchmarks import Row, alternate, mnist, ratio, report
+from rankstudy import config, device, training
 from rankstudy.experiments.overfitting import WIDTHS
 from rankstudy.factorization import Factors, Fit, alternating_gradient, alternating_least_squares, certify
 from rankstudy.layers import build, weights
@@ -84,7 +84,7 @@ def trained(epochs: int) -> list[np.ndarray]:
     """The weight matrices of the big network of chapter 4 after a few epochs on MNIST, in float64."""
     where = device.choose()
     model = build(config.Network(WIDTHS), 0).to(where)
-    training.train(config.Training(epochs), [model], data.load(config.Data("mnist"), where), [0])
+    training.train(config.Training(epochs), [model], mnist(where), [0])
     return [weight.cpu().double().numpy() for weight in weights(model)]
 
 

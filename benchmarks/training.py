@@ -16,7 +16,7 @@ from unittest import mock
 
 import torch
 
-from benchmarks import Row, _peer, alternate, processor_seconds, ratio, report
+from benchmarks import Row, _peer, alternate, mnist, processor_seconds, ratio, report
 from rankstudy import config, data, device, training, workers
 from rankstudy.experiments import networks
 from rankstudy.experiments.overfitting import WIDTHS as BIG
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--accuracy", type=float, default=0.98, help="on the test set")
     options = parser.parse_args(arguments)
     begun, where = time.perf_counter(), device.choose()
-    dataset = data.load(config.Data("mnist"), where)
+    dataset = mnist(where)
     if where.type == "cuda":
         rows, tables = gpu_rows(dataset, options.repeats), {}
     else:
