@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rankstudy import UsageError
 from rankstudy.experiments import study
-from rankstudy.store import Record, exported, write_atomically
+from rankstudy.store import Record, decode, exported, write_atomically
 
 LARGEST = 5_000_000  # bytes of the export that is committed
 
@@ -31,8 +31,12 @@ def export(path: Path) -> int:
     return _write(path, [*newest.values()])
 
 
-def publish() -> int:
+def publish(names: Sequence[str] = ()) -> int:
     """Write the results that the current profile shows to the export that is committed.
+
+    Args:
+        names: experiments to replace in it, where not all are computed on one day; the others stay as they are
+            there, and their pages say so where code has moved on since. By default all.
 
     Raises:
         UsageError: a chapter's result is missing, all are too large together, or the profile computes nothing.
@@ -40,10 +44,16 @@ def publish() -> int:
     chosen = study.profile()
     if chosen == "published":
         raise UsageError("RANKSTUDY_PROFILE is published, which computes nothing; publish full, quick or smoke")
-    found = {name: study.record(name) for name in study.CHAPTERS.values()}
+    wanted = names or list(study.CHAPTERS.values())
+    found = {name: study.record(name) for name in wanted}
     if missing := [name for name, record in found.items() if record is None]:
         raise UsageError(f"profile {chosen} has no result of {', '.join(missing)} yet; run first")
-    return _write(study.PUBLISHED, [record for record in found.values() if record], LARGEST)
+    kept = {}
+    if len(found) < len(study.CHAPTERS):
+        for name, content in exported(study.PUBLISHED).items():
+            if (record := decode(name, content)) and record.experiment not in found:
+                kept[name] = content
+    return _write(study.PUBLISHED, [record for record in found.values() if record], LARGEST, kept)
 
 
 def import_(path: Path) -> int:
@@ -62,13 +72,17 @@ def import_(path: Path) -> int:
     return 0
 
 
-def _write(path: Path, records: Sequence[Record], largest: float = float("inf")) -> int:
+def _write(
+    path: Path, records: Sequence[Record], largest: float = float("inf"), kept: Mapping[str, bytes] | None = None
+) -> int:
     if path.is_dir():
         raise UsageError(f"FILE {path} is a folder; name a file")
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for record in records:
             archive.write(record.path, f"{record.kind}/{record.path.name}")
+        for name, old in (kept or {}).items():
+            archive.writestr(name, old)
     size = len(content.getvalue())
     if size > largest:
         raise UsageError(f"the results take {size / 1e6:.1f} MB; allowed are {largest / 1e6:.0f} MB")
@@ -76,5 +90,6 @@ def _write(path: Path, records: Sequence[Record], largest: float = float("inf"))
         write_atomically(path, content.getvalue())
     except OSError as error:
         raise UsageError(f"FILE {path} cannot be written: {error.strerror}") from error
-    print(f"rankstudy: {len(records)} results, {size / 1e6:.2f} MB, in {path}")
+    and_kept = f" (and {len(kept)} as they were)" if kept else ""
+    print(f"rankstudy: {len(records)} results{and_kept}, {size / 1e6:.2f} MB, in {path}")
     return 0

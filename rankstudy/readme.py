@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rankstudy import UsageError
-from rankstudy.chapters.common import DATASETS
+from rankstudy.chapters.common import DATASETS, computed_under
 from rankstudy.tables import Markdown, table
 
 FINDINGS, FIGURE, TOUR = "report/findings.json", "report/images/spectrum.png", "benchmarks/results/resnet18.json"
@@ -30,6 +30,7 @@ ALT = (
 def findings() -> tuple[dict[str, Any], bytes]:
     """What the home page says under the current profile, and the headline figure as PNG."""
     from rankstudy.chapters.conclusions import Home
+    from rankstudy.experiments import study
 
     home = Home()
     result = home.chapters["rank"].result
@@ -37,7 +38,7 @@ def findings() -> tuple[dict[str, Any], bytes]:
     home.chapters["rank"].spectra().savefig(content, format="png", dpi=150, metadata={"Software": None})
     told = {
         "findings": home.findings().split("\n"),
-        "profile": result.profile,
+        "profile": computed_under(result),
         "data": DATASETS.get(result.data, result.data),
         "networks": len(home.chapters["training"].history["seeds"]),
         "commits": sorted({each.provenance["commit"] or "unknown" for each in home.results}),
@@ -45,6 +46,7 @@ def findings() -> tuple[dict[str, Any], bytes]:
         "date": datetime.datetime.fromtimestamp(
             max(each.provenance["created"] for each in home.results), datetime.UTC
         ).strftime("%Y-%m-%d"),
+        "moved_on": [number for number, name in study.CHAPTERS.items() if home.chapters[name].result.stale],
         "figure": hashlib.sha256(content.getvalue()).hexdigest(),
     }
     return told, content.getvalue()
@@ -53,9 +55,11 @@ def findings() -> tuple[dict[str, Any], bytes]:
 def findings_text(told: Mapping[str, Any]) -> str:
     commits = ", ".join(f"`{commit}`" for commit in told["commits"])
     quick = "; a quick run: few seeds, wide intervals" if told["profile"] == "quick" else ""
+    moved = ", ".join(told["moved_on"])
+    stale = f" The code behind chapters {moved} has changed since then." if moved else ""
     origin = (
         f"*Profile `{told['profile']}`{quick}. Data: {told['data']}, computed on {', '.join(told['devices'])}, "
-        f"{told['date']}, commit {commits}. The figure shows one of {told['networks']} networks.*"
+        f"{told['date']}, commit {commits}. The figure shows one of {told['networks']} networks.{stale}*"
     )
     return "\n".join([f"![{ALT}]({FIGURE})", "", *told["findings"], "", origin])
 

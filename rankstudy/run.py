@@ -64,9 +64,16 @@ def main(argv: Sequence[str]) -> int:
     if command == "export":
         where = parser.add_mutually_exclusive_group(required=True)
         where.add_argument("file", nargs="?", type=Path, help="everything that today's code accepts goes into it")
-        where.add_argument("--published", action="store_true", help="what the profile shows, into the committed file")
+        where.add_argument(
+            "--published",
+            nargs="*",
+            metavar="CHAPTER",
+            help="what the profile shows, into the committed file; of these chapters, or else of all",
+        )
         options = parser.parse_args(rest)
-        return portable.publish() if options.published else portable.export(options.file)
+        if options.published is None:
+            return portable.export(options.file)
+        return portable.publish([_name(chapter) for chapter in options.published])
     parser.add_argument("file", type=Path)
     return portable.import_(parser.parse_args(rest).file)
 

@@ -136,6 +136,20 @@ def test_nothing_published_is_one_line(clone):
     assert done.returncode == 2 and "nothing is published yet" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_one_chapter_can_be_published_anew(clone, capsys):
+    before = store.exported(study.PUBLISHED)
+    record = study.record("training")
+    old = [name for name, content in before.items() if store.decode(name, content).experiment == "training"]
+    with zipfile.ZipFile(study.PUBLISHED, "w") as archive:
+        for name, content in before.items():
+            if name not in old:
+                archive.writestr(name, content)
+    assert main(["export", "--published", "02"]) == 0
+    assert f"1 results (and {len(before) - len(old)} as they were)" in capsys.readouterr().out
+    assert store.exported(study.PUBLISHED) == before
+    assert study.published()["training"].path is None and record.path.name in str(before.keys())
+
+
 def test_what_is_published_is_small(clone, monkeypatch):
     monkeypatch.setattr(portable, "LARGEST", 1000)
     before = study.PUBLISHED.read_bytes()
