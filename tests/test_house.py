@@ -21,9 +21,9 @@ FLOORS = [  # a module may import from its own floor and the floors above it in 
     {"config", "layers", "lora", "subspace"},
     {"device", "data", "training", "finetuning", "measure"},
     {"store", "provenance"},
-    {"experiments"},
+    {"experiments", "_decomposition"},
     {"intervals", "claims", "figures", "tables", "chapters"},
-    {"checkpoint", "compression", "_tensors", "_decomposition"},
+    {"checkpoint", "compression", "_tensors"},
     {"run", "portable", "preview", "book", "readme", "__main__"},
 ]
 EXCEPTIONS = {("intervals", "experiments")}  # arithmetic of means, used by studies as well as by chapters
