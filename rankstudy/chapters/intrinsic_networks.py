@@ -66,10 +66,11 @@ class Ablations:
                 column = curve["dimension"].tolist().index(d)
                 rate = f"{curve['learning_rate'][column]:g}"
                 own = [estimate(final(curve, split)[:, column]).percent() for split in ("train", "test")]
-                rows.append([name, number_text(d), rate, *own, train[d].points(), test.points()])
+                differences = (each.text(None, 100.0, sign=True) for each in (train[d], test))
+                rows.append([name, number_text(d), rate, *own, *differences])
         if not rows:
             return NONE
-        return table(["change", "d", "rate", "train", "test", "change, train", "change, test"], rows)
+        return table(["change", "d", "rate", "train", "test", "change, train (points)", "change, test (points)"], rows)
 
     def learning(self) -> figures.Figure | Markdown:
         return learning(self.changed) if self.changed else NONE

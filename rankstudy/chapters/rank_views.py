@@ -150,17 +150,17 @@ def by_activation(arms: Mapping[str, Arm]) -> Markdown:
             [
                 ACTIVATIONS[activation] + ("" if did_train(arm) else " (did not train)"),
                 f"{arm['learning_rate']:g}",
-                final(arm, "train_accuracy").percent(1),  # nine columns: more digits run into each other in the PDF
-                final(arm, "test_accuracy").percent(1),
+                final(arm, "train_accuracy").text(1, 100.0),  # nine columns: more digits run into each other in the PDF
+                final(arm, "test_accuracy").text(1, 100.0),
                 estimate(average(arm, "weights", "elimination_float64")).text(1),
                 estimate(average(arm, "weights", "elimination_float32")).text(1),
-                estimate(average(arm, "weights", "effective_rank", normalised=True)).percent(1),
-                estimate(average(arm, "update", "effective_rank", normalised=True)).percent(1),
+                estimate(average(arm, "weights", "effective_rank", normalised=True)).text(1, 100.0),
+                estimate(average(arm, "update", "effective_rank", normalised=True)).text(1, 100.0),
                 estimate(average(arm, "update", "stable_rank")).text(1),
             ]
         )
-    headers = ["activation", "rate", "train", "test", "rank of W, float64", "float32"]
-    return table([*headers, "effective rank of W", "of W − W₀", "stable rank of W − W₀"], rows)
+    headers = ["activation", "rate", "train, %", "test, %", "rank of W, float64", "float32"]
+    return table([*headers, "effective rank of W, %", "of W − W₀, %", "stable rank of W − W₀"], rows)
 
 
 def features(arms: Mapping[str, Arm], split: str) -> Markdown:
