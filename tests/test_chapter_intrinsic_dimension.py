@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankstudy.chapters import crossings, li2018
+from rankstudy.chapters import crossings, intrinsic_figures, li2018
 from rankstudy.chapters.intrinsic_networks import final
 from rankstudy.experiments import intrinsic_dimension, networks, study, subspaces, transfer
 from rankstudy.experiments.crossing import crossing
@@ -184,3 +184,14 @@ def test_every_profile_is_in_order():
             set(changed.dimensions) <= main and changed.seeds <= settings.curve.seeds
             for _, changed in settings.ablations
         )
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 7])
+def test_learning_curves_are_never_more_than_three_abreast(count):
+    curves = dict.fromkeys(intrinsic_figures.STYLES, np.ones((1, 2, 3)))
+    arm = {"dimension": np.array([5]), "loss": curves, "score": curves}
+    figure = intrinsic_figures.learning({f"arm {i}": arm for i in range(count)})
+    drawn = [axis for axis in figure.axes if axis.axison]
+    assert [axis.get_title() for axis in drawn if axis.get_title()] == [f"arm {i}" for i in range(count)]
+    assert len(drawn) == 2 * count
+    assert max(axis.get_subplotspec().get_gridspec().ncols for axis in drawn) <= 3

@@ -11,6 +11,7 @@ from rankstudy import figures
 from rankstudy.chapters import li2018
 from rankstudy.intervals import band
 
+ACROSS = 3  # panels side by side: more are too small on a phone
 STYLES = {"train": "-", "validation": "--", "test": ":"}
 
 
@@ -38,25 +39,34 @@ def accuracy(curve: Any, thresholds: Mapping[str, float]) -> figures.Figure:
 
 
 def learning(arms: Mapping[str, Mapping[str, Any]], quantity: str = "accuracy (%)") -> figures.Figure:
-    """Loss and accuracy per epoch, one column an arm, one colour a dimension, one line style a split; means over seeds.
+    """Loss above accuracy per epoch, one pair of panels an arm, one colour a dimension, one line style a split; means.
 
     `arms`: label -> `dimension` (R,), 0 being all parameters, `loss` and `score`, each split -> (R, seeds, epochs + 1).
     """
-    width = min(7.0, 3.4 + 1.2 * len(arms))
-    figure, axes = figures.panels(2, len(arms), size=(width, 4.2), sharey="row")
+    blocks = -(-len(arms) // ACROSS)
+    columns = -(-len(arms) // blocks)
+    size = (min(7.0, 3.4 + 1.2 * columns), 4.2 * blocks)
+    figure, axes = figures.panels(2 * blocks, columns, size=size)
     every = np.unique(np.concatenate([arm["dimension"] for arm in arms.values()]))
     colours = dict(zip(every.tolist(), figures.shades(len(every)), strict=True)) | {0: "black"}
-    for column, (label, arm) in enumerate(arms.items()):
-        for split, style in STYLES.items():
-            for row, values in enumerate((arm["loss"][split], arm["score"][split])):
-                for d, curves in zip(arm["dimension"].tolist(), values, strict=True):
+    for place, (label, arm) in enumerate(arms.items()):
+        block, column = divmod(place, columns)
+        for row, what in enumerate(("loss", "score")):
+            axis = axes[2 * block + row, column]
+            if place:
+                axis.sharey(axes[row, 0])
+            axis.tick_params(which="both", labelleft=not column, labelbottom=bool(row))
+            for split, style in STYLES.items():
+                for d, curves in zip(arm["dimension"].tolist(), arm[what][split], strict=True):
                     mean = np.asarray(curves, dtype=float).mean(axis=0)
-                    axes[row, column].plot(mean, style, color=colours[d], linewidth=1.0)
-        axes[0, column].set(yscale="log")
-        axes[0, column].set_title(label, fontsize=8)
-        axes[1, column].set(xlabel="epoch")
-    axes[0, 0].set_ylabel("cross-entropy (nats)")
-    axes[1, 0].set_ylabel(quantity)
+                    axis.plot(mean, style, color=colours[d], linewidth=1.0)
+            if not column:
+                axis.set_ylabel(("cross-entropy (nats)", quantity)[row])
+        axes[2 * block, column].set(yscale="log")
+        axes[2 * block, column].set_title(label, fontsize=8)
+        axes[2 * block + 1, column].set(xlabel="epoch")
+    for axis in axes[-2:, len(arms) - columns * (blocks - 1) :].flat:
+        axis.set_axis_off()
     entries = [(f"d = {d}" if d else "all", colours[d], "-") for d in every.tolist()]
     figures.key(figure, entries + [(split, "grey", style) for split, style in STYLES.items()])
     return figure
