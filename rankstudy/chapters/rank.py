@@ -7,11 +7,15 @@ from functools import cached_property
 import numpy as np
 
 from rankstudy import claims, figures
+from rankstudy._inertia import _SMALL_GRAM, _SMALL_LU
 from rankstudy.chapters import rank_claims, rank_figures, rank_views
 from rankstudy.chapters.common import Markdown, banner, conclude, over, table
 from rankstudy.chapters.rank_views import ACTIVATIONS, NAMES, average, did_train, ranks, slope
 from rankstudy.experiments import study
 from rankstudy.intervals import estimate, number_text, percent
+
+PIVOTING = ("complete", "partial")
+SMALL = {"float32": _SMALL_GRAM, "float64": _SMALL_LU}  # shorter side up to which `matrix_rank` asks the SVD
 
 
 class Chapter:
@@ -72,6 +76,9 @@ class Chapter:
                 for name in ("effective_rank", "stable_rank", "energy_rank_90", "elimination_float64")
             },
             "disagreements": self._disagreements(),
+            "pivots": self._pivots(),
+            "small32": str(SMALL["float32"]),
+            "small64": str(SMALL["float64"]),
             "untrained": self._untrained(),
             "depth": self._depth(),
             "activations": self._activations(),
@@ -90,18 +97,38 @@ class Chapter:
             "book_svd": str(book["rank_svd"]),
         }
 
+    def _pivots(self) -> str:
+        """The count of pivots that the question asks for, and whether it is the numerical rank."""
+        parts, different, total = [], 0, 0
+        for dtype in ("float64", "float32"):
+            numerical = ranks(self.base, "weights", f"numerical_rank_{dtype}")
+            found = {pivoting: np.asarray(self.result["pivots"][pivoting][dtype]) for pivoting in PIVOTING}
+            total += len(found) * numerical.size
+            different += sum(int((counts != numerical).sum()) for counts in found.values())
+            means = [f"{estimate(found[p].mean(axis=1).astype(float)).text(1)} with {p} pivoting" for p in PIVOTING]
+            parts.append(f"{' and '.join(means)} above the {dtype} tolerance")
+        verdict = (
+            "each is the numerical rank of its matrix"
+            if not different
+            else f"{different} of {number_text(total)} counts differ from the numerical rank of their matrix"
+        )
+        return f"On the average over the layers Gaussian elimination finds {', '.join(parts)}; {verdict}."
+
     def _disagreements(self) -> str:
-        """Whether elimination and SVD count the same, over every matrix of every network shown."""
+        """Whether elimination and SVD count the same, over every matrix here that is large enough to be eliminated."""
         total = different = 0
         for arm in (self.base, *self.shallow.values(), *self.deep.values()):
             for matrix in ("weights", "initial", "update"):
-                for precision in ("float32", "float64"):
-                    ours = ranks(arm, matrix, f"elimination_{precision}")
+                for precision, small in SMALL.items():
+                    large = arm["ranks"]["limits"] > small
+                    ours = ranks(arm, matrix, f"elimination_{precision}")[:, large]
                     total += ours.size
-                    different += int((ours != ranks(arm, matrix, f"numerical_rank_{precision}")).sum())
+                    different += int((ours != ranks(arm, matrix, f"numerical_rank_{precision}")[:, large]).sum())
+        if not total:
+            return "Every matrix of this chapter is small enough for the SVD."
         if different == 0:
-            return f"On all {number_text(total)} matrices and tolerances of this chapter the two counts agree."
-        return f"On {different} of {number_text(total)} matrices and tolerances of this chapter the two counts differ."
+            return f"On all {number_text(total)} matrices of this chapter that it eliminates the SVD counts the same."
+        return f"On {different} of {number_text(total)} matrices of this chapter that it eliminates the counts differ."
 
     def _untrained(self) -> str:
         arms = [
@@ -119,14 +146,16 @@ class Chapter:
         )
 
     def _depth(self) -> str:
-        """Do the definitions agree on the direction in which rank changes with depth?"""
-        deep = self.deep["relu"]
-        phrases = []
-        for name in ("effective_rank", "energy_rank_90", "stable_rank"):
-            change = estimate(slope(deep, "update", name))
-            word = "rises" if change.low > 0 else "falls" if change.high < 0 else "has no clear trend"
-            phrases.append(f"the {NAMES[name].replace(', ', ' at ')} {word} ({change.points()} of full rank per layer)")
-        return "From layer to layer " + ", ".join(phrases[:-1]) + " and " + phrases[-1] + "."
+        """Do the definitions agree on the direction in which rank changes with depth? Of the update, and of W."""
+        sentences = []
+        for matrix, label in (("update", "the update"), ("weights", "W")):
+            phrases = []
+            for name in ("effective_rank", "energy_rank_90", "stable_rank"):
+                change = estimate(slope(self.deep["relu"], matrix, name))
+                word = "rises" if change.low > 0 else "falls" if change.high < 0 else "has no clear trend"
+                phrases.append(f"the {NAMES[name].replace(', ', ' at ')} {word} ({change.points()})")
+            sentences.append(f"of {label}, " + ", ".join(phrases[:-1]) + " and " + phrases[-1])
+        return f"From layer to layer, in points of full rank: {'; '.join(sentences)}."
 
     def _activations(self) -> str:
         """Arms in order of the effective rank of their update, of those that trained."""
@@ -263,7 +292,12 @@ class Chapter:
         return rank_views.averages(self.base)
 
     def by_layer(self) -> Markdown:
-        return rank_views.by_layer(self.base, self.shapes, "weights")
+        pivots = {
+            f"pivots, {pivoting} pivoting, {dtype}": np.asarray(self.result["pivots"][pivoting][dtype], dtype=float)
+            for pivoting in PIVOTING
+            for dtype in ("float64", "float32")
+        }
+        return rank_views.by_layer(self.base, self.shapes, "weights", pivots)
 
     def by_layer_of_update(self) -> Markdown:
         return rank_views.by_layer(self.base, self.shapes, "update")

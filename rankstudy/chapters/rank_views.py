@@ -17,10 +17,8 @@ from rankstudy.intervals import Estimate, estimate, number_text, percent
 Arm = Mapping[str, Any]
 
 NAMES = {
-    "elimination_float64": "rank (elimination, float64)",
-    "elimination_float32": "rank (elimination, float32)",
-    "numerical_rank_float64": "rank (SVD, float64)",
-    "numerical_rank_float32": "rank (SVD, float32)",
+    "elimination_float64": "numerical rank, float64",
+    "elimination_float32": "numerical rank, float32",
     "energy_rank_99": "energy rank, 99 %",
     "energy_rank_95": "energy rank, 95 %",
     "energy_rank_90": "energy rank, 90 %",
@@ -101,13 +99,13 @@ def trained(arms: Mapping[str, Arm]) -> dict[str, Arm]:
     return {name: arm for name, arm in arms.items() if did_train(arm)}
 
 
-def by_layer(arm: Arm, shapes: Sequence[tuple[int, int]], matrix: str) -> Markdown:
-    """One row per definition, one column per layer."""
+def by_layer(
+    arm: Arm, shapes: Sequence[tuple[int, int]], matrix: str, first: Mapping[str, np.ndarray] | None = None
+) -> Markdown:
+    """One row per definition, one column per layer; `first`: label -> (seeds, layers), above the others."""
     rows = []
-    for name, label in NAMES.items():
-        if not name.startswith("numerical_rank"):  # elimination counts the same
-            found = ranks(arm, matrix, name)
-            rows.append([label, *[estimate(each).text(1) for each in found.T], estimate(found.mean(axis=1)).text(1)])
+    for label, found in {**(first or {}), **{NAMES[name]: ranks(arm, matrix, name) for name in NAMES}}.items():
+        rows.append([label, *[estimate(each).text(1) for each in found.T], estimate(found.mean(axis=1)).text(1)])
     headers = [f"layer {layer + 1}, {out}×{inp}" for layer, (out, inp) in enumerate(shapes)]
     return table(["definition", *headers, "mean"], rows)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from rankstudy import config
 from rankstudy.experiments import arms, battery, inputs, networks, study, training
 from rankstudy.experiments.arms import Arms
 from rankstudy.experiments.inputs import Inputs
-from rankstudy.rank import eliminate, matrix_rank
+from rankstudy.rank import eliminate, matrix_rank, rank_tolerance
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ def compute(settings: Config) -> dict[str, Any]:
         "products": _products(settings),
         "inputs": inputs.compute(settings.inputs),
         "textbook": textbook(*settings.textbook),
+        "pivots": pivots(base),
     }
 
 
@@ -130,6 +132,29 @@ def _products(settings: Config) -> dict[str, Any]:
         if "identity" in dict(group.rates)
     }
     return {name: battery.products(networks.trained(runs)) for name, runs in chosen.items()}
+
+
+def pivots(found: Sequence[networks.Trained]) -> dict[str, dict[str, np.ndarray]]:
+    """The question as it is asked: how many pivots Gaussian elimination finds in each trained matrix.
+
+    `matrix_rank` may answer by other means; here every matrix is eliminated, in double precision.
+
+    Returns:
+        {"partial" | "complete": {"float32" | "float64": (seeds, layers)}}, pivots above the tolerance of that dtype.
+    """
+    counts: dict[str, dict[str, np.ndarray]] = {}
+    for pivoting in ("partial", "complete"):
+        counts[pivoting] = {}
+        for dtype in ("float32", "float64"):
+            ranks = [
+                [
+                    eliminate(w.astype(np.float64), pivoting=pivoting, tol=rank_tolerance(w.astype(dtype))).rank
+                    for w in each.weights
+                ]
+                for each in found
+            ]
+            counts[pivoting][dtype] = np.array(ranks)
+    return counts
 
 
 def textbook(rows: int, columns: int, rank: int) -> dict[str, Any]:
