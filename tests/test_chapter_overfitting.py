@@ -192,3 +192,15 @@ def test_the_text_on_sizes_names_the_smallest_that_overfits():
     assert "the smallest has 3 × 128 hidden units" in text and "3 × 64, 3 × 256 do not" in text
     none = [made(64, 0.5, met=False), made(128, 0.5, met=False)]
     assert "None of the 2 sizes" in Sizes(none[:1], none[1], none[1]["widths"]).text()
+
+
+@pytest.mark.parametrize(("smallest", "rank", "verdict"), [(50.0, 8, "open"), (9.0, 8, "holds"), (7.0, 8, "fails")])
+def test_a_bound_above_the_width_decides_nothing(smallest, rank, verdict):
+    found = {
+        "ranks": {"weights": np.full((2, 3, 1, 1), float(rank))},  # (arms, seeds, layers, errors)
+        "bound": np.array([[smallest], [2 * smallest]]),
+        "limits": np.array([10]),
+        "arms": [(16, 0.1, 1e-3, 0.9)] * 2,
+    }
+    (claim,) = bound.stated(found)
+    assert claim.verdict == verdict

@@ -158,6 +158,17 @@ def test_the_textbook_counts_rounding_errors_as_rank():
     assert (found["partial"][250:] > found["singular_values"][250:]).mean() > 0.5
 
 
+def test_pivots_are_counted_at_the_tolerance_of_each_precision():
+    """A product of rank 3, rounded to float32: three pivots by that tolerance, and the rounding as well by the finer."""
+    generator = np.random.default_rng(0)
+    low = (generator.standard_normal((20, 3)) @ generator.standard_normal((3, 30))).astype(np.float32)
+    full = generator.standard_normal((4, 20)).astype(np.float32)
+    counts = rank.pivots([SimpleNamespace(weights=[low, full])])
+    for pivoting in ("partial", "complete"):
+        assert counts[pivoting]["float32"].tolist() == [[3, 4]]
+        assert counts[pivoting]["float64"].tolist() == [[20, 4]]
+
+
 def test_text_is_ready_to_print(chapter):
     assert all(isinstance(value, str) and value and "nan" not in value for value in chapter.text.values())
 

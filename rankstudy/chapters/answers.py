@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rankstudy.chapters.common import over
+from rankstudy.chapters.crossings import NONE
 from rankstudy.chapters.rank_views import Arm, accuracies, average, did_train
 from rankstudy.intervals import estimate, paired
 
@@ -17,7 +18,7 @@ def texts(chapters: Mapping[str, Any], check: Mapping[str, Any]) -> dict[str, st
     return {
         "answer_rank": _rank(chapters["rank"].text, chapters["overfitting"].text),
         "answer_cut": _cut(chapters["approximation"].text, chapters["low_rank_training"].text),
-        "answer_tuning": _tuning(chapters["lora"], chapters["intrinsic_dimension"].text),
+        "answer_tuning": _tuning(chapters["lora"], chapters["intrinsic_dimension"].transfer.text),
         "answer_why": why(chapters["overfitting"].unshuffled, chapters["overfitting"].shuffled),
         "answer_uses": _uses(chapters["low_rank_training"].text, chapters["lora"]),
         "answer_svd": _svd(check),
@@ -44,15 +45,17 @@ def _cut(cut: Mapping[str, str], low: Mapping[str, str]) -> str:
     )
 
 
-def _tuning(lora: Any, intrinsic: Mapping[str, str]) -> str:
+def _tuning(lora: Any, transfer: Mapping[str, str]) -> str:
+    """`transfer`: chapter 9's text on five new digits, from pre-trained weights and from scratch."""
     text = lora.text
+    ratio = "" if transfer["times"] == NONE else f", paired {transfer['times']} times as many"
     return (
         f"{text['middle']}, fine-tuned on a left-out digit with replay, reaches {text['lora_replay_new_train']} on "
         f"training and {text['lora_replay_new']} on test images of that digit and keeps "
         f"{text['lora_replay_old_train']} and {text['lora_replay_old']} on the old ones ({text['over']}). "
-        f"In random directions, "
-        f"{intrinsic['absolute_train']} of them give an accuracy of 0.90 on training data and {intrinsic['absolute']} "
-        f"on test data, of {intrinsic['parameters']} parameters ({intrinsic['over']})."
+        f"In random directions: {transfer['verdict']} Closing 90 % of the gap takes {transfer['pre']} of them from "
+        f"pre-trained weights and {transfer['scratch']} from scratch on test data{ratio} (training data: "
+        f"{transfer['pre_train']} and {transfer['scratch_train']}; {over(int(transfer['seeds']), 'seeds')})."
     )
 
 

@@ -80,7 +80,7 @@ class Chapter:
     @cached_property
     def threshold(self) -> float:
         """The average relative error at the effective rank, of the network where it is largest, rounded up."""
-        return math.ceil(100 * float(self.average_error(np.array([self.rank])).max())) / 100
+        return math.ceil(1000 * float(self.average_error(np.array([self.rank])).max())) / 1000
 
     def threshold_rank(self, threshold: float, kind: str = "weights") -> np.ndarray:
         """Smallest rank for all layers whose average relative error is within the threshold, (networks,)."""
@@ -155,9 +155,9 @@ class Chapter:
             "pictures": str(len(self.result["pictures"]["rows"])),
             "tol": f"{sweep['tol']:g}",
             "limit": str(sweep["max_iterations"]),
-            "threshold": number_text(self.threshold, 2),
+            "threshold": number_text(self.threshold, 3),
             "published_whole": percent(TRUNCATION_WHOLE, 2),
-            "error_relative": estimate(self.average_error(at)[:, 0]).text(2),
+            "error_relative": estimate(self.average_error(at)[:, 0]).text(3),
             "error_absolute": estimate(self.average_error(at, relative=False)[:, 0]).text(1),
             "energy": percent(1 - (self.average_error(at) ** 2).mean(), 0),
             "usual": percent(USUAL, 0),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from rankstudy import claims
 from rankstudy.intervals import Estimate, paired, percent
 
@@ -13,6 +15,7 @@ TEST = 2
 def made(chapter: Any) -> list[claims.Claim]:
     text, fits = chapter.text, chapter.result["alternating"]["least_squares"]
     lost, gained = chapter.lost(TEST), chapter.gained
+    wrong = percent(float(chapter.average_error(np.array([chapter.rank])).mean()), 0)
     n, half, tol = f"n = {chapter.networks} networks", text["tolerance"], text["tol"]
     here = f"At r = {chapter.below}"
     same = f"At the parameters of r = {chapter.below}"
@@ -35,8 +38,8 @@ def made(chapter: Any) -> list[claims.Claim]:
             lost,
             chapter.settings["tolerance"],
             above=False,
-            holds=f"At r = {chapter.rank} the matrices are wrong by {percent(chapter.threshold, 0)} of their norm on "
-            f"average, and the test accuracy falls by less than {half}.",
+            holds=f"At r = {chapter.rank} the matrices are wrong by {wrong} of their norm on average over the layers, "
+            f"and the test accuracy falls by less than {half}.",
             fails=f"At r = {chapter.rank}, which validation data chose, the test accuracy falls by more than {half}.",
             open=f"Whether the test accuracy at r = {chapter.rank} falls by less than {half} is not decided.",
             evidence=f"{n}, lost on test data {lost.points()}",

@@ -44,7 +44,7 @@ def thresholds(chapter: Any) -> Markdown:
         tried = chapter.next_tried(rank.mean)
         rows.append(
             [
-                number_text(threshold, 2),
+                number_text(threshold, 3),
                 rank.text(0),
                 percent(chapter.share(rank.mean), 0),
                 "–" if tried == whole else str(tried),

@@ -16,6 +16,7 @@ from rankstudy.experiments import networks, study
 from rankstudy.intervals import duration, number_text
 
 MARKS = {"holds": "holds", "fails": "expected otherwise", "open": "open"}
+TITLE = ("rank-weights-full", "rank-update-lower")  # the claims that answer the book's title, first on the home page
 
 
 class Book:
@@ -36,7 +37,11 @@ class Book:
         return [self.chapters[name].result for name in study.CHAPTERS.values()]
 
     def banner(self) -> Markdown:
-        return banner(self.results[-1])
+        """The last chapter's, and that others may differ: a page about all of them has no settings of its own."""
+        line = banner(self.results[-1])
+        if len({computed_under(result) for result in self.results}) > 1:
+            line += "\n\n*Not every chapter was computed under these settings: the table of the home page says which.*"
+        return Markdown(line)
 
 
 class Chapter(Book):
@@ -50,23 +55,22 @@ class Chapter(Book):
             "claims": str(len(verdicts)),
             **{verdict: str(verdicts.count(verdict)) for verdict in claims.VERDICTS},
             "competitors": number_text(check["competitors"]),
-            "closest": number_text(check["closest"], 3),
-            "svd_ratio": number_text(check["svd"], 12),
+            "closest": _excess(check["closest"]),
+            "svd_excess": f"{max(abs(check['svd'] - 1), np.finfo(float).eps):.0e}",  # no less than rounding can say
+            "bound": self.chapters["overfitting"].text["bound"],
             "shape": f"{check['shape'][0]} × {check['shape'][1]}",
             "rank": str(check["rank"]),
             **answers.texts(self.chapters, check),
         }
 
-    def claim_table(self) -> Markdown:
-        rows = [[f"{number} · {claim.sentence}", claim.verdict, claim.evidence] for number, claim in self.claims]
-        return table(["claim", "verdict", "evidence"], rows)
-
     def claim_list(self) -> Markdown:
-        lines = [
-            f"- **{MARKS[claim.verdict]}** (chapter {int(number)}): {claim.sentence} *({claim.evidence})*"
-            for number, claim in self.claims
-        ]
-        return Markdown("\n".join(lines))
+        """Sentence and verdict, by chapter; the evidence stands at the end of each."""
+        parts = []
+        for number, name in study.CHAPTERS.items():
+            lines = [f"- {claim.sentence} **{MARKS[claim.verdict]}**" for claim in self.chapters[name].claims()]
+            if lines:
+                parts.append("\n".join([f"**Chapter {int(number)}, {name.replace('_', ' ')}**", "", *lines]))
+        return Markdown("\n\n".join(parts))
 
     @cached_property
     def eckart_young(self) -> dict[str, Any]:
@@ -101,6 +105,11 @@ class Chapter(Book):
             xlabel="distance of the subspace from the SVD's (Frobenius)", ylabel="error above the bound\n(relative)"
         )
         return figure
+
+
+def _excess(ratio: float) -> str:
+    """How far above 1, or below it."""
+    return f"{abs(ratio - 1):.0e} of the bound {'above' if ratio >= 1 else 'below'} it"
 
 
 class Home(Book):
@@ -150,10 +159,12 @@ class Home(Book):
         return f"The full study (profile full) would take about {duration(total)} here, judging by what was timed."
 
     def findings(self, most: int = 5) -> Markdown:
-        """The claims that matter most, one of each chapter first; open ones last."""
-        settled = [item for item in self.claims if item[1].verdict != "open"] or self.claims
+        """What answers the title, whatever the verdict; then the most surprising, one of each chapter first."""
+        title = sorted((item for item in self.claims if item[1].name in TITLE), key=lambda i: TITLE.index(i[1].name))
+        others = [item for item in self.claims if item[1].name not in TITLE]
+        settled = [item for item in others if item[1].verdict != "open"] or others
         first = dict(reversed(settled))  # each chapter's most surprising one
-        settled = sorted(settled, key=lambda item: item[1] is not first[item[0]])
+        settled = title + sorted(settled, key=lambda item: item[1] is not first[item[0]])
         lines = [f"{n}. {claim.sentence} *(chapter {int(number)}; {claim.evidence})*" for n, (number, claim) in
                  enumerate(settled[:most], 1)]  # fmt: skip
         return Markdown("\n".join(lines))

@@ -12,7 +12,7 @@ NONE = "no value"  # of a ratio of dimensions that not every seed reached
 
 
 def dimension_text(found: np.ndarray, dimension: np.ndarray, values: np.ndarray, level: Any) -> str:
-    """Mean and interval over seeds, or on which side of the measured dimensions it lies.
+    """Mean and interval over seeds, or on which side of the measured dimensions it lies, and for how many of them.
 
     Args:
         found: (S,) crossings, NaN where there is none.
@@ -23,11 +23,17 @@ def dimension_text(found: np.ndarray, dimension: np.ndarray, values: np.ndarray,
     if np.isfinite(found).all():
         return estimate(found).text(0)
     reached = values >= np.reshape(level, (-1, 1))
-    if not reached.any():
-        return f"more than {number_text(dimension[-1])}"
-    if reached[:, 0].all():
-        return f"at most {number_text(dimension[0])}"
-    return "not found for every seed"
+    sides = {
+        f"at most {number_text(dimension[0])}": int(reached[:, 0].sum()),
+        f"more than {number_text(dimension[-1])}": int((~reached.any(axis=1)).sum()),
+    }
+    # a single seed without a crossing leaves no mean to print, so the text says where those lie
+    told = [
+        side if count == len(found) else f"{side} for {count} of {len(found)} seeds"
+        for side, count in sides.items()
+        if count
+    ]
+    return " and ".join(told) or "not found for every seed"
 
 
 def log_ratio(a: np.ndarray, b: np.ndarray) -> Estimate:

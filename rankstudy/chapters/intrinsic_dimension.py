@@ -11,7 +11,7 @@ from rankstudy import claims, figures
 from rankstudy.chapters import intrinsic_figures, intrinsic_published, li2018, low_rank_training
 from rankstudy.chapters.common import Markdown, banner, conclude, over, table
 from rankstudy.chapters.crossings import NONE
-from rankstudy.chapters.intrinsic_networks import SPLITS, Ablations, Grid, Shuffled, d_int, final, learning
+from rankstudy.chapters.intrinsic_networks import SPLITS, Ablations, Grid, Shuffled, d_int, edge, final, learning
 from rankstudy.chapters.intrinsic_transfer import Transfer
 from rankstudy.chapters.published import CLOSE
 from rankstudy.experiments import study
@@ -79,7 +79,56 @@ class Chapter:
             "learning_rates": self._learning_rates(),
             "enough": " to ".join(str(each) for each in sorted({*_ends(self.result["sizes"]["rank"])})),
             "low_rank": estimate(self.result["sizes"]["low_rank"]).text(0),
+            "crossed": self._crossed(),
+            "sizes": self._sizes(),
+            "memorised": self._memorised(),
         }
+
+    def _sizes(self) -> str:
+        """Which of the published widths and depths were run."""
+        if not self.grid.others:
+            return "Other widths and depths were not run under this profile."
+        counts = [curve["parameters"] for curve in self.grid.curves.values()]
+        smallest, largest = number_text(min(counts)), number_text(max(counts))
+        text = f"Ours are {len(counts)} networks without biases, with D from {smallest} to {largest}"
+        return text + ("; larger ones of theirs were not run." if max(counts) < 0.9 * li2018.GRID_PARAMETERS[1] else ".")
+
+    def _memorised(self) -> str:
+        """On what the shuffled labels were learned."""
+        if not self.shuffled.curves:
+            return "Shuffled labels were not run under this profile."
+        settings = self.result.config["shuffled"][0]
+        size = settings["data"]["train_size"]
+        return (
+            f"We ask the same of the network above, with {number_text(size) if size else 'all'} images and "
+            f"{settings['training']['epochs']} epochs, so only the direction can be compared and no number."
+        )
+
+    def _crossed(self) -> str:
+        """Initialisation and length of training crossed at one dimension, beside what was published there."""
+        large, longer, both = "He initialisation", "18 epochs", "He initialisation, 18 epochs"
+        if not {large, longer, both} <= set(self.ablations.changed):
+            return "This profile does not cross the initialisation with the length of training."
+        (d,) = self.ablations.changed[both]["dimension"].tolist()
+        theirs = 100 * li2018.at(np.array([d]))[:, 0]
+        ours = estimate(self.at(d, "test"))
+        found = {name: self.ablations.accuracy(name, d, "test") for name in (large, longer, both)}
+        text = (
+            f"At d = {d} ours reaches {ours.percent()} on test data (n = {ours.n} seeds), {found[longer].percent()} in "
+            f"{longer}, {found[large].percent()} with {large}, and {found[both].percent()} with both (n = "
+            f"{found[both].n}); theirs reached {theirs.min():.1f} to {theirs.max():.1f} %."
+        )
+        # by the intervals, and at both lengths: a mean alone would not carry the sentence
+        smaller, larger = (ours, found[longer]), (found[large], found[both])
+        if all(100 * each.high < theirs.min() for each in larger) and all(
+            theirs.max() < 100 * each.low for each in smaller
+        ):
+            text += (
+                " So at either length the published accuracy lies between what the small and the large initial weights "
+                "give: changing them does more than the two studies are apart, and training longer does not close "
+                "the rest."
+            )
+        return text
 
     @property
     def _parts(self) -> list[Ablations | Grid | Shuffled | Transfer]:
@@ -156,11 +205,12 @@ class Chapter:
         tried = self.curve["tuning"]
         if not tried:
             return Markdown("No learning rates are compared under this profile.")
-        rows = [
-            [number_text(d), *(percent(value, 2) for value in values)]
-            for d, values in zip(tried["dimension"], tried["validation_accuracy"], strict=True)
-        ]
-        return table(["d", *(f"rate {rate:g}" for rate in tried["learning_rate"])], rows)
+        rates, rows = tried["learning_rate"].tolist(), []
+        for d, values in zip(tried["dimension"], tried["validation_accuracy"], strict=True):
+            cells = [percent(value, 2) for value in values]
+            cells[int(values.argmax())] += edge(rates[int(values.argmax())], rates)
+            rows.append([number_text(d), *cells])
+        return table(["d", *(f"rate {rate:g}" for rate in rates)], rows)
 
     def points(self) -> Markdown:
         published = li2018.at(self.curve["dimension"])
@@ -227,7 +277,7 @@ class Chapter:
         sentence = {
             "holds": f"From {FROM} dimensions on our test accuracy lies within {points} of the published curve.",
             "fails": f"Our test accuracy differs from the published curve by more than {points} "
-            f"(at d = {', '.join(map(str, outside))}).",
+            f"(surely so at d = {', '.join(map(str, outside))}).",
             "open": f"Our intervals do not decide whether the curve lies within {points} of the published one.",
         }[verdict]
         evidence = f"n = {self.seeds} seeds, largest difference {found[worst].points()} at d = {worst} among subspaces"

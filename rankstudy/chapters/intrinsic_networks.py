@@ -29,6 +29,11 @@ def d_int(curve: Mapping[str, Any], definition: str, split: str) -> str:
     return dimension_text(curve["intrinsic"][split][definition], curve["dimension"], final(curve, split), level)
 
 
+def edge(rate: float, tried: Sequence[float]) -> str:
+    """A mark for a rate chosen at the edge of those tried: a better one may lie beyond."""
+    return " (edge)" if len(tried) > 1 and rate in (min(tried), max(tried)) else ""
+
+
 def learning(curves: Mapping[str, Mapping[str, Any]]) -> figures.Figure:
     """Learning curves of some curves' subspaces, and of training all parameters as dimension 0."""
     arms = {}
@@ -58,16 +63,22 @@ class Ablations:
             if int(d) in columns
         }
 
+    def accuracy(self, name: str, d: int, split: str) -> Estimate:
+        """Of the changed networks, after the last epoch in a subspace of d dimensions."""
+        curve = self.changed[name]
+        return estimate(final(curve, split)[:, curve["dimension"].tolist().index(d)])
+
     def table(self) -> Markdown:
         rows = []
         for name, curve in self.changed.items():
             train = self.difference(name, "train")
             for d, test in self.difference(name, "test").items():
                 column = curve["dimension"].tolist().index(d)
-                rate = f"{curve['learning_rate'][column]:g}"
+                rate, tried = float(curve["learning_rate"][column]), curve["tuning"]
+                rate_text = f"{rate:g}" + (edge(rate, tried["learning_rate"].tolist()) if tried else "")
                 own = [estimate(final(curve, split)[:, column]).percent() for split in ("train", "test")]
                 differences = (each.text(None, 100.0, sign=True) for each in (train[d], test))
-                rows.append([name, number_text(d), rate, *own, *differences])
+                rows.append([name, number_text(d), rate_text, *own, *differences])
         if not rows:
             return NONE
         return table(["change", "d", "rate", "train", "test", "change, train (points)", "change, test (points)"], rows)
@@ -118,30 +129,55 @@ class Grid:
     def learning(self) -> figures.Figure | Markdown:
         return learning({name.replace("–", " "): curve for name, curve in self.others.items()}) if self.others else NONE
 
+    @property
+    def found(self) -> list[Estimate]:
+        """The dimension to 0.90 on test data, of each network."""
+        return [estimate(curve["intrinsic"]["test"]["absolute"]) for curve in self.curves.values()]
+
+    @property
+    def seeds(self) -> str:
+        fewest, most = min(each.n for each in self.found), max(each.n for each in self.found)
+        return f"n = {fewest} to {most} seeds each" if fewest < most else f"n = {most} seeds each"
+
+    def within(self, factor: float) -> str:
+        """Whether the dimensions stay within a factor of each other, by their intervals and not their means alone."""
+        low, high = (np.array([getattr(each, end) for each in self.found]) for end in ("low", "high"))
+        # an interval of two seeds may reach below one dimension; one seed has none, and its NaN decides nothing
+        if high.max() / np.maximum(low.min(), 1.0) < factor:
+            return "holds"
+        return "fails" if low.max() / high.min() > factor else "open"
+
     def claims(self) -> list[claims.Claim]:
         if not self.others:
             return []
-        means = [float(np.mean(curve["intrinsic"]["test"]["absolute"])) for curve in self.curves.values()]
+        means = [each.mean for each in self.found]
         sizes = [curve["parameters"] for curve in self.curves.values()]
         if not np.isfinite(means).all():
             return [
                 claims.Claim(
                     "intrinsic-width-depth",
                     "open",
-                    "Not every width and depth reached 0.90 within the dimensions tried.",
-                    f"{len(means)} networks",
+                    "Not every width and depth crosses 0.90 between the dimensions tried.",
+                    f"{len(means)} sizes of network, {self.seeds}",
                 )
             ]
         growth, spread = max(sizes) / min(sizes), max(means) / min(means)
+        verdict = self.within(2)
+        text = {
+            "holds": "stays within a factor of two.",
+            "fails": f"varies {number_text(spread, 1)}-fold.",
+            "open": f"varies {number_text(spread, 1)}-fold on the means; with so few networks of each size, whether it "
+            "stays within a factor of two is not decided.",
+        }[verdict]
         low, high = (number_text(each) for each in li2018.GRID)
         return [
             claims.Claim(
                 "intrinsic-width-depth",
-                "holds" if spread < 2 else "fails",
+                verdict,
                 f"Over widths and depths the parameters grow {number_text(growth)}-fold and the intrinsic dimension "
-                + ("stays within a factor of two." if spread < 2 else f"varies {number_text(spread, 1)}-fold."),
-                f"{len(means)} networks, d_int90 from {number_text(min(means))} to {number_text(max(means))}; "
-                f"published: {low} to {high}",
+                + text,
+                f"{len(means)} sizes of network, {self.seeds}, mean d_int90 from {number_text(min(means))} to "
+                f"{number_text(max(means))}; published: {low} to {high}",
                 surprise=1,
             )
         ]
@@ -169,12 +205,18 @@ class Shuffled:
         return learning(self.curves) if self.curves else NONE
 
     @property
+    def fractions(self) -> list[float]:
+        return [float(curve["fraction"]) for curve in self.curves.values()]
+
+    def against(self, most: float, least: float) -> Estimate:
+        """log₂ of the dimension at one fraction of shuffled labels over that at another, on training data."""
+        by_fraction = dict(zip(self.fractions, self.curves.values(), strict=True))
+        return log_ratio(*(by_fraction[each]["intrinsic"]["train"]["relative"] for each in (most, least)))
+
+    @property
     def ratio(self) -> Estimate | None:
-        """log₂ of the dimension at the most shuffled labels over that at the least, on training data."""
-        if len(self.curves) < 2:
-            return None
-        curves = list(self.curves.values())
-        return log_ratio(*(curves[end]["intrinsic"]["train"]["relative"] for end in (-1, 0)))
+        """The same, of the most shuffled labels and the least."""
+        return self.against(self.fractions[-1], self.fractions[0]) if len(self.curves) > 1 else None
 
     def claims(self) -> list[claims.Claim]:
         ratio = self.ratio

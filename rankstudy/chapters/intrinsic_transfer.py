@@ -55,9 +55,20 @@ class Transfer:
             "verdict": next(claim.sentence for claim in self.claims() if claim.name == "intrinsic-pretraining"),
             "times": times_text(ratios["test"]),
             "times_train": times_text(ratios["train"]),
-            "scales": str(len(self.settings["network"]["widths"]) - 1),
+            "controls": self._controls(),
             "end": estimate(scratch["mean_all"]["test"][:, -1].astype(float)).percent(),
         }
+
+    def _controls(self) -> str:
+        """What else the networks start from, and with scales or without: what this run has of it."""
+        names = [ORIGINS[name] for name in ("norm", "shuffled") if self.find(name) is not None]
+        scaled, scales = any(arm["scales"] for arm in self.arms), len(self.settings["network"]["widths"]) - 1
+        told = f"Controls say what in the pre-trained weights matters: θ₀ is {', or '.join(names)}. " if names else ""
+        return told + (
+            f"Where a row says so, one scale per layer is trained too; the {scales} scales count in d."
+            if scaled
+            else "No scales were trained in this run."
+        )
 
     def figure(self) -> figures.Figure:
         return intrinsic_figures.transfer(self.arms, [self.label(arm) for arm in self.arms], CLOSED)
@@ -113,9 +124,10 @@ class Transfer:
                 "intrinsic-scales",
                 ("pre-trained", True),
                 ("pre-trained", False),
-                "One trained scale per layer lowers the dimension further, the scales counted.",
-                "One trained scale per layer does not pay for itself: more dimensions are needed with them.",
-                "Whether one trained scale per layer lowers the dimension is not decided.",
+                "From pre-trained weights, one trained scale per layer, counted, lowers the dimension further.",
+                "From pre-trained weights, one trained scale per layer does not pay for itself: it takes more "
+                "dimensions.",
+                "Whether one trained scale per layer lowers the dimension from pre-trained weights is not decided.",
             ),
         ]
         return [claim for claim in found if claim is not None]

@@ -122,10 +122,10 @@ class Updates:
                 "lora-update-low-rank",
                 directions,
                 float(rank),
-                holds=f"Full fine-tuning's update is of low rank by itself: 90 % of its energy is in fewer than {rank} "
-                "directions per hidden layer.",
-                fails=f"Full fine-tuning's update needs more than {rank} directions per hidden layer for 90 % of its "
-                "energy: no adapter tried here could hold it.",
+                holds="With replay, full fine-tuning's update is of low rank by itself: 90 % of its energy is in fewer "
+                f"than {rank} directions per hidden layer.",
+                fails=f"With replay, full fine-tuning's update needs more than {rank} directions per hidden layer for "
+                "90 % of its energy: no adapter tried here could hold it.",
                 open=f"Whether 90 % of full fine-tuning's update fits into {rank} directions per layer is not decided.",
                 evidence=f"n = {directions.n} digits, with replay, directions {directions.text()}",
                 above=False,

@@ -126,7 +126,7 @@ class Chapter:
         order = sorted(found, key=lambda name: found[name].mean)
         parts = [
             f"{found[name].percent()} of full rank for {ACTIVATIONS[name]}"
-            + ("" if overfitting.overfitted(self.activations_found[name]["history"]).all() else " (not overfitted)")
+            + _how_many_overfitted(overfitting.overfitted(self.activations_found[name]["history"]))
             for name in order
         ]
         return "From low to high, the effective rank of the update is " + ", ".join(parts) + "."
@@ -160,6 +160,12 @@ class Chapter:
             f"Task 2's networks were trained otherwise than the big one (learning rate {rate:g} against "
             f"{own['learning_rate']:g}, {epochs} epochs against {own['epochs']})"
         )
+        met = overfitting.overfitted(self.base["history"])
+        if met.any():
+            said = (
+                f"By the criterion {int(met.sum())} of {len(met)} of Task 2's networks are overfitted too, so this "
+                f"compares sizes and trainings, not overfitted networks with others. {said}"
+            )
         same = self.sizes.of(self.base_widths)
         if same is None:
             return f"{said}; under this profile no network of their shape was trained as the big one was."
@@ -182,7 +188,7 @@ class Chapter:
         arm = self._observed
         best = _best_epoch(arm["history"])
         change = _since_best(arm, "update.effective_rank")
-        word = "rises" if change.low > 0 else "falls" if change.high < 0 else "does not change for certain"
+        word = "rises" if change.low > 0 else "falls" if change.high < 0 else "shows no sure change"
         return (
             f"Between the epoch of lowest validation loss (epoch {estimate(best).text(1)}) and the last, the effective "
             f"rank of the update {word}: {change.points()} of full rank, on the mean over layers."
@@ -321,3 +327,8 @@ def _since_best(arm: Arm, name: str) -> Estimate:
     found = (arm["trajectory"][name] / arm["ranks"]["limits"]).mean(axis=2)  # (seeds, epochs + 1)
     best = _best_epoch(arm["history"]).astype(int)
     return estimate(found[:, -1] - found[np.arange(len(found)), best])
+
+
+def _how_many_overfitted(met: np.ndarray) -> str:
+    """Nothing where all are."""
+    return "" if met.all() else f" ({int(met.sum())} of {len(met)} overfitted)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
@@ -211,7 +212,20 @@ class Chapter:
             + ("" if did_train(arm) else " (did not train)")
             for name, arm in arms.items()
         ]
-        return "With matched gains the effective rank of the update is, of full rank, " + ", ".join(parts) + "."
+        before, after = (self._order(group) for group in (self.shallow, arms))
+        same = "the same as" if before == after else "another than"
+        return (
+            f"With matched gains the effective rank of the update is, of full rank, {', '.join(parts)}: from low to "
+            f"high {', '.join(ACTIVATIONS[name] for name in after)}, {same} the order without."
+        )
+
+    def _order(self, arms: Mapping[str, rank_views.Arm]) -> list[str]:
+        """The activations that trained with and without matched gains, by the effective rank of their update."""
+        matched = self.result["matched"]
+        return sorted(
+            (n for n in self.shallow if n in matched and did_train(self.shallow[n]) and did_train(matched[n])),
+            key=lambda name: average(arms[name], "update", "effective_rank", normalised=True).mean(),
+        )
 
     def _bulk(self) -> str:
         """How far training moves the middle of the first network's spectra, beside their top."""

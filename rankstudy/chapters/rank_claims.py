@@ -37,7 +37,7 @@ def _bounded_by_images(inputs: Mapping[str, Any]) -> claims.Claim:
         holds=f"Under plain SGD the rank of the first layer's update stays within the rank of the images ({bound}).",
         fails=f"Under plain SGD the rank of the first layer's update exceeds the rank of the images ({bound}).",
         least=1,  # a theorem: one network can only refute it
-        evidence=f"n = {len(found)} networks trained in double precision, ranks {sorted(set(found.tolist()))}",
+        evidence=f"n = {len(found)} networks trained in double precision, ranks {rank_views.spread(found)}",
     )
 
 
@@ -144,8 +144,9 @@ def rates(groups: Mapping[str, Mapping[str, Arm]]) -> str:
     if not parts:
         return "tanh and ReLU cannot be compared under this profile."
     return (
-        "A learning rate of its own is part of an arm, and so is what it does to the rank. The effective rank of "
-        f"tanh's update less that of ReLU's is, of full rank, {', '.join(parts)}."
+        "A learning rate of its own is part of an arm, and so is what it does to the rank, and so is where it starts: "
+        "the order of the activations may be another in each comparison. The effective rank of tanh's update less that "
+        f"of ReLU's is, of full rank, {', '.join(parts)}."
     )
 
 
