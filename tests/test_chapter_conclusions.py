@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rankstudy.chapters import answers, rank_claims
+from rankstudy.chapters import answers, conclusions, rank_claims
 from rankstudy.chapters.common import over
+from rankstudy.chapters.crossings import NONE
+from rankstudy.claims import Claim
 
 
 def arm(effective_rank: list[float], accuracy: float = 0.99) -> dict:
@@ -78,6 +80,37 @@ def test_the_null_of_the_plain_rank_follows_the_numbers(after, words):
 def test_an_answer_names_its_networks_or_says_that_it_has_no_interval():
     assert over(5) == "mean ± 95 % interval over n = 5 networks"
     assert over(1) == "n = 1, so there is no interval"
+
+
+@pytest.mark.parametrize("verdict", ["holds", "open"])
+def test_the_findings_begin_with_what_the_title_asks(verdict):
+    def claim(name: str, surprise: int, verdict: str = "holds") -> Claim:
+        return Claim(name, verdict, name, "n = 2", surprise)
+
+    home = conclusions.Home()
+    home.claims = [
+        *((str(chapter), claim(f"surprise-{chapter}", 2)) for chapter in range(4, 9)),
+        ("3", claim("rank-update-lower", 0, verdict)),
+        ("3", claim("rank-weights-full", 0, verdict)),
+    ]
+    told = [line.split()[1] for line in home.findings().split("\n")]
+    assert told == ["rank-weights-full", "rank-update-lower", "surprise-4", "surprise-5", "surprise-6"]
+
+
+def test_an_answer_on_fine_tuning_tells_the_ratio_only_where_there_is_one():
+    class Lora:
+        text = dict.fromkeys(
+            [
+                "middle",
+                "over",
+                *(f"lora_replay_{group}{split}" for group in ("new", "old") for split in ("", "_train")),
+            ],
+            "x",
+        )
+
+    transfer = dict.fromkeys(["pre", "pre_train", "scratch", "scratch_train"], "10") | {"verdict": "V.", "seeds": "2"}
+    assert "0.5 times as many" in answers._tuning(Lora, {**transfer, "times": "0.5"})
+    assert "times as many" not in answers._tuning(Lora, {**transfer, "times": NONE})
 
 
 @pytest.mark.parametrize(("ratios", "words"), [([1.0, 1.2], "none came closer"), ([0.9, 1.2], "1 came closer")])

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankstudy.chapters import crossings, intrinsic_figures, li2018
-from rankstudy.chapters.intrinsic_networks import final
+from rankstudy.chapters import crossings, intrinsic_figures, intrinsic_published, li2018
+from rankstudy.chapters.intrinsic_networks import Ablations, Grid, edge, final
 from rankstudy.experiments import intrinsic_dimension, networks, study, subspaces, transfer
 from rankstudy.experiments.crossing import crossing
+from rankstudy.intervals import estimate
 
 CHAPTER = Path(__file__).parents[1] / "report" / "09-intrinsic-dimension.qmd"
 
@@ -158,7 +159,9 @@ def test_sizes_agree_with_what_they_count(chapter):
     [
         ([[0.1, 0.2], [0.1, 0.3]], 0.9, "more than 40"),
         ([[0.95, 1.0], [0.92, 1.0]], 0.9, "at most 20"),
-        ([[0.1, 0.95], [0.1, 0.2]], 0.9, "not found for every seed"),
+        ([[0.1, 0.95], [0.1, 0.2]], 0.9, "more than 40 for 1 of 2 seeds"),
+        ([[0.1, 0.95], [0.95, 1.0]], 0.9, "at most 20 for 1 of 2 seeds"),
+        ([[0.1, 0.2], [0.95, 1.0]], 0.9, "at most 20 for 1 of 2 seeds and more than 40 for 1 of 2 seeds"),
         ([[0.8, 1.0], [0.8, 1.0]], np.array([0.9, 0.9]), "30 ± 0"),
     ],
 )
@@ -166,6 +169,66 @@ def test_a_crossing_that_is_not_there_says_on_which_side_it_lies(values, level, 
     values, d = np.array(values), np.array([20, 40])
     found = crossing(d, values, np.broadcast_to(level, 2))
     assert crossings.dimension_text(found, d, values, level) == expected
+
+
+def curve(dimension: list[int], accuracy: list[list[float]], absolute: list[float] | None = None) -> dict:
+    """A curve with (seeds, dimensions) test accuracies and its crossings of 0.90."""
+    return {
+        "dimension": np.array(dimension),
+        "history": {"test_accuracy": np.array(accuracy).T[:, :, None]},
+        "intrinsic": {"test": {"absolute": np.array(absolute if absolute else [np.nan] * len(accuracy))}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict"),
+    [
+        ([-0.001, 0.0, 0.001], "explained by it"),
+        ([-0.05, -0.04, -0.05], "open: between ours and ours with it"),
+        ([-0.09, 0.0, 0.03], "differing"),  # no effect for certain
+        ([0.021, 0.022, 0.021], "differing"),  # an effect, and not enough of one
+    ],
+)
+def test_what_a_change_explains_is_decided_by_its_own_seeds(changed, verdict):
+    theirs = li2018.at(np.array([200]))[:, 0].mean()
+    main = curve([200], [[theirs + 0.03], [theirs + 0.031], [theirs + 0.03]])
+    ablations = Ablations(main, {"it": curve([200], [[theirs + each] for each in changed])})
+    difference = estimate(final(main, "test")[:, 0] - theirs)
+    assert intrinsic_published.near(difference, 200, ablations) == verdict
+
+
+@pytest.mark.parametrize(
+    ("own", "verdicts", "verdict"),
+    [
+        ([760.0, 770.0, 765.0], {}, "explained by it"),
+        ([760.0, np.nan, 765.0], {600: "explained by it", 750: "agreeing"}, "explained by it (rows above)"),
+        ([760.0, np.nan, 765.0], {600: "explained by it", 750: "open"}, "differing"),
+        ([760.0, np.nan, 765.0], {500: "explained by it", 750: "agreeing"}, "differing"),  # not between the two
+    ],
+)
+def test_the_crossing_is_explained_by_its_own_seeds_or_by_the_rows_between(own, verdicts, verdict):
+    accuracy = [[0.8]] * 3
+    main = curve([200], accuracy, [590.0, 592.0, 591.0])
+    ablations = Ablations(main, {"it": curve([200], accuracy, own)})
+    found = estimate(main["intrinsic"]["test"]["absolute"])
+    assert intrinsic_published.crosses(found, 749, 850, ablations, verdicts) == verdict
+
+
+@pytest.mark.parametrize(
+    ("other", "verdict"),
+    [([600.0, 610.0], "holds"), ([600.0, 900.0], "open"), ([6000.0, 6001.0], "fails"), ([600.0], "open")],
+)
+def test_a_spread_is_decided_by_the_intervals(other, verdict):
+    def network(found):
+        return {"parameters": 10, "widths": [4, len(found), 2], **curve([200], [[0.8]] * len(found), found)}
+
+    for first, second in (([590.0, 591.0], other), (other, [590.0, 591.0])):
+        assert Grid(network(first), [1], [network(second)]).within(2) == verdict
+
+
+def test_a_rate_at_the_edge_is_marked():
+    marks = [edge(rate, [0.1, 0.3, 1.0]) for rate in (0.1, 0.3, 1.0)]
+    assert [bool(mark) for mark in marks] == [True, False, True] and edge(0.1, [0.1]) == ""
 
 
 def test_a_ratio_is_printed_as_a_factor():

@@ -11,9 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankstudy import config, finetuning, layers, lora, preview
+from rankstudy import claims, config, finetuning, layers, lora, preview
+from rankstudy.chapters import lora_claims
 from rankstudy.chapters.lora import Chapter
 from rankstudy.chapters.lora_accuracies import MATCHED, kept
+from rankstudy.chapters.lora_costs import Costs
 from rankstudy.data import Split
 from rankstudy.experiments import lora as experiment
 from rankstudy.experiments import updates
@@ -105,6 +107,66 @@ def test_full_has_every_digit_every_arm_and_its_rates_tuned():
     full = experiment.CONFIGS["full"]
     assert full.digits == tuple(range(10)) and full.seeds == 3 and len(full.arms) == 16
     assert all(len(rates) > 1 for _, rates in full.learning_rates)
+
+
+# what is said of the data
+
+
+class Arms:
+    """Two arms, the first of them with its best rate at the edge of those tried, or neither."""
+
+    middle = "LoRA r = 4"
+
+    def __init__(self, edge: bool):
+        self.edge = edge
+
+    def at_edge(self, label, replay):
+        return self.edge and label == self.middle
+
+
+def made(verdict: str) -> list[claims.Claim]:
+    names = ("lora-forgets-less", "lora-step-slower", "lora-activations")
+    return [claims.Claim(name, verdict, "A sentence.", "n = 10") for name in names]
+
+
+def test_fine_tunings_that_leave_no_worse_a_classifier_are_counted_and_named():
+    kept = np.array([[True, False], [False, False], [True, False]])
+    said = lora_claims.collapse_exceptions(["LoRA r = 2", "full fine-tuning"], kept)
+    assert "2 of 6" in said and "in arm LoRA r = 2 (2 of 3 digits)" in said and "the other 4 are worse" in said
+    every = lora_claims.collapse_exceptions(["LoRA r = 2", "full fine-tuning"], np.ones((3, 2), dtype=bool))
+    assert "6 of 6" in every and "in arms" in every and "no fine-tuning made it worse" in every
+
+
+@pytest.mark.parametrize("verdict", claims.VERDICTS)
+def test_forgetting_is_compared_with_what_was_published(verdict):
+    claim, words = made(verdict)[0], {"holds": "agreeing", "fails": "differing", "open": "is open"}
+    assert words[verdict] in lora_claims.forgets_less(Arms(edge=False), claim, "mnist")
+    assert "is open" in lora_claims.forgets_less(Arms(edge=True), claim, "mnist")
+    assert "not MNIST" in lora_claims.forgets_less(Arms(edge=False), claim, "digits")
+
+
+@pytest.mark.parametrize("verdict", claims.VERDICTS)
+def test_the_disadvantages_are_those_that_were_found(verdict):
+    said = lora_claims.disadvantages(Arms(edge=False), made(verdict), "105 %")
+    assert ("at some rank only" in said) == (verdict == "fails")
+    assert ("forgets less" in said) == (verdict == "holds") and said.count("not decided") == 2 * (verdict == "open")
+    assert "edge of those tried" in lora_claims.disadvantages(Arms(edge=True), made(verdict), "105 %")
+
+
+def test_a_comparison_with_a_rate_at_the_edge_is_no_surprise(chapter, monkeypatch):
+    for edge in (True, False):
+        monkeypatch.setattr(type(chapter.found), "at_edge", lambda self, label, replay, edge=edge: edge)
+        found = {claim.name: claim for claim in lora_claims.forgetting(chapter.found)}
+        for name in ("lora-forgets-less", "lora-rank-forgets"):
+            assert (found[name].surprise == 0) == edge == ("edge of those tried" in found[name].sentence)
+
+
+@pytest.mark.parametrize(("ratio", "words"), [(1.5, "takes longer"), (0.5, "faster one here"), (1.0, "not measurably")])
+def test_the_narrowest_layers_are_told_as_they_were(ratio, words):
+    costs = object.__new__(Costs)
+    full = np.array([0.8, 1.0, 1.2])
+    costs.found = {"widths": [64], "width_seconds": [[np.ones(3), ratio * (full if ratio == 1 else np.ones(3))]]}
+    assert words in costs._narrow()
 
 
 # fine-tuning

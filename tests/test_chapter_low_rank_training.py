@@ -84,6 +84,77 @@ def test_convergence_is_told_as_it_was(dense, low, words):
     assert words in said and ("95 %" in said or "90 %" in said)
 
 
+def speeds(*medians, spread=0.1):
+    speed = np.array(medians)
+    return {"speedup": speed, "low": speed - spread, "high": speed + spread}
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (speeds(2.0, 4.0, 8.0), "the highest at the largest batch"),
+        (speeds(2.0, 8.0, 7.9), "not told apart"),
+        (speeds(2.0, 8.0, 3.0), "lies between the ratio of bytes"),
+        (speeds(2.0, 8.0, 1.0), "Why is open"),
+    ],
+)
+def test_the_speed_at_the_largest_batch_is_told_as_it_was(found, words):
+    said = low_rank_training_claims.largest_batch(np.array([1, 64, 1024]), found, 1.5, 12.0)
+    assert words in said and ("likely" in said) == ("There it lies" in said)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"), [(1.1, 1.3, "gain more"), (0.7, 0.9, "costs more"), (0.9, 1.1, "neither")]
+)
+def test_the_speed_of_one_image_is_told_as_it_was(low, high, words):
+    assert words in low_rank_training_claims.small_batch(1, (low + high) / 2, low, high)
+
+
+def test_the_range_of_speeds_names_its_batches():
+    said = low_rank_training_claims.speed_range(np.array([1, 8, 64]), np.array([2.0, 9.0, 0.5]))
+    assert "0.5 (batch 64) to 9.0 (batch 8)" in said
+
+
+def test_a_rate_at_the_edge_of_those_tried_is_named():
+    tried = {"learning_rate": np.array([1e-3, 3e-3, 1e-2])}
+    tunings = {"dense": tried, "warm": tried, "fixed": {}, "alone": {"learning_rate": np.array([1e-3])}}
+    inside = {"dense": 3e-3, "warm": 3e-3, "fixed": 1e-3, "alone": 1e-3}
+    assert "lies between others" in low_rank_training_claims.edges(tunings, inside)
+    assert low_rank_training_claims.edges(tunings, inside | {"warm": 1e-2}).endswith("in mind: warm.")
+
+
+class Finals:
+    """Final accuracies of the four combinations of spectral initialisation and Frobenius decay."""
+
+    rank = 4
+
+    def __init__(self, **finals):
+        self.finals = finals
+
+    def final(self, name, split):
+        return np.array(self.finals[name.replace(" ", "_")])
+
+
+@pytest.mark.parametrize(
+    ("both", "words"),
+    [
+        ((0.95, 0.951, 0.949), "adds more to (or takes less from)"),
+        ((0.90, 0.901, 0.899), "adds less to (or takes more from)"),
+        ((0.95, 0.90, 0.94), "does more or less"),
+    ],
+)
+def test_main_effects_are_averages_and_the_interaction_is_a_difference_of_effects(both, words):
+    finals = Finals(
+        low_rank=(0.90, 0.901, 0.902),
+        spectral=(0.91, 0.912, 0.911),
+        decay=(0.92, 0.921, 0.922),
+        **{"spectral_+_decay": both},
+    )
+    spectral, decay, interaction = low_rank_training_claims._factorial(finals)
+    assert words in interaction.sentence and "with decay and" in interaction.evidence
+    assert "averaged over" in spectral.sentence and "averaged over both initialisations" in decay.sentence
+
+
 def test_the_qmd_executes(results, chapter):
     from rankstudy.preview import execute
 
@@ -101,6 +172,14 @@ def test_the_rank_comes_from_chapter_5(results, chapter):
 def test_formula_and_count_of_parameters_agree(chapter):
     for held in chapter.result["memory"].values():
         assert held["parameters"] == held["formula"] == held["weights"] / inference.FLOAT
+
+
+def test_dense_epochs_that_an_arm_begins_with_are_told(chapter):
+    dense, own = chapter.epochs("trained")
+    assert dense > 0 and f"{dense} dense epochs" in chapter.meanings() and f"{dense + own} in all" in chapter.meanings()
+    (claim,) = (claim for claim in chapter.claims() if claim.name == "low-rank-trained")
+    assert f"({dense} dense epochs, then {own} in low rank)" in claim.sentence
+    assert f"{dense + own} epochs in all" in claim.evidence
 
 
 def test_a_changed_accuracy_flips_the_claim(chapter, monkeypatch):

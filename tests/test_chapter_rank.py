@@ -159,7 +159,7 @@ def test_the_textbook_counts_rounding_errors_as_rank():
 
 
 def test_pivots_are_counted_at_the_tolerance_of_each_precision():
-    """A product of rank 3, rounded to float32: three pivots by that tolerance, and the rounding as well by the finer."""
+    """Rank 3, rounded to float32: three pivots by that tolerance, and the rounding as well by the finer one."""
     generator = np.random.default_rng(0)
     low = (generator.standard_normal((20, 3)) @ generator.standard_normal((3, 30))).astype(np.float32)
     full = generator.standard_normal((4, 20)).astype(np.float32)

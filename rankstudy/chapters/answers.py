@@ -53,9 +53,10 @@ def _tuning(lora: Any, transfer: Mapping[str, str]) -> str:
         f"{text['middle']}, fine-tuned on a left-out digit with replay, reaches {text['lora_replay_new_train']} on "
         f"training and {text['lora_replay_new']} on test images of that digit and keeps "
         f"{text['lora_replay_old_train']} and {text['lora_replay_old']} on the old ones ({text['over']}). "
-        f"In random directions: {transfer['verdict']} Closing 90 % of the gap takes {transfer['pre']} of them from "
-        f"pre-trained weights and {transfer['scratch']} from scratch on test data{ratio} (training data: "
-        f"{transfer['pre_train']} and {transfer['scratch_train']}; {over(int(transfer['seeds']), 'seeds')})."
+        f"In random directions: {transfer['verdict']} Closing 90 % of the gap to training all parameters takes "
+        f"{transfer['pre']} of them from pre-trained weights and {transfer['scratch']} from scratch on test "
+        f"data{ratio} (training data: {transfer['pre_train']} and {transfer['scratch_train']}; "
+        f"{over(int(transfer['seeds']), 'seeds')})."
     )
 
 

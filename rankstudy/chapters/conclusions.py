@@ -55,8 +55,9 @@ class Chapter(Book):
             "claims": str(len(verdicts)),
             **{verdict: str(verdicts.count(verdict)) for verdict in claims.VERDICTS},
             "competitors": number_text(check["competitors"]),
-            "closest": _excess(check["closest"]),
-            "svd_excess": f"{max(abs(check['svd'] - 1), np.finfo(float).eps):.0e}",  # no less than rounding can say
+            # how far from the bound, as a share of it; no less than rounding can say
+            "closest": _share(check["closest"] - 1),
+            "svd_share": _share(abs(check["svd"] - 1)),
             "bound": self.chapters["overfitting"].text["bound"],
             "shape": f"{check['shape'][0]} × {check['shape'][1]}",
             "rank": str(check["rank"]),
@@ -107,9 +108,8 @@ class Chapter(Book):
         return figure
 
 
-def _excess(ratio: float) -> str:
-    """How far above 1, or below it."""
-    return f"{abs(ratio - 1):.0e} of the bound {'above' if ratio >= 1 else 'below'} it"
+def _share(excess: float) -> str:
+    return f"{max(excess, np.finfo(float).eps):.0e}" if excess >= 0 else f"−{-excess:.0e}"
 
 
 class Home(Book):

@@ -90,8 +90,10 @@ class Chapter:
             return "Other widths and depths were not run under this profile."
         counts = [curve["parameters"] for curve in self.grid.curves.values()]
         smallest, largest = number_text(min(counts)), number_text(max(counts))
-        text = f"Ours are {len(counts)} networks without biases, with D from {smallest} to {largest}"
-        return text + ("; larger ones of theirs were not run." if max(counts) < 0.9 * li2018.GRID_PARAMETERS[1] else ".")
+        larger = max(counts) < 0.9 * li2018.GRID_PARAMETERS[1]  # theirs have biases, so D is never the same
+        return f"Ours are {len(counts)} sizes of network without biases, with D from {smallest} to {largest}" + (
+            "; their largest was not run." if larger else "."
+        )
 
     def _memorised(self) -> str:
         """On what the shuffled labels were learned."""
@@ -125,8 +127,8 @@ class Chapter:
         ):
             text += (
                 " So at either length the published accuracy lies between what the small and the large initial weights "
-                "give: changing them does more than the two studies are apart, and training longer does not close "
-                "the rest."
+                f"give: changing them does more than the two studies are apart, and {longer} instead of "
+                f"{self.result.config['curve']['training']['epochs']} do not close the rest."
             )
         return text
 

@@ -151,14 +151,14 @@ def kamalakara(low_rank: Any) -> Markdown:
         rows.append([what, theirs, ours, direction(effect, sign)])
     points = RESNET["half"] - RESNET["full"]
     effect = low_rank.against(PLAIN)
-    loss = f"{number_text(points, 2)} points (ResNet-50, rank 0.5)"
+    loss = f"{number_text(points, 2)} points (ResNet-50, rank fraction 0.5)"
     # the rank fractions differ by far, so sizes that happen to be alike would not agree, and others not differ
-    fraction = number_text(low_rank.rank / min(low_rank.shapes[1]), 2)
+    fraction = f"rank fraction {low_rank.rank / min(low_rank.shapes[1]):.2g}"
     lower = direction(effect, -1)
-    rows.insert(1, ["the same, accuracy", loss, f"{effect.points()} (rank {fraction})", IN_DIRECTION.get(lower, lower)])
+    rows.insert(1, ["the same, accuracy", loss, f"{effect.points()} ({fraction})", IN_DIRECTION.get(lower, lower)])
     seconds = estimate(low_rank.epoch_seconds(DENSE)[: low_rank.networks] / low_rank.epoch_seconds(PLAIN))
     faster = direction(_less(seconds, 1.0), 1)
-    ours = f"{seconds.text(2)} times (rank {fraction})"
+    ours = f"{seconds.text(2)} times ({fraction})"
     rows.append(["training is faster", "up to 2 times as fast", ours, IN_DIRECTION.get(faster, faster)])
     return compared(["Kamalakara et al. 2022", "published", "ours"], rows, low_rank.result.data)
 

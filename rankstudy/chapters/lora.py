@@ -31,6 +31,8 @@ class Chapter:
 
     @cached_property
     def text(self) -> dict[str, str]:
+        made = self.claims()
+        forgets = next(claim for claim in made if claim.name == "lora-forgets-less")
         found, settings, tuning = self.found, self.settings, self.settings["finetuning"]
         base = {split: self._by_digit(self.result["base"][f"{split}_accuracy"][:, -1]) for split in ("train", "test")}
         merging = np.max(self.result["merging"], axis=(0, 1, 2))
@@ -58,9 +60,12 @@ class Chapter:
             "merge_difference": scientific(float(merging[0])),
             "merge_ratio": scientific(float(merging[1])),
             "edges": self.edges(),
+            "pays": self.pays(),
+            "biderman": lora_claims.forgets_less(found, forgets, self.result.data),
+            "disadvantages": lora_claims.disadvantages(found, made, self.costs.text["activations_share"]),
             "example": str(found.digits[-1]),
-            **{claim.name: claim.sentence for claim in self.claims()},
-            **{f"{claim.name}-evidence": claim.evidence for claim in self.claims()},
+            **{claim.name: claim.sentence for claim in made},
+            **{f"{claim.name}-evidence": claim.evidence for claim in made},
             **self._accuracies(),
         }
 
@@ -165,14 +170,33 @@ class Chapter:
 
     def forgetting(self) -> figures.Figure:
         """Which old digits are lost, at the best step of two arms without replay, and with it."""
+        arms = (("full fine-tuning", False), (self.found.middle, False), (self.found.middle, True))
+        titles = [f"{label}{', replay' if replay else ''}" for label, replay in arms]
+        return lora_figures.forgetting(titles, self.found.digits, np.stack([self._drop(*arm) for arm in arms]))
+
+    def _drop(self, label: str, replay: bool) -> np.ndarray:
+        """(digits, 10): accuracy lost on each old digit after learning a new one; NaN where a digit meets itself."""
         before, after = self.found.recall
-        titles, drops = [], []
-        for label, replay in (("full fine-tuning", False), (self.found.middle, False), (self.found.middle, True)):
-            drop = before - after[:, self.found.arm(label, replay)]
-            drop[np.arange(len(drop)), self.found.digits] = np.nan
-            titles.append(f"{label}{', replay' if replay else ''}")
-            drops.append(drop)
-        return lora_figures.forgetting(titles, self.found.digits, np.stack(drops))
+        drop = before - after[:, self.found.arm(label, replay)]
+        drop[np.arange(len(drop)), self.found.digits] = np.nan
+        return drop
+
+    def pays(self) -> str:
+        """Which old digit loses most and which least, without replay."""
+        told = []
+        for label in ("full fine-tuning", self.found.middle):
+            drop = self._drop(label, False)
+            there = np.isfinite(drop)
+            lost = np.where(there, drop, 0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
+            lost[~there.any(axis=0)] = np.nan
+            most, least = int(np.nanargmax(lost)), int(np.nanargmin(lost))
+            told.append(
+                f"{label} takes most from the digit {most} ({number_text(100 * lost[most], 1)} points) and least from "
+                f"the digit {least} ({number_text(100 * lost[least], 1)})"
+                if most != least
+                else f"{label} takes the same from every old digit ({number_text(100 * lost[most], 1)} points)"
+            )
+        return f"Without replay, in the mean over the new digits, {told[0]}; {told[1]}."
 
     def confusions(self) -> figures.Figure:
         """The last digit's confusion matrices on the test set, seeds added up: before, and where three arms stopped."""

@@ -12,7 +12,7 @@ from rankstudy import claims, figures
 from rankstudy.chapters import low_rank_training_claims, low_rank_training_figures, low_rank_training_tables
 from rankstudy.chapters.common import Markdown, banner, conclude, over
 from rankstudy.experiments import study
-from rankstudy.experiments.inference import BLOCKS, operations
+from rankstudy.experiments.inference import BLOCKS, moved, operations
 from rankstudy.experiments.low_rank_training import DENSE, PLAIN
 from rankstudy.factorization import break_even_rank
 from rankstudy.intervals import Estimate, estimate, number_text, paired, percent
@@ -62,6 +62,10 @@ class Chapter:
             "seconds": float(self.arms[name]["before"].mean()),
             "flops": epochs * self.epoch_flops(DENSE),
         }
+
+    def epochs(self, name: str) -> tuple[int, int]:
+        """Of dense training that an arm begins with, and of its own."""
+        return int(self.before(name)["epochs"]), self.history(name)["seconds"].shape[1] - 1
 
     def epoch_flops(self, name: str) -> float:
         """Floating-point operations of one epoch."""
@@ -137,13 +141,20 @@ class Chapter:
             "n": str(self.networks),
             "widths": self.widths,
             "epochs": str(self.settings["training"]["epochs"]),
-            "warm_epochs": str(self.settings["warm_epochs"]),
-            "tuned_epochs": str(self.settings["tuned_epochs"]),
+            "edges": low_rank_training_claims.edges(
+                {name: arm["tuning"] for name, arm in self.arms.items()},
+                {name: arm["learning_rate"] for name, arm in self.arms.items()},
+            ),
             "over": over(self.networks),
             "convergence": low_rank_training_claims.convergence(self),
             "dense_parameters": number_text(memory["dense"]["parameters"]),
             "parameters": number_text(held["parameters"]),
-            "formula": number_text(held["formula"]),
+            "counted": number_text(held["parameters"])
+            + (
+                " parameters, as the formula says,"
+                if held["parameters"] == held["formula"]
+                else f" parameters (by formula {number_text(held['formula'])})"
+            ),
             "sum": " + ".join(f"({m} + {n})" for m, n in self.shapes),
             "saved": percent(1 - 1 / self.saved("parameters"), 1),
             "times": ratio(self.saved("parameters")),
@@ -168,6 +179,16 @@ class Chapter:
             "epoch_times": ratio(seconds[0] / seconds[1]),
             "flops_times": ratio(self.epoch_flops(DENSE) / self.epoch_flops(PLAIN)),
             "one": ratio(speed[0]),
+            "speed_range": low_rank_training_claims.speed_range(batches, speed),
+            "small_batch": low_rank_training_claims.small_batch(
+                int(batches[0]), *(timing["network"][variant][key][0] for key in ("speedup", "low", "high"))
+            ),
+            "largest_batch": low_rank_training_claims.largest_batch(
+                batches,
+                timing["network"][variant],
+                moved(self.shapes, None, int(batches[-1])) / moved(self.shapes, self.rank, int(batches[-1])),
+                self.operations_ratio("network", self.rank),
+            ),
             "one_quartiles": self._quartiles(variant, 0),
             "many_quartiles": self._quartiles(variant, -1),
             "turns": str(BLOCKS),

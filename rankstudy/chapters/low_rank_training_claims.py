@@ -46,6 +46,64 @@ def convergence(chapter: Any) -> str:
     )
 
 
+def speed_range(batches: np.ndarray, speed: np.ndarray) -> str:
+    """The slowest and the fastest of all batch sizes, relative to dense."""
+    slow, fast = int(np.argmin(speed)), int(np.argmax(speed))
+    low, high = (f"{number_text(speed[at], 1)} (batch {number_text(int(batches[at]))})" for at in (slow, fast))
+    return f"over all batch sizes {low} to {high} times as fast"
+
+
+def small_batch(batch: int, speed: float, low: float, high: float) -> str:
+    """Whether the overhead of two products eats what they save, where it weighs most; by the quartiles."""
+    times = f"{number_text(speed, 2)} times as fast as dense"
+    if low > 1:
+        return f"at batch {batch} the saved operations gain more than this costs ({times})"
+    if high < 1:
+        return f"at batch {batch} this costs more than the saved operations gain ({times})"
+    return f"at batch {batch} neither outweighs the other by more than the timings vary ({times})"
+
+
+def largest_batch(
+    batches: np.ndarray, found: dict[str, np.ndarray], bytes_ratio: float, operations_ratio: float
+) -> str:
+    """Whether the speed-up falls towards the largest batch, by the quartiles, and what that may come from."""
+    speed, best = found["speedup"], int(np.argmax(found["speedup"]))
+    last, fastest = (number_text(int(batches[at])) for at in (-1, best))
+    if best == len(speed) - 1:
+        return f"The speed-up is the highest at the largest batch, {last}."
+    if not found["high"][-1] < found["low"][best]:
+        return f"The speed-up at the largest batch, {last}, is not told apart from the highest one, at batch {fastest}."
+    fall = (
+        f"The speed-up is the highest at batch {fastest}, {number_text(speed[best], 1)}, and falls to "
+        f"{number_text(speed[-1], 1)} at batch {last}."
+    )
+    if bytes_ratio <= speed[-1] <= operations_ratio:
+        return (
+            f"{fall} There it lies between the ratio of bytes, {number_text(bytes_ratio, 2)}, and the ratio of "
+            f"operations, {number_text(operations_ratio, 1)}. A likely reason, which was not tested: what the layers "
+            "give out for a large batch no longer fits in the cache, so that moving bytes takes a larger part of the "
+            f"time, and the dense network moves {number_text(bytes_ratio, 2)} times as many."
+        )
+    return f"{fall} Why is open: it does not lie between the ratios of bytes and of operations."
+
+
+def edges(tunings: dict[str, dict[str, np.ndarray]], rates: dict[str, float]) -> str:
+    """Which arms' best rates are not between others that were tried."""
+    found = [name for name, tried in tunings.items() if at_edge(tried, rates[name])]
+    if not found:
+        return "Where several rates were tried, the best one lies between others."
+    return (
+        "Where the best rate is the smallest or largest that was tried (edge), the arm might do better beyond it, and "
+        f"a comparison with it is to be read with that in mind: {', '.join(found)}."
+    )
+
+
+def at_edge(tried: dict[str, np.ndarray], rate: float) -> bool:
+    """Whether the rate is the smallest or the largest of several that were tried."""
+    rates = list(tried["learning_rate"]) if tried else []
+    return len(rates) > 1 and rate in (min(rates), max(rates))
+
+
 def _memory(chapter: Any) -> claims.Claim:
     held = chapter.result["memory"].values()
     agree = all(each["parameters"] == each["formula"] for each in held)
@@ -73,7 +131,8 @@ def _speed(chapter: Any) -> claims.Claim:
     }[verdict]
     evidence = (
         f"{chapter.text['many']} times as fast, {chapter.text['network_operations']} by the count of operations; "
-        f"quartiles {number_text(low, 2)} and {number_text(high, 2)} over {BLOCKS} turns, {chapter.text['device']}"
+        f"quartiles {number_text(low, 2)} and {number_text(high, 2)} over {BLOCKS} turns, {chapter.text['device']}; "
+        f"{chapter.text['speed_range']}"
     )
     return claims.Claim("low-rank-speed", verdict, sentence, evidence)
 
@@ -109,41 +168,60 @@ def _accuracy(chapter: Any) -> list[claims.Claim]:
 def _better(chapter: Any, name: str, what: str, confirmatory: bool) -> claims.Claim:
     effect = chapter.against(name, PLAIN)
     begin = f"At r = {chapter.rank}, {what}"
+    evidence = f"n = {effect.n} pairs, difference {effect.points()}"
+    dense, own = chapter.epochs(name)
+    if dense:
+        begin += f" ({dense} dense epochs, then {own} in low rank)"
+        _, plain = chapter.epochs(PLAIN)
+        evidence += f"; {dense + own} epochs in all, the standard initialisation {plain}"
+        if dense + own != plain:
+            evidence += ", so the length of training differs too"
     return claims.compare(
         f"low-rank-{name}",
         effect,
         holds=f"{begin} gives a better test accuracy than the standard initialisation.",
         fails=f"{begin} gives a worse test accuracy than the standard initialisation.",
         open=f"{begin} makes no difference in test accuracy that these networks can show.",
-        evidence=f"n = {effect.n} pairs, difference {effect.points()}",
+        evidence=evidence,
         confirmatory=confirmatory,
     )
 
 
 def _factorial(chapter: Any) -> list[claims.Claim]:
     """Main effects and interaction of the 2×2 factorial of spectral initialisation and Frobenius decay."""
-    none, spectral, decay, both = (chapter.final(name, "test") for name in (PLAIN, *FACTORIAL))
-    effects = {
-        "spectral": ("Spectral initialisation", "raises", "lowers", (spectral + both - none - decay) / 2),
-        "decay": ("Frobenius decay", "raises", "lowers", (decay + both - none - spectral) / 2),
-        "interaction": (
-            "Together with Frobenius decay, spectral initialisation",
-            "gains more than without it in",
-            "gains less than without it in",
-            both - decay - spectral + none,
-        ),
+    none, spectral, decay, both = (np.asarray(chapter.final(name, "test")) for name in (PLAIN, *FACTORIAL))
+    at = f"test accuracy at r = {chapter.rank}"
+    n = f"n = {len(none)} seeds, each in all four combinations"
+    spectral_twice, decay_twice = both + spectral - none - decay, both + decay - none - spectral
+    mains = {
+        "spectral": ("Spectral initialisation", "training with and without Frobenius decay", spectral_twice),
+        "decay": ("Frobenius decay", "both initialisations", decay_twice),
     }
     found = []
-    for name, (what, up, down, values) in effects.items():
-        effect = estimate(np.asarray(values))
+    for name, (what, averaged, twice) in mains.items():
+        effect = estimate(twice / 2)
         found.append(
             claims.compare(
                 f"low-rank-factorial-{name}",
                 effect,
-                holds=f"{what} {up} test accuracy at r = {chapter.rank}.",
-                fails=f"{what} {down} test accuracy at r = {chapter.rank}.",
-                open=f"{what} has no effect on test accuracy at r = {chapter.rank} that these networks can show.",
-                evidence=f"n = {effect.n} networks per cell, effect {effect.points()}",
+                holds=f"{what} raises {at}, averaged over {averaged}.",
+                fails=f"{what} lowers {at}, averaged over {averaged}.",
+                open=f"{what}, averaged over {averaged}, makes no difference in {at} that these networks can show.",
+                evidence=f"{n}, main effect {effect.points()}",
             )
         )
+    interaction = estimate((both - decay) - (spectral - none))
+    with_decay, without = estimate(both - decay), estimate(spectral - none)
+    than = "with Frobenius decay than without"
+    found.append(
+        claims.compare(
+            "low-rank-factorial-interaction",
+            interaction,
+            holds=f"Spectral initialisation adds more to (or takes less from) {at} {than}.",
+            fails=f"Spectral initialisation adds less to (or takes more from) {at} {than}.",
+            open=f"Whether spectral initialisation does more or less for {at} {than} is not decided.",
+            evidence=f"{n}, its effect {with_decay.points()} with decay and {without.points()} without, "
+            f"difference {interaction.points()}",
+        )
+    )
     return found

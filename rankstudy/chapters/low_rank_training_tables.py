@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rankstudy.chapters.common import Markdown, table
-from rankstudy.chapters.low_rank_training_claims import LEVELS
+from rankstudy.chapters.low_rank_training_claims import LEVELS, at_edge
 from rankstudy.chapters.published import TRUNCATION_TUNED, TRUNCATION_WHOLE, compared, direction
 from rankstudy.experiments.low_rank_training import DENSE, PLAIN
 from rankstudy.intervals import estimate, number_text, percent, signed
@@ -19,8 +19,9 @@ MEANINGS = {
     "spectral": "B·C begins as the truncated SVD of the dense initialisation",
     "decay": "standard initialisation, decay on ‖B·C‖² (Frobenius decay)",
     "spectral + decay": "both",
-    "warm": "some dense epochs, then cut to r and trained on",
-    "trained": "chapter 5's trained network cut to r, then fine-tuned",
+    "warm": "{dense} dense epochs, then cut to r and trained for {own} more, {total} in all; the dense arm has {whole}",
+    "trained": "chapter 5's trained network, {dense} dense epochs, cut to r and then fine-tuned for {own}, {total} in "
+    "all; the dense arm has {whole}",
 }
 
 
@@ -76,7 +77,13 @@ def accuracies(chapter: Any) -> Markdown:
 
 
 def meanings(chapter: Any) -> Markdown:
-    lines = [f"- *{name}*: {MEANINGS[name]}" for name in chapter.arms if name in MEANINGS]
+    lines = []
+    for name in chapter.arms:
+        if name in MEANINGS:
+            dense, own = chapter.epochs(name)
+            _, whole = chapter.epochs(DENSE)
+            told = MEANINGS[name].format(dense=dense, own=own, total=dense + own, whole=whole)
+            lines.append(f"- *{name}*: {told}")
     if any(name.startswith("rank ×") for name in chapter.arms):
         lines.append("- *rank × k*: the standard initialisation at k times the effective rank")
     return Markdown("\n".join(lines))
@@ -95,7 +102,7 @@ def convergence(chapter: Any) -> Markdown:
                 f"{number_text(np.mean(epochs), 1)} / {number_text(np.mean(seconds), 1)} s{note}" if epochs else "never"
             )
         rows.append([*row, f"{number_text(chapter.epoch_seconds(name).mean(), 2)} s"])
-    return table(["arm", *(percent(level, 0) for level in levels), "per epoch"], rows)
+    return table(["arm", *(percent(level, 0) for level in levels), "per epoch, all"], rows)
 
 
 def tuning(chapter: Any) -> Markdown:
@@ -107,9 +114,10 @@ def tuning(chapter: Any) -> Markdown:
                 f"{rate:g}: {percent(accuracy.mean(), 2)}"
                 for rate, accuracy in zip(tried["learning_rate"], tried["validation_accuracy"], strict=True)
             ]
-            rows.append([name, "; ".join(cells), f"{arm['learning_rate']:g}"])
+            edge = " (edge)" if at_edge(tried, arm["learning_rate"]) else ""
+            rows.append([name, "; ".join(cells), f"{arm['learning_rate']:g}{edge}"])
         else:
-            rows.append([name, "not tuned under this profile", f"{arm['learning_rate']:g}"])
+            rows.append([name, "one rate only, not tuned", f"{arm['learning_rate']:g}"])
     return table(["arm", "learning rate: validation accuracy", "taken"], rows)
 
 
