@@ -102,7 +102,8 @@ def corrected(claims: Sequence[Claim], level: float = 0.05) -> list[Claim]:
         if p is None:
             found.append(claim)
             continue
-        evidence = f"{claim.evidence.partition('; p = ')[0]}; p = {p:.2g} after Holm's correction"
+        size = "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+        evidence = f"{claim.evidence.partition('; p ')[0]}; {size} after Holm's correction"
         if p >= level:
             found.append(replace(claim, verdict="open", sentence=claim.otherwise or claim.sentence, evidence=evidence))
         else:

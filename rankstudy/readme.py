@@ -56,7 +56,7 @@ def findings_text(told: Mapping[str, Any]) -> str:
     commits = ", ".join(f"`{commit}`" for commit in told["commits"])
     quick = "; a quick run: few seeds, wide intervals" if told["profile"] == "quick" else ""
     moved = ", ".join(told["moved_on"])
-    stale = f" The code behind chapters {moved} has changed since then." if moved else ""
+    stale = f" Computed by code that has changed since then: chapters {moved}." if moved else ""
     origin = (
         f"*Profile `{told['profile']}`{quick}. Data: {told['data']}, computed on {', '.join(told['devices'])}, "
         f"{told['date']}, commit {commits}. The figure shows one of {told['networks']} networks.{stale}*"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankstudy.chapters import crossings, intrinsic_figures, intrinsic_published, li2018
-from rankstudy.chapters.intrinsic_networks import Ablations, Grid, edge, final
+from rankstudy.chapters import crossings, intrinsic_figures, intrinsic_published, li2018, rates
+from rankstudy.chapters.intrinsic_networks import Ablations, Grid, final
 from rankstudy.experiments import intrinsic_dimension, networks, study, subspaces, transfer
 from rankstudy.experiments.crossing import crossing
 from rankstudy.intervals import estimate
@@ -227,8 +227,10 @@ def test_a_spread_is_decided_by_the_intervals(other, verdict):
 
 
 def test_a_rate_at_the_edge_is_marked():
-    marks = [edge(rate, [0.1, 0.3, 1.0]) for rate in (0.1, 0.3, 1.0)]
-    assert [bool(mark) for mark in marks] == [True, False, True] and edge(0.1, [0.1]) == ""
+    tried = [0.1, np.nan, 0.3, 1.0]  # NaN: not tried for this arm
+    assert [rates.at_edge(rate, tried) for rate in (0.1, 0.3, 1.0)] == [True, False, True]
+    assert not rates.at_edge(0.1, [0.1, np.nan]) and not rates.at_edge(0.1, ())
+    assert rates.mark(True) and not rates.mark(False)
 
 
 def test_a_ratio_is_printed_as_a_factor():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rankstudy import claims, config
-from rankstudy.chapters import low_rank_training_claims
+from rankstudy.chapters import low_rank_training_claims, low_rank_training_tables, rates
 from rankstudy.experiments import inference, low_rank_training, networks
 from rankstudy.experiments.low_rank_training import DENSE, PLAIN
 
@@ -117,10 +117,14 @@ def test_the_range_of_speeds_names_its_batches():
 
 def test_a_rate_at_the_edge_of_those_tried_is_named():
     tried = {"learning_rate": np.array([1e-3, 3e-3, 1e-2])}
-    tunings = {"dense": tried, "warm": tried, "fixed": {}, "alone": {"learning_rate": np.array([1e-3])}}
-    inside = {"dense": 3e-3, "warm": 3e-3, "fixed": 1e-3, "alone": 1e-3}
-    assert "lies between others" in low_rank_training_claims.edges(tunings, inside)
-    assert low_rank_training_claims.edges(tunings, inside | {"warm": 1e-2}).endswith("in mind: warm.")
+    arms = {"warm": (1e-2, tried), "dense": (3e-3, tried), "fixed": (1e-3, {})}
+    found = [
+        name
+        for name, (rate, tuning) in arms.items()
+        if low_rank_training_tables.at_edge({"learning_rate": rate, "tuning": tuning})
+    ]
+    assert found == ["warm"] and rates.warning(found).endswith("in mind: warm.")
+    assert "lies between others" in rates.warning([])
 
 
 class Finals:

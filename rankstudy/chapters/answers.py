@@ -27,8 +27,8 @@ def texts(chapters: Mapping[str, Any], check: Mapping[str, Any]) -> dict[str, st
 
 def _rank(base: Mapping[str, str], big: Mapping[str, str]) -> str:
     return (
-        f"By elimination the matrices of Task 2's network have a rank of {base['average64']} of {base['full_rank']} on "
-        f"the mean over layers, those of the big network {big['average64']} of {big['full_rank']}; the updates have an "
+        f"The matrices of Task 2's network have a numerical rank of {base['average64']} of {base['full_rank']} on the "
+        f"mean over layers, those of the big network {big['average64']} of {big['full_rank']}; the updates have an "
         f"effective rank (entropy) of {base['update_effective_rank']} and {big['big_update_effective_rank']} of full "
         f"rank. (Task 2: {base['over']}, training accuracy {base['train']}, test accuracy {base['test']}; big: "
         f"{big['over']}, {big['train']} and {big['test']}.)"

@@ -208,7 +208,7 @@ class Chapter:
             [estimate(each) for each in self.average_error(ends, relative=flag).T] for flag in (False, True)
         )
         low, high = (
-            f"{size.text(1)} ({share.text(2)} relative to the norms) at r = {rank}"
+            f"{size.text(1)} ({share.text(3)} relative to the norms) at r = {rank}"
             for rank, size, share in zip(ends, absolute, relative, strict=True)
         )
         return f"from {low} to {high}"

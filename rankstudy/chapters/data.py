@@ -65,7 +65,6 @@ class Chapter:
                 if r["always_zero"]["official"] > 0
                 else "Every pixel varies over the training images.",
                 f"counted over {number_text(int(r['counts']['train'].sum() + r['counts']['validation'].sum()))} images",
-                surprise=1,
             )
         ]
 

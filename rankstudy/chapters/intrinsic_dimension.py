@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from rankstudy import claims, figures
-from rankstudy.chapters import intrinsic_figures, intrinsic_published, li2018, low_rank_training
+from rankstudy.chapters import intrinsic_figures, intrinsic_published, li2018, low_rank_training, rates
 from rankstudy.chapters.common import Markdown, banner, conclude, over, table
 from rankstudy.chapters.crossings import NONE
-from rankstudy.chapters.intrinsic_networks import SPLITS, Ablations, Grid, Shuffled, d_int, edge, final, learning
+from rankstudy.chapters.intrinsic_networks import SPLITS, Ablations, Grid, Shuffled, d_int, final, learning
 from rankstudy.chapters.intrinsic_transfer import Transfer
 from rankstudy.chapters.published import CLOSE
 from rankstudy.experiments import study
@@ -207,12 +207,13 @@ class Chapter:
         tried = self.curve["tuning"]
         if not tried:
             return Markdown("No learning rates are compared under this profile.")
-        rates, rows = tried["learning_rate"].tolist(), []
+        rows = []
         for d, values in zip(tried["dimension"], tried["validation_accuracy"], strict=True):
             cells = [percent(value, 2) for value in values]
-            cells[int(values.argmax())] += edge(rates[int(values.argmax())], rates)
+            best = int(values.argmax())
+            cells[best] += rates.mark(rates.at_edge(tried["learning_rate"][best], tried["learning_rate"]))
             rows.append([number_text(d), *cells])
-        return table(["d", *(f"rate {rate:g}" for rate in rates)], rows)
+        return table(["d", *(f"rate {rate:g}" for rate in tried["learning_rate"])], rows)
 
     def points(self) -> Markdown:
         published = li2018.at(self.curve["dimension"])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rankstudy import claims, figures
-from rankstudy.chapters import intrinsic_figures, li2018
+from rankstudy.chapters import intrinsic_figures, li2018, rates
 from rankstudy.chapters.common import Markdown, table
 from rankstudy.chapters.crossings import dimension_text, log_ratio
 from rankstudy.intervals import Estimate, estimate, number_text, paired
@@ -27,11 +27,6 @@ def d_int(curve: Mapping[str, Any], definition: str, split: str) -> str:
     """The intrinsic dimension with its interval, or on which side of the measured dimensions it lies."""
     level = 0.9 if definition == "absolute" else 0.9 * curve["direct"][f"{split}_accuracy"][:, -1]
     return dimension_text(curve["intrinsic"][split][definition], curve["dimension"], final(curve, split), level)
-
-
-def edge(rate: float, tried: Sequence[float]) -> str:
-    """A mark for a rate chosen at the edge of those tried: a better one may lie beyond."""
-    return " (edge)" if len(tried) > 1 and rate in (min(tried), max(tried)) else ""
 
 
 def learning(curves: Mapping[str, Mapping[str, Any]]) -> figures.Figure:
@@ -75,7 +70,7 @@ class Ablations:
             for d, test in self.difference(name, "test").items():
                 column = curve["dimension"].tolist().index(d)
                 rate, tried = float(curve["learning_rate"][column]), curve["tuning"]
-                rate_text = f"{rate:g}" + (edge(rate, tried["learning_rate"].tolist()) if tried else "")
+                rate_text = f"{rate:g}" + rates.mark(rates.at_edge(rate, tried["learning_rate"] if tried else ()))
                 own = [estimate(final(curve, split)[:, column]).percent() for split in ("train", "test")]
                 differences = (each.text(None, 100.0, sign=True) for each in (train[d], test))
                 rows.append([name, number_text(d), rate_text, *own, *differences])

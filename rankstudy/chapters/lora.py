@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from rankstudy import claims, figures
-from rankstudy.chapters import lora_claims, lora_figures
+from rankstudy.chapters import lora_claims, lora_figures, rates
 from rankstudy.chapters.common import Markdown, banner, conclude, over, table
 from rankstudy.chapters.lora_accuracies import LEVELS, MATCHED, TEST, TRAIN, Accuracies
 from rankstudy.chapters.lora_costs import Costs, scientific
@@ -94,7 +94,7 @@ class Chapter:
             ]
             cells = ", ".join(f"{rate:g}: {percent(score, 1)}" for rate, score in pairs)
             replay = "yes" if self.found.replay[index] else "no"
-            edge = " (edge)" if self.found.at_edge(label, self.found.replay[index]) else ""
+            edge = rates.mark(self.found.at_edge(label, self.found.replay[index]))
             rows.append([label, replay, f"{self.result['learning_rate'][index]:g}{edge}", cells])
         return table(["arm", "replay", "chosen", "harmonic mean at each rate"], rows)
 
@@ -105,12 +105,7 @@ class Chapter:
             for label, replay in zip(self.found.labels, self.found.replay, strict=True)
             if self.found.at_edge(label, replay)
         ]
-        if not found:
-            return "Where several rates were tried, the best one lies between others."
-        return (
-            "Where the best rate is the smallest or largest that was tried (edge), the arm might do better beyond it, "
-            f"and a comparison with it is to be read with that in mind: {', '.join(found)}."
-        )
+        return rates.warning(found)
 
     def by_digit(self, replay: bool) -> Markdown:
         """The headline: new / old test accuracy of each arm, one line per left-out digit."""

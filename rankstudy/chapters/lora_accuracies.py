@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from rankstudy.chapters import rates
 from rankstudy.experiments.study import Result
 from rankstudy.intervals import Estimate, estimate, paired
 
@@ -64,8 +65,7 @@ class Accuracies:
     def at_edge(self, label: str, replay: bool) -> bool:
         """Whether the arm's best rate is the smallest or largest of several that were tried."""
         index = self.arm(label, replay)
-        tried, rate = self.result["tuning"]["learning_rate"][index], self.result["learning_rate"][index]
-        return bool(np.isfinite(tried).sum() > 1 and rate in (np.nanmin(tried), np.nanmax(tried)))
+        return rates.at_edge(self.result["learning_rate"][index], self.result["tuning"]["learning_rate"][index])
 
     @cached_property
     def reached(self) -> dict[str, np.ndarray]:

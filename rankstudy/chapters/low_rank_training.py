@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 
 from rankstudy import claims, figures
-from rankstudy.chapters import low_rank_training_claims, low_rank_training_figures, low_rank_training_tables
+from rankstudy.chapters import (
+    low_rank_training_claims,
+    low_rank_training_figures,
+    low_rank_training_tables,
+    rates,
+)
 from rankstudy.chapters.common import Markdown, banner, conclude, over
 from rankstudy.experiments import study
 from rankstudy.experiments.inference import BLOCKS, moved, operations
@@ -141,9 +146,8 @@ class Chapter:
             "n": str(self.networks),
             "widths": self.widths,
             "epochs": str(self.settings["training"]["epochs"]),
-            "edges": low_rank_training_claims.edges(
-                {name: arm["tuning"] for name, arm in self.arms.items()},
-                {name: arm["learning_rate"] for name, arm in self.arms.items()},
+            "edges": rates.warning(
+                [name for name, arm in self.arms.items() if low_rank_training_tables.at_edge(arm)],
             ),
             "over": over(self.networks),
             "convergence": low_rank_training_claims.convergence(self),

@@ -87,23 +87,6 @@ def largest_batch(
     return f"{fall} Why is open: it does not lie between the ratios of bytes and of operations."
 
 
-def edges(tunings: dict[str, dict[str, np.ndarray]], rates: dict[str, float]) -> str:
-    """Which arms' best rates are not between others that were tried."""
-    found = [name for name, tried in tunings.items() if at_edge(tried, rates[name])]
-    if not found:
-        return "Where several rates were tried, the best one lies between others."
-    return (
-        "Where the best rate is the smallest or largest that was tried (edge), the arm might do better beyond it, and "
-        f"a comparison with it is to be read with that in mind: {', '.join(found)}."
-    )
-
-
-def at_edge(tried: dict[str, np.ndarray], rate: float) -> bool:
-    """Whether the rate is the smallest or the largest of several that were tried."""
-    rates = list(tried["learning_rate"]) if tried else []
-    return len(rates) > 1 and rate in (min(rates), max(rates))
-
-
 def _memory(chapter: Any) -> claims.Claim:
     held = chapter.result["memory"].values()
     agree = all(each["parameters"] == each["formula"] for each in held)

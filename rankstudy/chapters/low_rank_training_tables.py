@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from rankstudy.chapters import rates
 from rankstudy.chapters.common import Markdown, table
-from rankstudy.chapters.low_rank_training_claims import LEVELS, at_edge
+from rankstudy.chapters.low_rank_training_claims import LEVELS
 from rankstudy.chapters.published import TRUNCATION_TUNED, TRUNCATION_WHOLE, compared, direction
 from rankstudy.experiments.low_rank_training import DENSE, PLAIN
 from rankstudy.intervals import estimate, number_text, percent, signed
@@ -105,6 +107,10 @@ def convergence(chapter: Any) -> Markdown:
     return table(["arm", *(percent(level, 0) for level in levels), "per epoch, all"], rows)
 
 
+def at_edge(arm: Mapping[str, Any]) -> bool:
+    return rates.at_edge(arm["learning_rate"], arm["tuning"]["learning_rate"] if arm["tuning"] else ())
+
+
 def tuning(chapter: Any) -> Markdown:
     rows = []
     for name, arm in chapter.arms.items():
@@ -114,7 +120,7 @@ def tuning(chapter: Any) -> Markdown:
                 f"{rate:g}: {percent(accuracy.mean(), 2)}"
                 for rate, accuracy in zip(tried["learning_rate"], tried["validation_accuracy"], strict=True)
             ]
-            edge = " (edge)" if at_edge(tried, arm["learning_rate"]) else ""
+            edge = rates.mark(at_edge(arm))
             rows.append([name, "; ".join(cells), f"{arm['learning_rate']:g}{edge}"])
         else:
             rows.append([name, "one rate only, not tuned", f"{arm['learning_rate']:g}"])

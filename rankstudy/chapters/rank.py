@@ -100,20 +100,24 @@ class Chapter:
 
     def _pivots(self) -> str:
         """The count of pivots that the question asks for, and whether it is the numerical rank."""
-        parts, different, total = [], 0, 0
+        limits, different, total = self.base["ranks"]["limits"], 0, 0
+        parts, full = [], True
         for dtype in ("float64", "float32"):
             numerical = ranks(self.base, "weights", f"numerical_rank_{dtype}")
-            found = {pivoting: np.asarray(self.result["pivots"][pivoting][dtype]) for pivoting in PIVOTING}
-            total += len(found) * numerical.size
-            different += sum(int((counts != numerical).sum()) for counts in found.values())
-            means = [f"{estimate(found[p].mean(axis=1).astype(float)).text(1)} with {p} pivoting" for p in PIVOTING]
-            parts.append(f"{' and '.join(means)} above the {dtype} tolerance")
-        verdict = (
-            "each is the numerical rank of its matrix"
-            if not different
-            else f"{different} of {number_text(total)} counts differ from the numerical rank of their matrix"
-        )
-        return f"On the average over the layers Gaussian elimination finds {', '.join(parts)}; {verdict}."
+            for pivoting in PIVOTING:
+                found = np.asarray(self.result["pivots"][pivoting][dtype])
+                total += found.size
+                different += int((found != numerical).sum())
+                full &= bool((found == limits).all())
+                mean = estimate(found.mean(axis=1)).text(1)
+                parts.append(f"{mean} ({pivoting} pivoting, {dtype} tolerance)")
+        if full:
+            told = "Gaussian elimination finds as many pivots as each shape allows, by either pivoting and tolerance"
+        else:
+            told = f"On the average over the layers Gaussian elimination finds this many pivots: {', '.join(parts)}"
+        if not different:
+            return f"{told}; that is the numerical rank of each."
+        return f"{told}. {different} of {total} counts differ from the numerical rank: pivots are not singular values."
 
     def _disagreements(self) -> str:
         """Whether elimination and SVD count the same, over every matrix here that is large enough to be eliminated."""
@@ -307,7 +311,7 @@ class Chapter:
 
     def by_layer(self) -> Markdown:
         pivots = {
-            f"pivots, {pivoting} pivoting, {dtype}": np.asarray(self.result["pivots"][pivoting][dtype], dtype=float)
+            f"pivots ({pivoting}), {dtype}": np.asarray(self.result["pivots"][pivoting][dtype], dtype=float)
             for pivoting in PIVOTING
             for dtype in ("float64", "float32")
         }

@@ -151,7 +151,7 @@ def rates(groups: Mapping[str, Mapping[str, Arm]]) -> str:
 
 
 def null(base: Arm) -> str:
-    """Whether the rank by elimination tells a trained network from an untrained one."""
+    """Whether the numerical rank tells a trained network from an untrained one."""
     change = paired(average(base, "weights", "elimination_float64"), average(base, "initial", "elimination_float64"))
     before = estimate(average(base, "initial", "elimination_float64")).text(1)
     if abs(change.mean) < 1:

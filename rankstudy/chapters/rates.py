@@ -1,0 +1,29 @@
+"""Learning rates that were chosen at the edge of those tried: a better one may lie beyond."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def at_edge(rate: float, tried: Sequence[float] | np.ndarray) -> bool:
+    """Whether the rate is the smallest or the largest of several that were tried; a NaN among them was not."""
+    rates = np.asarray(tried, dtype=float)
+    rates = rates[np.isfinite(rates)]
+    return bool(len(rates) > 1 and rate in (rates.min(), rates.max()))
+
+
+def mark(edge: bool) -> str:
+    """What a table puts behind such a rate."""
+    return " (edge)" if edge else ""
+
+
+def warning(arms: Sequence[str]) -> str:
+    """What the text says of the arms whose rate is at the edge."""
+    if not arms:
+        return "Where several rates were tried, the best one lies between others."
+    return (
+        "Where the best rate is the smallest or largest that was tried (edge), the arm might do better beyond it, and "
+        f"a comparison with it is to be read with that in mind: {', '.join(arms)}."
+    )
