@@ -44,7 +44,7 @@ def children(process: subprocess.Popen) -> list[int]:
     return found
 
 
-def wait_for(condition, seconds: float = 60.0):
+def wait_for(condition, seconds: float = 300.0):  # only a hang is a failure: beside other work a start takes minutes
     limit = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < limit, "it never happened"
