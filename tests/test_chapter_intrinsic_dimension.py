@@ -198,6 +198,18 @@ def test_what_a_change_explains_is_decided_by_its_own_seeds(changed, verdict):
 
 
 @pytest.mark.parametrize(
+    ("whole", "word"),
+    [([-0.001, 0.0, 0.001], "agrees with"), ([-0.05, -0.04, -0.05], "differs from"), ([-0.09, 0.0, 0.03], "open")],
+)
+def test_the_sentence_on_the_published_recipe_says_what_its_runs_say(whole, word):
+    theirs = li2018.at(np.array([200]))[:, 0].mean()
+    runs = {"truncated He initialisation": [0.05, 0.051, 0.05], "the whole recipe": whole}
+    changed = {name: curve([200], [[theirs + each] for each in values]) for name, values in runs.items()}
+    alone, _, both = intrinsic_published.recipe(Ablations(changed["the whole recipe"], changed)).partition(";")
+    assert "differs from" in alone and word in both
+
+
+@pytest.mark.parametrize(
     ("own", "verdicts", "verdict"),
     [
         ([760.0, 770.0, 765.0], {}, "explained by it"),

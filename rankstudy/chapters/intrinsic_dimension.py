@@ -80,6 +80,7 @@ class Chapter:
             "enough": " to ".join(str(each) for each in sorted({*_ends(self.result["sizes"]["rank"])})),
             "low_rank": estimate(self.result["sizes"]["low_rank"]).text(0),
             "crossed": self._crossed(),
+            "recipe": intrinsic_published.recipe(self.ablations),
             "sizes": self._sizes(),
             "memorised": self._memorised(),
         }

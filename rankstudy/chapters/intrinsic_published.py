@@ -11,7 +11,18 @@ from rankstudy.chapters import li2018
 from rankstudy.chapters.common import Markdown
 from rankstudy.chapters.crossings import times_text
 from rankstudy.chapters.intrinsic_networks import Ablations
-from rankstudy.chapters.published import AGREES, CLOSE, DIFFERS, OPEN, accuracy, compared, direction, explained, value
+from rankstudy.chapters.published import (
+    AGREES,
+    CLOSE,
+    DIFFERS,
+    OPEN,
+    accuracy,
+    compared,
+    direction,
+    explained,
+    less,
+    value,
+)
 from rankstudy.intervals import Estimate, estimate, number_text, paired
 
 NOT_RUN = "not run under this profile"
@@ -58,7 +69,7 @@ def near(difference: Estimate, d: int, ablations: Ablations) -> str:
     for name in ablations.changed:
         change = ablations.difference(name, "test").get(d)
         if change is not None and (change.low > 0 or change.high < 0):
-            moved[name] = _less(ablations.accuracy(name, d, "test"), theirs)
+            moved[name] = less(ablations.accuracy(name, d, "test"), theirs)
     for name, own in moved.items():
         if accuracy(own) == AGREES and abs(difference.mean) > CLOSE:
             return explained(name)
@@ -66,6 +77,30 @@ def near(difference: Estimate, d: int, ablations: Ablations) -> str:
         if own.high < 0 < difference.low or difference.high < 0 < own.low:
             return f"{BETWEEN} {name}"
     return verdict
+
+
+def recipe(ablations: Ablations) -> str:
+    """What their initial weights and their whole recipe reach in our code, and whether either agrees with theirs."""
+    cut, whole = "truncated He initialisation", "the whole recipe"
+    if not {cut, whole} <= set(ablations.changed):
+        return "This profile trains neither with their initial weights nor by their whole recipe."
+    (d,) = ablations.changed[whole]["dimension"].tolist()
+    runs = li2018.at(np.array([d]))[:, 0]
+    words = {
+        AGREES: "which agrees with theirs",
+        DIFFERS: "which differs from theirs",
+        OPEN: "which leaves open whether it agrees with theirs",
+    }
+
+    def reached(name: str) -> str:
+        found = ablations.accuracy(name, d, "test")
+        return f"{found.percent()} (n = {found.n}), {words[accuracy(less(found, float(runs.mean())))]}"
+
+    return (
+        f"At d = {d} theirs reached {100 * runs.min():.1f} to {100 * runs.max():.1f} % on test data. With their "
+        f"initial weights alone ours reaches {reached(cut)}; with their whole recipe {reached(whole)}, by the rule at "
+        "the end of this chapter."
+    )
 
 
 def crosses(found: Estimate, low: float, high: float, ablations: Ablations, verdicts: Mapping[int, str]) -> str:
@@ -157,7 +192,7 @@ def kamalakara(low_rank: Any) -> Markdown:
     lower = direction(effect, -1)
     rows.insert(1, ["the same, accuracy", loss, f"{effect.points()} ({fraction})", IN_DIRECTION.get(lower, lower)])
     seconds = estimate(low_rank.epoch_seconds(DENSE)[: low_rank.networks] / low_rank.epoch_seconds(PLAIN))
-    faster = direction(_less(seconds, 1.0), 1)
+    faster = direction(less(seconds, 1.0), 1)
     ours = f"{seconds.text(2)} times ({fraction})"
     rows.append(["training is faster", "up to 2 times as fast", ours, IN_DIRECTION.get(faster, faster)])
     return compared(["Kamalakara et al. 2022", "published", "ours"], rows, low_rank.result.data)
@@ -169,7 +204,3 @@ def _times(ratio: Estimate) -> str:
 
 def _worse(arm: float, control: float) -> str:
     return f"perplexity {arm:g} against {control:g}"
-
-
-def _less(found: Estimate, constant: float) -> Estimate:
-    return Estimate(found.mean - constant, found.half, found.n)
