@@ -37,8 +37,9 @@ preview: $(VENV)/ready
 run: $(VENV)/ready
 	$(PY) -m rankstudy run
 
+# a process a core; a file stays in one of them, since its tests share what they compute
 test: $(VENV)/ready
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto --dist loadfile
 
 # what takes too long for every day: 2,000 examples a property, coverage of the core, mutants, faults on purpose
 CORE = rank spectrum factorization layers lora

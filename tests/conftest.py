@@ -7,6 +7,11 @@ from __future__ import annotations
 
 import os
 
+# side by side (pytest-xdist) each process gets its share of the cores; before anything imports torch or NumPy
+if beside := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)) - 1:
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", str(max(1, os.cpu_count() // (beside + 1))))
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -39,6 +44,17 @@ def pytest_runtest_call(item: pytest.Item):
         return (yield)
     finally:
         handle.inner_test = inner
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # one process of several
+        session.config.workeroutput["examples"] = _examples
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node) -> None:
+    for name, count in getattr(node, "workeroutput", {}).get("examples", {}).items():
+        _examples[name] += count
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

@@ -130,7 +130,7 @@ def test_every_dependency_is_bounded_below_and_used():
         path.read_text(encoding="utf-8") for folder in ("rankstudy", "tests") for path in (ROOT / folder).rglob("*.py")
     )
     imported = {"scikit-learn": "sklearn", "pyyaml": "yaml", "pypandoc_binary": "pypandoc"}
-    indirect = {"jupyter", "ipykernel", "pytest-cov"}  # Quarto's engine, the kernel, the coverage option
+    indirect = {"jupyter", "ipykernel", "pytest-cov", "pytest-xdist"}  # Quarto's engine, the kernel, options of pytest
     for name in _requirements().keys() - indirect:
         module = imported.get(name, name)
         assert re.search(rf"(import|from) {module}\b|importorskip\(\"{module}", source), name

@@ -67,10 +67,10 @@ class Chapter(Book):
     def claim_list(self) -> Markdown:
         """Sentence and verdict, by chapter; the evidence stands at the end of each."""
         parts = []
-        for number, name in study.CHAPTERS.items():
+        for name in study.CHAPTERS.values():
             lines = [f"- {claim.sentence} **{MARKS[claim.verdict]}**" for claim in self.chapters[name].claims()]
             if lines:
-                parts.append("\n".join([f"**Chapter {int(number)}, {name.replace('_', ' ')}**", "", *lines]))
+                parts.append("\n".join([f"**@sec-{name.replace('_', '-')}, {subject(name)}**", "", *lines]))
         return Markdown("\n\n".join(parts))
 
     @cached_property
@@ -106,6 +106,11 @@ class Chapter(Book):
             xlabel="distance of the subspace from the SVD's (Frobenius)", ylabel="error above the bound\n(relative)"
         )
         return figure
+
+
+def subject(name: str) -> str:
+    """What a chapter is about, in a word or three."""
+    return name.replace("_", " ").replace("lora", "LoRA")
 
 
 def _share(excess: float) -> str:
@@ -178,7 +183,7 @@ class Home(Book):
             result = self.chapters[name].result
             origin = result.provenance
             when = datetime.datetime.fromtimestamp(origin["created"], datetime.UTC).strftime("%Y-%m-%d")
-            name = f"{number} {name.replace('_', ' ')}"
+            name = f"{number} {subject(name)}"
             taken = duration(origin["seconds"])
             rows.append([name, computed_under(result), origin["commit"] or "unknown", when, taken])
         return table(["chapter", "profile", "commit", "computed", "took"], rows)
