@@ -12,10 +12,10 @@ from rankstudy.claims import Claim
 
 
 def arm(effective_rank: list[float], accuracy: float = 0.99) -> dict:
-    """An arm of networks with one layer of full rank 100 whose update has the effective rank given."""
+    """An arm of networks with two layers of full rank 100 whose updates have the effective rank given."""
     count = len(effective_rank)
     history = {f"{split}_accuracy": np.full((count, 2), accuracy) for split in ("train", "test")}
-    ranks = {"limits": np.array([100]), "update": {"effective_rank": np.array(effective_rank)[:, None]}}
+    ranks = {"limits": np.array([100, 100]), "update": {"effective_rank": np.tile(effective_rank, (2, 1)).T}}
     return {"history": history, "ranks": ranks}
 
 
@@ -46,11 +46,11 @@ def base(update: list[float], elimination: list[float]) -> dict:
     found = arm(update)
 
     def same(value: float) -> np.ndarray:
-        return np.full((len(update), 1), value)
+        return np.full((len(update), 2), value)
 
     found["ranks"] |= {
         "initial": {"effective_rank": same(90.0), "elimination_float64": same(100.0)},
-        "weights": {"effective_rank": same(80.0), "elimination_float64": np.array(elimination)[:, None]},
+        "weights": {"effective_rank": same(80.0), "elimination_float64": np.tile(elimination, (2, 1)).T},
     }
     for matrix in ("initial", "weights", "update"):
         found["ranks"][matrix]["stable_rank"] = same(10.0)
@@ -68,6 +68,18 @@ def base(update: list[float], elimination: list[float]) -> dict:
 )
 def test_where_the_low_rank_is_follows_the_numbers(update, begins):
     assert rank_claims.where(base(update, [100.0] * len(update))).startswith(begins)
+
+
+def test_what_is_always_lower_is_said_of_all_comparisons_or_not_at_all():
+    low, high = {"tanh": arm([20.0, 21.0]), "sigmoid": arm([30.0, 31.0])}, {"relu": arm([50.0, 51.0])}
+    other = {"tanh": arm([35.0, 36.0]), "sigmoid": arm([30.0, 31.0]), **high}
+    said = rank_claims.always_below({"a": low | high, "b": other})
+    assert "in each of the 2 comparisons (a, b) tanh and sigmoid lie below ReLU; within these the order ch" in said
+    other = {"tanh": arm([60.0, 61.0]), "sigmoid": arm([55.0, 56.0]), **high}
+    assert rank_claims.always_below({"a": low | high, "b": other}) == ""
+    assert "tanh" not in rank_claims.always_below(
+        {"a": low | high, "b": {**other, "tanh": arm([1.0, 1.0], accuracy=0.1)}}
+    )  # an arm that did not train is not compared
 
 
 @pytest.mark.parametrize(
@@ -103,7 +115,13 @@ def test_an_answer_on_fine_tuning_tells_the_ratio_only_where_there_is_one():
             [
                 "middle",
                 "over",
-                *(f"lora_replay_{group}{split}" for group in ("new", "old") for split in ("", "_train")),
+                "base_test",
+                *(
+                    f"{arm}_replay_{group}{split}"
+                    for arm in ("lora", "full", "row")
+                    for group in ("new", "old")
+                    for split in ("", "_train")
+                ),
             ],
             "x",
         )

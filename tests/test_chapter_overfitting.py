@@ -201,6 +201,12 @@ def test_a_bound_above_the_width_decides_nothing(smallest, rank, verdict):
         "bound": np.array([[smallest], [2 * smallest]]),
         "limits": np.array([10]),
         "arms": [(16, 0.1, 1e-3, 0.9)] * 2,
+        "history": {str(arm): {"train_accuracy": np.ones((3, 2))} for arm in range(2)},
     }
     (claim,) = bound.stated(found)
     assert claim.verdict == verdict
+    found["history"]["0"]["train_accuracy"][0] = 0.1  # a network that did not learn takes its arm's bound with it
+    (claim,) = bound.stated(found)
+    assert claim.verdict == ("open" if 2 * smallest >= 10 else "holds") and "each of 1 arms" in claim.evidence
+    found["history"]["1"]["train_accuracy"][0] = 0.1
+    assert bound.stated(found) == [] and bound.text(found) == "No arm learned."

@@ -55,6 +55,11 @@ class Chapter:
             total[:, : tails.shape[1]] += tails * scale
         return total[:, np.minimum(ranks, self.full_rank)] / len(self.shapes)
 
+    def error_of_cut(self, rank: int) -> np.ndarray:
+        """Mean relative error of the layers that this rank does cut, (networks,); the others count as 0 above."""
+        cut = [layer for layer, shape in enumerate(self.shapes) if rank < min(shape)]
+        return np.mean([self.bound("weights", layer, rank) for layer in cut], axis=0)
+
     @cached_property
     def norms(self) -> np.ndarray:
         """‖W‖_F, (networks, layers)."""
@@ -158,6 +163,7 @@ class Chapter:
             "threshold": number_text(self.threshold, 3),
             "published_whole": percent(TRUNCATION_WHOLE, 2),
             "error_relative": estimate(self.average_error(at)[:, 0]).text(3),
+            "error_cut": estimate(self.error_of_cut(self.rank)).text(3),
             "error_absolute": estimate(self.average_error(at, relative=False)[:, 0]).text(1),
             "energy": percent(1 - (self.average_error(at) ** 2).mean(), 0),
             "usual": percent(USUAL, 0),

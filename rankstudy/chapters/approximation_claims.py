@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rankstudy import claims
+from rankstudy.chapters import approximation_tables
 from rankstudy.intervals import Estimate, paired, percent
 
 TEST = 2
@@ -15,10 +16,13 @@ TEST = 2
 def made(chapter: Any) -> list[claims.Claim]:
     text, fits = chapter.text, chapter.result["alternating"]["least_squares"]
     lost, gained = chapter.lost(TEST), chapter.gained
-    wrong = percent(float(chapter.average_error(np.array([chapter.rank])).mean()), 0)
+    everywhere = percent(float(chapter.average_error(np.array([chapter.rank])).mean()), 0)
+    wrong = percent(float(chapter.error_of_cut(chapter.rank).mean()), 0)
     n, half, tol = f"n = {chapter.networks} networks", text["tolerance"], text["tol"]
-    here = f"At r = {chapter.below}"
+    here = f"Just under the effective rank, at r = {chapter.below}"
     same = f"At the parameters of r = {chapter.below}"
+    less = approximation_tables.allotted(chapter)[1]
+    but = f" (less at those of r = {', '.join(less)})" if less else ""
 
     def difference(way: str) -> Estimate:
         return paired(chapter.accuracy(way, chapter.below), chapter.accuracy("truncated", chapter.below))
@@ -38,8 +42,8 @@ def made(chapter: Any) -> list[claims.Claim]:
             lost,
             chapter.settings["tolerance"],
             above=False,
-            holds=f"At r = {chapter.rank} the matrices are wrong by {wrong} of their norm on average over the layers, "
-            f"and the test accuracy falls by less than {half}.",
+            holds=f"At r = {chapter.rank} the big network's matrices that are cut are wrong by {wrong} of their norm "
+            f"({everywhere} on the mean over all layers), and the test accuracy falls by less than {half}.",
             fails=f"At r = {chapter.rank}, which validation data chose, the test accuracy falls by more than {half}.",
             open=f"Whether the test accuracy at r = {chapter.rank} falls by less than {half} is not decided.",
             evidence=f"{n}, lost on test data {lost.points()}",
@@ -59,7 +63,8 @@ def made(chapter: Any) -> list[claims.Claim]:
         claims.compare(
             "approximation-allotted",
             allotted,
-            holds=f"{same}, ranks allotted by the Frobenius norm keep more test accuracy than one rank for all layers.",
+            holds=f"{same}, ranks allotted by the Frobenius norm keep more test accuracy than one rank for all layers"
+            f"{but}.",
             fails=f"{same}, ranks allotted by the Frobenius norm keep less test accuracy than one rank for all layers.",
             open=f"{same}, these networks do not tell whether allotted ranks beat one rank for all layers.",
             evidence=f"{n}, paired difference {allotted.points()}",

@@ -93,8 +93,8 @@ def allotments(chapter: Any) -> Markdown:
     return table(["budget of r, norm", "ranks of the layers", "test, one r for all", "test, allotted"], rows)
 
 
-def where_allotted(chapter: Any) -> str:
-    """At which budgets ranks allotted by the Frobenius norm surely beat one rank for all, and at which they lose."""
+def allotted(chapter: Any) -> tuple[list[str], list[str]]:
+    """The budgets at which ranks allotted by the Frobenius norm beat one for all for sure, and at which they lose."""
     better, worse = [], []
     for rank in chapter.settings["sweep"]["compared"]:
         gain = paired(chapter.accuracy("allotted", rank), chapter.accuracy("truncated", rank))
@@ -102,6 +102,11 @@ def where_allotted(chapter: Any) -> str:
             better.append(str(rank))
         elif gain.high < 0:
             worse.append(str(rank))
+    return better, worse
+
+
+def where_allotted(chapter: Any) -> str:
+    better, worse = allotted(chapter)
     pairs = (("better", better), ("worse", worse))
     said = " and ".join(f"{word} at the budgets of r = {', '.join(found)}" for word, found in pairs if found)
     said = f"By the Frobenius norm, allotted ranks are {said or 'neither surely better nor surely worse'}."

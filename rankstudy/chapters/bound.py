@@ -24,6 +24,11 @@ def collapsed(found: Mapping[str, Any], arm: int) -> bool:
     return bool((found["history"][str(arm)]["train_accuracy"][:, -1] < TRAINED).any())
 
 
+def learned(found: Mapping[str, Any]) -> list[int]:
+    """The arms that did."""
+    return [arm for arm in range(len(found["arms"])) if not collapsed(found, arm)]
+
+
 def rows(found: Mapping[str, Any]) -> Markdown:
     """One row per arm: the bound, the ranks, and what the networks were worth."""
     if not found:
@@ -67,14 +72,15 @@ def published(found: Mapping[str, Any], data: str) -> Markdown:
     """What Galanti et al. state, beside ours."""
     if not found:
         return Markdown(LEFT_OUT)
-    ranks = found["ranks"]["weights"].max(axis=2)  # (arms, seeds, errors)
-    above = int((ranks > found["bound"][:, None]).sum())
-    below = int((found["bound"] < found["limits"].max()).sum())
+    arms = learned(found)
+    ranks, limit = found["ranks"]["weights"][arms].max(axis=2), found["bound"][arms]  # (arms, seeds, errors)
+    above = int((ranks > limit[:, None]).sum())
+    below = int((limit < found["limits"].max()).sum())
     rows = [
         [
             "the rank stays within the bound",
             "always",
-            f"{above} of {ranks.size} above; the bound is below the width {below} of {found['bound'].size} times",
+            f"{above} of {ranks.size} above; the bound is below the width {below} of {limit.size} times",
             DIFFERS if above else AGREES if below else OPEN,  # a bound above the width cannot be exceeded
         ]
     ]
@@ -117,11 +123,13 @@ def text(found: Mapping[str, Any]) -> str:
     """Does it hold, is it informative, does the rank follow it?"""
     if not found:
         return LEFT_OUT
-    low, width = found["bound"][:, FINE].min(), found["limits"].max()
+    if not (arms := learned(found)):
+        return "No arm learned."
+    low, width = found["bound"][arms, FINE].min(), found["limits"].max()
     return (
         f"Of W₀ at most {percent(float(found['left'].max()), 2)} is left. At ε = {ERRORS[FINE]:g} the smallest bound "
-        f"of these arms is {number_text(low)}, for matrices that cannot have a rank above {number_text(width)}: it "
-        f"says {'something' if low < width else 'nothing'}. {_follows(found)}"
+        f"of the arms that learned is {number_text(low)}, for matrices that cannot have a rank above "
+        f"{number_text(width)}: it says {'something' if low < width else 'nothing'}. {_follows(found)}"
     )
 
 
@@ -130,7 +138,7 @@ def exponent(found: Mapping[str, Any], matched: bool = False) -> np.ndarray:
 
     With `matched`, in rank ∝ bound^p·(training loss)^q: what the bound has to say among arms of equal loss.
     """
-    arms = [index for index in range(len(found["arms"])) if not collapsed(found, index)]
+    arms = learned(found)
     ranks = found["ranks"]["learned"][arms][..., FINE].max(axis=2)  # (arms, seeds)
     bound = np.log(found["bound"][arms, FINE])
     if not matched:
@@ -144,13 +152,12 @@ def exponent(found: Mapping[str, Any], matched: bool = False) -> np.ndarray:
 
 
 def _follows(found: Mapping[str, Any]) -> str:
-    arms = [index for index in range(len(found["arms"])) if not collapsed(found, index)]
-    learned = len(arms)
+    arms = learned(found)
     if len(np.unique(found["bound"][arms, FINE])) < 2:
         return "Too few arms learned to ask whether the rank follows it."
     power = estimate(exponent(found)).text(2)
-    said = f"Over the {learned} arms that learned the rank goes with the power {power} of it; to follow it would be 1."
-    if learned < 4:
+    said = f"Over the {len(arms)} arms that learned the rank goes with the power {power} of it (to follow it: 1)."
+    if len(arms) < 4:
         return said
     same = estimate(exponent(found, matched=True)).text(2)
     return f"{said} At matched training loss (the loss as a second predictor) the power is {same}."
@@ -158,17 +165,17 @@ def _follows(found: Mapping[str, Any]) -> str:
 
 def stated(found: Mapping[str, Any]) -> list[claims.Claim]:
     """The bound holds; it is informative where it is below the width."""
-    if not found:
+    if not found or not (arms := learned(found)):
         return []
-    ranks = found["ranks"]["weights"].max(axis=2)  # (arms, seeds, errors)
-    met = (ranks <= found["bound"][:, None]).all(axis=(0, 2))
-    low, width = found["bound"].min(), found["limits"].max()
+    ranks, limit = found["ranks"]["weights"][arms].max(axis=2), found["bound"][arms]  # (arms, seeds, errors)
+    met = (ranks <= limit[:, None]).all(axis=(0, 2))
+    low, width = limit.min(), found["limits"].max()
     evidence = (
-        f"n = {len(met)} networks in each of {len(found['arms'])} arms, smallest bound {number_text(low)} (at ε = "
+        f"n = {len(met)} networks in each of {len(arms)} arms that learned, smallest bound {number_text(low)} (at ε = "
         f"{max(ERRORS):g}) against a width of {number_text(width)}"
     )
     if low >= width:  # no rank exceeds the width: nothing was tested
-        sentence = "Galanti's bound on the rank is nowhere below the width, so that it could not have failed here."
+        sentence = "Galanti's bound was not put to the test: nowhere is it below the width, which no rank exceeds."
         return [claims.Claim("overfitting-galanti", "open", sentence, evidence)]
     return [
         claims.every(

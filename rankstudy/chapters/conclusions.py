@@ -59,6 +59,7 @@ class Chapter(Book):
             "closest": _share(check["closest"] - 1),
             "svd_share": _share(abs(check["svd"] - 1)),
             "bound": self.chapters["overfitting"].text["bound"],
+            "memorising": self.chapters["overfitting"].text["memorising"],
             "shape": f"{check['shape'][0]} × {check['shape'][1]}",
             "rank": str(check["rank"]),
             **answers.texts(self.chapters, check),
@@ -170,9 +171,32 @@ class Home(Book):
         settled = [item for item in others if item[1].verdict != "open"] or others
         first = dict(reversed(settled))  # each chapter's most surprising one
         settled = title + sorted(settled, key=lambda item: item[1] is not first[item[0]])
-        lines = [f"{n}. {claim.sentence} *(chapter {int(number)}; {claim.evidence})*" for n, (number, claim) in
-                 enumerate(settled[:most], 1)]  # fmt: skip
+        lines = [
+            f"{n}. {claim.sentence} *({'expected otherwise; ' * (claim.verdict == 'fails')}chapter {int(number)}; "
+            f"{claim.evidence})*"
+            for n, (number, claim) in enumerate(settled[:most], 1)
+        ]
         return Markdown("\n".join(lines))
+
+    def glossary(self) -> Markdown:
+        """The terms that the findings use."""
+        small, big = (self.chapters[name].text["widths"] for name in ("training", "overfitting"))
+        terms = {
+            "full rank": "*Full rank*: the rank is as large as the shape of the matrix allows.",
+            "tolerance": "*Tolerance*: how far above zero, relative to the largest singular value, one must be to "
+            "count as not zero; for float64 it is what rounding in double precision makes.",
+            "effective rank": "*Effective rank*: a count of directions in which small singular values count less.",
+            "task 2": f"*Task 2's network*: {small}.",
+            "big network": f"*The big network*: {big}.",
+            "points": "*Points*: differences between percentages.",
+            "r = ": "*r*: the rank a matrix is cut to, or has from the start.",
+            "lora": "*LoRA*: fine-tuning a low-rank product beside frozen weights, of the rank r.",
+            "replay": "*Replay*: old images among the new ones in fine-tuning.",
+            "d_int90": "*d_int90*: how many random directions training needs for nine test images of ten right.",
+            "subspace": "*Random subspace*: a few random directions along which alone all weights may move.",
+        }
+        said = self.findings().lower()
+        return Markdown(" ".join(meaning for term, meaning in terms.items() if term in said))
 
     def spectra(self) -> figures.Figure:
         return self.chapters["rank"].spectra()

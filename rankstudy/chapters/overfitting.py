@@ -13,7 +13,7 @@ from rankstudy.chapters.common import Markdown, banner, conclude, over, table
 from rankstudy.chapters.rank_views import ACTIVATIONS, NAMES, Arm, average, did_train, slope
 from rankstudy.chapters.sizes import Sizes
 from rankstudy.experiments import overfitting, study
-from rankstudy.intervals import Estimate, estimate, number_text, percent
+from rankstudy.intervals import Estimate, estimate, number_text, paired, percent
 
 COMPARED = ("elimination_float64", "elimination_float32", "energy_rank_90", "effective_rank", "stable_rank")
 
@@ -85,6 +85,8 @@ class Chapter:
             "activations": self._activations(),
             "untrained": self._untrained(),
             "controls": self._controls(),
+            "memorising": self._memorising(),
+            "remedy": self._remedy(),
             "features": self._features(),
             "same_training": self._same_training(),
             "trajectory": self._trajectory(),
@@ -152,6 +154,36 @@ class Chapter:
         limit = percent(rank_views.TRAINED, 0)
         return f"{said} With shuffled labels not every network reached {limit}, so nothing is concluded from them."
 
+    def _memorising(self) -> str:
+        """Whether the network with shuffled labels did what it is there for, by the criterion's own number."""
+        right = self.shuffled["history"]["train_accuracy"][:, -1]
+        met = int((right >= overfitting.MEMORISED).sum())
+        return (
+            f"It gets {estimate(right).percent(2)} of its shuffled labels right; {met} of {len(right)} networks reach "
+            f"the {percent(overfitting.MEMORISED, 1)} that we call memorised."
+        )
+
+    def _remedy(self) -> str:
+        """What shuffled labels and weight decay change, each against the arm that differs from it in that alone."""
+        decay = f"weight decay of {self.settings['decay']['training']['weight_decay']:g}"
+        pairs = {
+            "shuffled labels": (self.shuffled, self.unshuffled, ("update",)),
+            decay: (self.decay, self.activations_found["relu"], ("update", "weights")),
+        }
+        said = []
+        for label, (arm, control, matrices) in pairs.items():
+            if not (did_train(arm) and did_train(control)):
+                said.append(f"With {label} not every network learned enough to conclude from.")
+                continue
+            parts = []
+            for matrix in matrices:
+                change = paired(*(average(a, matrix, "effective_rank", normalised=True) for a in (arm, control)))
+                word = "higher" if change.low > 0 else "lower" if change.high < 0 else "not surely another"
+                which = "the update" if matrix == "update" else "the trained weights"
+                parts.append(f"that of {which} is {word} ({change.points()} of full rank)")
+            said.append(f"With {label} {' and '.join(parts)}; {rank_views.accuracies({label: arm})}.")
+        return "Effective ranks, each against networks that differ in one thing alone. " + " ".join(said)
+
     def _same_training(self) -> str:
         """Task 2's networks were tuned, the big one was not: what is left of the difference at equal training."""
         rate, epochs = self.base["learning_rate"], self.base["history"]["train_loss"].shape[1] - 1
@@ -170,11 +202,18 @@ class Chapter:
         if same is None:
             return f"{said}; under this profile no network of their shape was trained as the big one was."
         share = estimate(average(same, "update", "effective_rank", normalised=True))
-        change = overfitting_claims.difference(same, self.big, "update", "effective_rank")
+        change, start = (
+            overfitting_claims.difference(same, self.big, matrix, "effective_rank") for matrix in ("update", "initial")
+        )
         return (
             f"{said}. A network of Task 2's shape trained as the big one is (among the sizes above) has an update of "
             f"{share.percent()} of full rank, by the effective rank, and from there to the big network the difference "
-            f"is {change.points()}."
+            f"is {change.points()}; between the random starts of the two it is {start.points()}."
+            + (
+                " So beyond what the shapes alone do, no effect of the size is shown."
+                if change.low <= start.high and start.low <= change.high
+                else ""
+            )
         )
 
     def _features(self) -> str:

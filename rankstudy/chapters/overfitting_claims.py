@@ -64,7 +64,10 @@ def _full_rank(big: Arm) -> claims.Claim:
 def _lower(base: Arm, same: Arm | None, big: Arm) -> claims.Claim:
     effect = difference(base, big, "update", "effective_rank")
     equal = difference(same, big, "update", "effective_rank") if same else None
-    text = f"{effect.points()} of full rank"
+    start = difference(base, big, "initial", "effective_rank")
+    text = f"{effect.points()} of full rank, and {start.points()} between the random starts"
+    if equal:
+        text += f"; at equal training {equal.points()}"
     return claims.compare(
         "overfitting-update-lower",
         effect,
@@ -73,7 +76,7 @@ def _lower(base: Arm, same: Arm | None, big: Arm) -> claims.Claim:
         fails=f"As a share of full rank, the big network's update has the higher effective rank ({text}).",
         open=f"As shares of full rank, the effective ranks of the two updates do not differ for certain ({text}).",
         evidence=f"n = {effect.n} networks each, Task 2's tuned and the big ones not; at equal training "
-        + (f"{equal.points()}, n = {equal.n}" if equal else "not measured"),
+        + (f"n = {equal.n}" if equal else "not measured"),
         confirmatory=True,
     )
 
@@ -114,7 +117,7 @@ def _with_decay(true: Arm, decay: Arm) -> list[claims.Claim]:
             above=False,
             holds=f"Weight decay lowers the effective rank of the trained weights ({text}).",
             fails=f"Weight decay raises the effective rank of the trained weights ({text}).",
-            open=f"Weight decay does not change the effective rank of the trained weights for certain ({text}).",
+            open=f"Whether weight decay changes the effective rank of the trained weights is open ({text}).",
             evidence=f"n = {effect.n} pairs of networks with the same initial weights and order of images",
             confirmatory=True,
         )

@@ -174,8 +174,8 @@ class Chapter:
         return (
             "From low to high, the effective rank of the update is "
             + ", ".join(f"{found[name].percent()} of full rank for {ACTIVATIONS[name]}" for name in order)
-            + "."
-        )
+            + f". {rank_claims.always_below(self._groups())}"
+        ).rstrip()
 
     def _features(self) -> str:
         parts = []
@@ -337,6 +337,8 @@ class Chapter:
             "ours": "`rankstudy.rank.matrix_rank`",
             "svd": "singular values",
         }
+        if min(book["shape"]) <= SMALL["float64"]:
+            labels["ours"] += ", which leaves this matrix to the SVD"
         rows = [
             [label, str(book[f"rank_{name}"]), f"{book[f'seconds_{name}']:.2g} s"] for name, label in labels.items()
         ]
@@ -345,7 +347,10 @@ class Chapter:
     # conclusions
 
     def claims(self) -> list[claims.Claim]:
-        return rank_claims.stated(self.base, self.shallow, self.deep, self.result["inputs"])
+        matched = rank_views.ordered(self.result["matched"])
+        return rank_claims.stated(
+            self.base, self.shallow, self.deep, matched, self.result["inputs"], self.result["nulls"]
+        )
 
     def conclusion(self) -> Markdown:
         return conclude(self.claims())

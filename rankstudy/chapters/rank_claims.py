@@ -9,21 +9,26 @@ import numpy as np
 
 from rankstudy import claims
 from rankstudy.chapters import rank_views
-from rankstudy.chapters.rank_views import NAMES, Arm, average, did_train, ranks, slope
-from rankstudy.intervals import estimate, number_text, paired
+from rankstudy.chapters.rank_views import ACTIVATIONS, NAMES, Arm, average, did_train, ranks, slope
+from rankstudy.intervals import Estimate, estimate, number_text, paired
 
 
 def stated(
-    base: Arm, shallow: Mapping[str, Arm], deep: Mapping[str, Arm], inputs: Mapping[str, Any]
+    base: Arm,
+    shallow: Mapping[str, Arm],
+    deep: Mapping[str, Arm],
+    matched: Mapping[str, Arm],
+    inputs: Mapping[str, Any],
+    nulls: Mapping[str, Any],
 ) -> list[claims.Claim]:
     """The claims of the chapter, those named in advance corrected for being several."""
     return claims.corrected(
         [
             _full_rank(base),
             _update_is_low(base),
-            _outliers(base),
+            _outliers(base, nulls),
             *_depth(deep["relu"]),
-            *_tanh(shallow["relu"], shallow["tanh"]),
+            *_tanh(shallow, matched),
             _bounded_by_images(inputs),
         ]
     )
@@ -34,10 +39,12 @@ def _bounded_by_images(inputs: Mapping[str, Any]) -> claims.Claim:
     return claims.every(
         "rank-bounded-by-images",
         found <= bound,
-        holds=f"Under plain SGD the rank of the first layer's update stays within the rank of the images ({bound}).",
-        fails=f"Under plain SGD the rank of the first layer's update exceeds the rank of the images ({bound}).",
+        holds="Under plain SGD in double precision the rank of the first layer's update stays within the rank of the "
+        f"images ({bound}).",
+        fails="Under plain SGD in double precision the rank of the first layer's update exceeds the rank of the "
+        f"images ({bound}).",
         least=1,  # a theorem: one network can only refute it
-        evidence=f"n = {len(found)} networks trained in double precision, ranks {rank_views.spread(found)}",
+        evidence=f"n = {len(found)} networks, ranks {rank_views.spread(found)}",
     )
 
 
@@ -52,7 +59,8 @@ def _full_rank(base: Arm) -> claims.Claim:
         "does not tell a trained matrix from a random one.",
         fails=f"At the float64 tolerance {int((~full).sum())} of {len(full)} networks have a matrix short of full "
         "rank.",
-        evidence=f"n = {len(full)} networks, mean over layers {mean} of {full_rank}",
+        evidence=f"n = {len(full)} networks, mean over layers {mean} of {full_rank}, the mean of "
+        f"{', '.join(number_text(float(limit)) for limit in base['ranks']['limits'])}",
     )
 
 
@@ -60,7 +68,14 @@ def _update_is_low(base: Arm) -> claims.Claim:
     update = average(base, "update", "effective_rank", normalised=True)
     initial = average(base, "initial", "effective_rank", normalised=True)
     effect = paired(update, initial)
-    text = f"{estimate(update).percent()} of full rank against {estimate(initial).percent()}"
+    hidden = [
+        estimate(average(base, matrix, "effective_rank", normalised=True, hidden=True)).percent()
+        for matrix in ("update", "initial")
+    ]
+    text = (
+        f"{estimate(update).percent()} of full rank against {estimate(initial).percent()} on the mean over layers, "
+        f"{hidden[0]} against {hidden[1]} without the output layer"
+    )
     return claims.compare(
         "rank-update-lower",
         effect,
@@ -73,11 +88,12 @@ def _update_is_low(base: Arm) -> claims.Claim:
     )
 
 
-def _outliers(base: Arm) -> claims.Claim:
+def _outliers(base: Arm, nulls: Mapping[str, Any]) -> claims.Claim:
     found = ranks(base, "weights", "outliers_initialisation")
     null = ranks(base, "initial", "outliers_initialisation")
     met = (found > null).all(axis=1)
     mean = estimate(found.mean(axis=1))
+    left = sorted(float(np.mean(values)) for values in nulls["weights"].values())
     return claims.every(
         "rank-outliers",
         met,
@@ -85,7 +101,8 @@ def _outliers(base: Arm) -> claims.Claim:
         f"initialisation, {mean.text()} of them on the mean over layers.",
         fails="Not every layer of every network has more singular values above the edge of the random "
         f"initialisation than before training; on the mean over layers there are {mean.text()}.",
-        evidence=f"n = {len(met)} networks",
+        evidence=f"n = {len(met)} networks; above what copies of W without its structure reach, which have its "
+        f"scale, {number_text(left[0], 1)} to {number_text(left[-1], 1)}",
     )
 
 
@@ -108,11 +125,13 @@ def _depth(deep: Arm) -> list[claims.Claim]:
     ]
 
 
-def _tanh(relu: Arm, tanh: Arm) -> list[claims.Claim]:
-    if not (did_train(relu) and did_train(tanh)):
+def _tanh(shallow: Mapping[str, Arm], matched: Mapping[str, Arm]) -> list[claims.Claim]:
+    effect = _tanh_less_relu(shallow)
+    if effect is None:
         return []
-    effect = paired(*(average(arm, "update", "effective_rank", normalised=True) for arm in (tanh, relu)))
-    text = f"{effect.points()} of full rank"
+    rates = f"at learning rates of {_both_rates(shallow)}, each its own"
+    text = f"{effect.points()} of full rank, {rates}" if _rates_differ(shallow) else f"{effect.points()} of full rank"
+    other = _tanh_less_relu(matched)
     return [
         claims.compare(
             "rank-tanh-relu",
@@ -121,26 +140,36 @@ def _tanh(relu: Arm, tanh: Arm) -> list[claims.Claim]:
             holds=f"tanh's update has a lower effective rank than ReLU's ({text}).",
             fails=f"tanh's update has a higher effective rank than ReLU's ({text}).",
             open=f"The effective ranks of tanh's and ReLU's updates do not differ for certain ({text}).",
-            evidence=f"n = {effect.n} pairs of networks with the same initial weights and order of images, learning "
-            f"rates {_both_rates(tanh, relu)}",
+            evidence=f"n = {effect.n} pairs of networks with the same initial weights and order of images"
+            + ("" if other is None else f"; with matched gains, at {_both_rates(matched)}, {other.points()}"),
             confirmatory=True,
         )
     ]
 
 
-def _both_rates(tanh: Arm, relu: Arm) -> str:
-    return f"{tanh['learning_rate']:g} and {relu['learning_rate']:g}"
+def _tanh_less_relu(arms: Mapping[str, Arm]) -> Estimate | None:
+    """Difference of the effective ranks of their updates, paired by seed, where both trained."""
+    if not all(name in arms and did_train(arms[name]) for name in ("tanh", "relu")):
+        return None
+    return paired(*(average(arms[name], "update", "effective_rank", normalised=True) for name in ("tanh", "relu")))
+
+
+def _rates_differ(arms: Mapping[str, Arm]) -> bool:
+    return arms["tanh"]["learning_rate"] != arms["relu"]["learning_rate"]
+
+
+def _both_rates(arms: Mapping[str, Arm]) -> str:
+    return f"{arms['tanh']['learning_rate']:g} and {arms['relu']['learning_rate']:g}"
 
 
 def rates(groups: Mapping[str, Mapping[str, Arm]]) -> str:
     """tanh against ReLU in every group of arms, and whether they had the same learning rate there."""
-    parts = []
-    for label, arms in groups.items():
-        if not (did_train(arms["relu"]) and "tanh" in arms and did_train(arms["tanh"])):
-            continue
-        tanh, relu = (average(arms[name], "update", "effective_rank", normalised=True) for name in ("tanh", "relu"))
-        effect = paired(tanh, relu)
-        parts.append(f"{effect.points()} ({label}, rates {_both_rates(arms['tanh'], arms['relu'])})")
+    found = {label: (_tanh_less_relu(arms), arms) for label, arms in groups.items()}
+    parts = [
+        f"{effect.points()} ({label}, rates {_both_rates(arms)})"
+        for label, (effect, arms) in found.items()
+        if effect is not None
+    ]
     if not parts:
         return "tanh and ReLU cannot be compared under this profile."
     return (
@@ -148,6 +177,32 @@ def rates(groups: Mapping[str, Mapping[str, Arm]]) -> str:
         "the order of the activations may be another in each comparison. The effective rank of tanh's update less that "
         f"of ReLU's is, of full rank, {', '.join(parts)}."
     )
+
+
+def always_below(groups: Mapping[str, Mapping[str, Arm]]) -> str:
+    """Which activations have the lower effective rank of the update in every group, however they are ordered within."""
+    orders = []
+    for arms in groups.values():
+        mean = {n: average(arm, "update", "effective_rank", normalised=True).mean() for n, arm in arms.items()
+                if did_train(arm)}  # fmt: skip
+        orders.append(sorted(mean, key=mean.get))
+    common = set.intersection(*map(set, orders))
+    orders = [[name for name in order if name in common] for order in orders]
+    splits = [k for k in range(1, len(common)) if len({frozenset(order[:k]) for order in orders}) == 1]
+    if len(orders) < 2 or not splits:
+        return ""
+    k = min(splits, key=lambda k: abs(k - len(common) / 2))  # the most even one says most
+    lower, upper = ([ACTIVATIONS[n] for n in ACTIVATIONS if n in part] for part in (orders[0][:k], orders[0][k:]))
+    same = all(order == orders[0] for order in orders)
+    return (
+        f"On the means, in each of the {len(orders)} comparisons ({', '.join(groups)}) {_and(lower)} "
+        f"{'lies' if len(lower) == 1 else 'lie'} below {_and(upper)}"
+        + ("; the order is the same in all." if same else "; within these the order changes.")
+    )
+
+
+def _and(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def null(base: Arm) -> str:
@@ -175,6 +230,7 @@ def where(base: Arm) -> str:
             estimate(average(base, matrix, name, normalised=True)).percent()
             for matrix in ("update", "initial", "weights")
         ]
+        hidden = estimate(average(base, "update", name, normalised=True, hidden=True)).percent()
         parts.append(f"{NAMES[name]} is {found[0]} of full rank, against {found[1]} before training and {found[2]} "
-                     "after")  # fmt: skip
+                     f"after ({hidden} for the update without the output layer)")  # fmt: skip
     return f"{begin} {parts[0]}; its {parts[1]}."

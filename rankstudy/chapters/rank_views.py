@@ -46,9 +46,9 @@ def ranks(arm: Arm, matrix: str, name: str, *, normalised: bool = False) -> np.n
     return found / arm["ranks"]["limits"] if normalised else found
 
 
-def average(arm: Arm, matrix: str, name: str, *, normalised: bool = False) -> np.ndarray:
-    """(seeds,) mean over the layers of each network."""
-    return ranks(arm, matrix, name, normalised=normalised).mean(axis=1)
+def average(arm: Arm, matrix: str, name: str, *, normalised: bool = False, hidden: bool = False) -> np.ndarray:
+    """(seeds,) mean over the layers of each network; hidden: over all but the output layer."""
+    return ranks(arm, matrix, name, normalised=normalised)[:, : -1 if hidden else None].mean(axis=1)
 
 
 def shapes(widths: Sequence[int]) -> list[tuple[int, int]]:
