@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from rankstudy import claims, config, finetuning, layers, lora, preview
 from rankstudy.chapters import lora_claims
 from rankstudy.chapters.lora import Chapter
-from rankstudy.chapters.lora_accuracies import MATCHED, kept
+from rankstudy.chapters.lora_accuracies import MATCHED, Accuracies, kept, printed
 from rankstudy.chapters.lora_costs import Costs
 from rankstudy.data import Split
 from rankstudy.experiments import lora as experiment
 from rankstudy.experiments import updates
 from rankstudy.experiments.blocks import Finetuning, harmonic
+from rankstudy.intervals import Estimate
 
 CHAPTER = Path(__file__).parents[1] / "report" / "08-lora.qmd"
 WIDTHS = (20, 16, 12, 10)
@@ -113,20 +114,27 @@ def test_full_has_every_digit_every_arm_and_its_rates_tuned():
 
 
 class Arms:
-    """Two arms, the first of them with its best rate at the edge of those tried, or neither."""
+    """What each rank forgets more (−) or less (+) than full fine-tuning does, ± 0.03 over `n` of ten digits; the best
+    rate of the middle rank is at the edge of those tried, or none is."""
 
-    middle = "LoRA r = 4"
+    middle, digits = "LoRA r = 4", range(10)
 
-    def __init__(self, edge: bool):
-        self.edge = edge
+    def __init__(self, gains: dict[int, float], edge: bool = False, n: int = 10, step: float | None = None):
+        self.gains, self.ranks, self.edge, self.n, self.step = gains, list(gains), edge, n, step
 
     def at_edge(self, label, replay):
         return self.edge and label == self.middle
 
+    def matched_gain(self, arm, control, replay):
+        return Estimate(self.gains[int(arm.rpartition(" ")[2])], 0.03, self.n)
+
+    def neighbours(self, label, replay):
+        return self.step
+
 
 def made(verdict: str) -> list[claims.Claim]:
     names = ("lora-forgets-less", "lora-step-slower", "lora-activations")
-    return [claims.Claim(name, verdict, "A sentence.", "n = 10") for name in names]
+    return [claims.Claim(name, verdict, "A sentence.", "n = 10; other ranks: r = 1 0 points") for name in names]
 
 
 def test_fine_tunings_that_leave_no_worse_a_classifier_are_counted_and_named():
@@ -137,20 +145,102 @@ def test_fine_tunings_that_leave_no_worse_a_classifier_are_counted_and_named():
     assert "6 of 6" in every and "in arms" in every and "no fine-tuning made it worse" in every
 
 
-@pytest.mark.parametrize("verdict", claims.VERDICTS)
-def test_forgetting_is_compared_with_what_was_published(verdict):
-    claim, words = made(verdict)[0], {"holds": "agreeing", "fails": "differing", "open": "is open"}
-    assert words[verdict] in lora_claims.forgets_less(Arms(edge=False), claim, "mnist")
-    assert "is open" in lora_claims.forgets_less(Arms(edge=True), claim, "mnist")
-    assert "not MNIST" in lora_claims.forgets_less(Arms(edge=False), claim, "digits")
+@pytest.mark.parametrize(
+    ("gains", "words"),
+    [
+        ({1: 0.1, 4: 0.05}, "it does too at every rank tried: agreeing"),
+        ({1: -0.1, 4: -0.05}, "it forgets more at every rank tried: differing. Why"),
+        ({1: -0.1, 2: 0.02, 4: -0.05}, "its forgetting is more at r = 1 and 4, not decided at r = 2. Why"),
+        ({1: -0.1, 2: 0.05, 4: 0.0}, "more at r = 1, less at r = 2, not decided at r = 4. Why"),
+        ({4: 0.01}, "is open over the ranks: its forgetting is not decided at r = 4"),
+    ],
+)
+def test_forgetting_is_compared_with_what_was_published_at_every_rank(gains, words):
+    said = lora_claims.forgets_less(Arms(gains), "mnist")
+    assert words in said and ("agreeing" in said) + ("differing" in said) + ("is open over" in said) == 1
+    assert ("Why it should" in said) == any(gain < -0.03 for gain in gains.values())
+    assert "not MNIST" in lora_claims.forgets_less(Arms(gains), "digits")
+
+
+def test_a_rank_decides_nothing_at_the_edge_of_the_rates_or_where_few_digits_get_there():
+    gains = {1: -0.1, 4: -0.1}
+    edge = lora_claims.forgets_less(Arms(gains, edge=True), "mnist")
+    assert "more at r = 1, not decided at r = 4 (the best rate of LoRA r = 4 is at the edge" in edge
+    assert lora_claims.by_rank(Arms(gains, n=4), [1, 4]) == {"not decided": [1, 4]}
+    assert lora_claims.by_rank(Arms(gains, n=5), [1, 4]) == {"more": [1, 4]}
+
+
+@pytest.mark.parametrize(("step", "told"), [(0.2, True), (0.05, False), (None, False)])
+def test_coarse_rates_are_told_where_they_matter_more_than_what_is_compared(step, told):
+    assert ("20.0 points or more" in lora_claims.forgets_less(Arms({4: -0.1}, step=step), "mnist")) == told
 
 
 @pytest.mark.parametrize("verdict", claims.VERDICTS)
 def test_the_disadvantages_are_those_that_were_found(verdict):
-    said = lora_claims.disadvantages(Arms(edge=False), made(verdict), "105 %")
+    said = lora_claims.disadvantages(Arms({1: 0.0, 4: -0.1}), made(verdict), "105 %")
     assert ("at some rank only" in said) == (verdict == "fails")
-    assert ("forgets less" in said) == (verdict == "holds") and said.count("not decided") == 2 * (verdict == "open")
-    assert "edge of those tried" in lora_claims.disadvantages(Arms(edge=True), made(verdict), "105 %")
+    assert "more at r = 4, not decided at r = 1 (LoRA r = 4: n = 10)." in said
+    assert "edge of those tried" in lora_claims.disadvantages(Arms({4: -0.1}, edge=True), made(verdict), "105 %")
+
+
+def test_the_claim_on_forgetting_names_every_rank(chapter):
+    (claim,) = (claim for claim in lora_claims.forgetting(chapter.found) if claim.name == "lora-forgets-less")
+    others = [rank for rank in chapter.found.ranks if f"LoRA r = {rank}" != chapter.found.middle]
+    assert claim.confirmatory and others and all(f"r = {rank} " in claim.evidence for rank in others)
+    assert claim.sentence.endswith(f"other ranks: {lora_claims.listed(lora_claims.by_rank(chapter.found, others))}.")
+
+
+def test_an_interval_that_touches_zero_on_the_page_decides_nothing():
+    """−6.24 ± 6.16 lies below zero, and −6.2 ± 6.2, which is printed, does not."""
+    found = {"holds": "a", "fails": "b", "open": "c", "evidence": ""}
+    touching = Estimate(-0.0624, 0.0616, 10, 0.048)
+    assert touching.points() == printed(touching).points() == "−6.2 ± 6.2 points"
+    assert claims.compare("x", touching, **found).verdict == "fails"
+    assert claims.compare("x", printed(touching), **found).verdict == "open"
+    assert claims.compare("x", printed(Estimate(-0.0634, 0.0616, 10, 0.04)), **found).verdict == "fails"
+    alone = Estimate(0.1, float("nan"), 1)
+    assert printed(alone) is alone
+
+
+@given(st.floats(-1, 1), st.floats(1e-4, 0.5))
+def test_a_rounded_difference_prints_as_before(mean, half):
+    assert printed(Estimate(mean, half, 5)).half == pytest.approx(half, rel=0.06)
+    assert abs(printed(Estimate(mean, half, 5)).mean - mean) <= 0.06 * half
+
+
+def test_two_ranks_at_their_own_rates_are_told_at_one_rate_too(chapter, monkeypatch):
+    (low, *_, high) = chapter.found.ranks
+    gains = chapter.updates.at_one_rate(high, low)
+    assert set(gains) == {"α/r", "α/√r"} and chapter.updates.at_one_rate(high, 999) == {}
+    for same in (True, False):
+        rates = {f"LoRA r = {high}": 0.003, f"LoRA r = {low}": 0.003 if same else 0.01}
+        monkeypatch.setattr(type(chapter.found), "rate", lambda self, label, replay, r=rates: r.get(label, 0.1))
+        found = {claim.name: claim for claim in lora_claims.with_replay(chapter.found, gains)}["lora-rank"]
+        assert same != ("each at its own rate, 0.003 and 0.01; at one rate" in found.evidence)
+        assert same != ("each at its own rate; at one rate" in found.sentence)
+    told = lora_claims.same_rate({"a": Estimate(0.1, 0.05, 9), "b": Estimate(-0.1, 0.05, 9), "c": Estimate(0, 0.05, 9)})
+    assert told.endswith("above with a as scale, below with b as scale, not told apart with c as scale")
+
+
+def test_the_nearest_rates_are_those_beside_the_chosen_one():
+    found = object.__new__(Accuracies)
+    found.labels, found.replay = ["arm", "lone"], np.array([False, False])
+    tried, score = [[1e-3, 3e-3, 1e-2, np.nan], [0.1, *[np.nan] * 3]], [[0.5, 0.9, 0.8, np.nan], [0.7, *[np.nan] * 3]]
+    found.result = {"learning_rate": [3e-3, 0.1], "tuning": {"learning_rate": tried, "score": score}}
+    assert found.neighbours("arm", False) == pytest.approx(0.1) and found.neighbours("lone", False) is None
+
+
+def test_merging_is_told_with_its_number(chapter):
+    claim = lora_claims.merging(chapter.found)
+    assert chapter.text["merge_difference"] in claim.sentence and chapter.text["merge_ratio"] in claim.evidence
+    assert claim.verdict == "holds" and "no more than rounding allows" in claim.sentence
+
+
+def test_latencies_at_the_smallest_batch_are_told_with_their_spread():
+    costs = object.__new__(Costs)
+    costs.found = {"batches": [1, 16], "latency": [[[100, 40], [1, 1]], [[450, 9], [1, 1]], [[90, 8], [1, 1]]]}
+    assert "batch 1 the base network's interquartile range is 40 %" in costs._rough()
+    assert "5.00 times as long there" in costs._rough()
 
 
 def test_a_comparison_with_a_rate_at_the_edge_is_no_surprise(chapter, monkeypatch):

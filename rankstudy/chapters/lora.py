@@ -32,7 +32,6 @@ class Chapter:
     @cached_property
     def text(self) -> dict[str, str]:
         made = self.claims()
-        forgets = next(claim for claim in made if claim.name == "lora-forgets-less")
         found, settings, tuning = self.found, self.settings, self.settings["finetuning"]
         base = {split: self._by_digit(self.result["base"][f"{split}_accuracy"][:, -1]) for split in ("train", "test")}
         merging = np.max(self.result["merging"], axis=(0, 1, 2))
@@ -61,7 +60,7 @@ class Chapter:
             "merge_ratio": scientific(float(merging[1])),
             "edges": self.edges(),
             "pays": self.pays(),
-            "biderman": lora_claims.forgets_less(found, forgets, self.result.data),
+            "biderman": lora_claims.forgets_less(found, self.result.data),
             "disadvantages": lora_claims.disadvantages(found, made, self.costs.text["activations_share"]),
             "example": str(found.digits[-1]),
             **{claim.name: claim.sentence for claim in made},
@@ -204,7 +203,8 @@ class Chapter:
     # claims
 
     def claims(self) -> list[claims.Claim]:
-        found = [*lora_claims.forgetting(self.found), *lora_claims.with_replay(self.found)]
+        one_rate = self.updates.at_one_rate(self.found.ranks[-1], self.found.ranks[0])
+        found = [*lora_claims.forgetting(self.found), *lora_claims.with_replay(self.found, one_rate)]
         return [*found, *self.updates.claims(), lora_claims.merging(self.found), *self.costs.claims()]
 
     def conclusion(self) -> Markdown:

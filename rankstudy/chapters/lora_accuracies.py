@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -47,6 +49,15 @@ def kept(chosen_by: np.ndarray, read_off: np.ndarray, level: float) -> float:
     return float(np.interp(best, looks, read_off[:, 1]))
 
 
+def printed(effect: Estimate) -> Estimate:
+    """The difference as it is printed: where the interval touches zero on the page, it shall not decide by a digit that
+    nobody sees."""
+    if not effect.half > 0:
+        return effect
+    places = 1 - math.floor(math.log10(effect.half))  # two significant digits of the interval, as `points` prints
+    return replace(effect, mean=round(effect.mean, places), half=round(effect.half, places))
+
+
 class Accuracies:
     """What each arm learned and kept; every array has the left-out digits first, their seeds averaged."""
 
@@ -66,6 +77,20 @@ class Accuracies:
         """Whether the arm's best rate is the smallest or largest of several that were tried."""
         index = self.arm(label, replay)
         return rates.at_edge(self.result["learning_rate"][index], self.result["tuning"]["learning_rate"][index])
+
+    def rate(self, label: str, replay: bool) -> float:
+        """The learning rate that was chosen for an arm."""
+        return float(self.result["learning_rate"][self.arm(label, replay)])
+
+    def neighbours(self, label: str, replay: bool) -> float | None:
+        """By how much the validation score changes at least from an arm's chosen rate to a neighbour of it among those
+        tried; None: there is none."""
+        tuning, index = self.result["tuning"], self.arm(label, replay)
+        tried, scores = (np.asarray(tuning[name][index], dtype=float) for name in ("learning_rate", "score"))
+        order = np.argsort(tried)[: int(np.isfinite(tried).sum())]  # a rate that was not tried is NaN, and last
+        at = int(np.argmin(abs(tried[order] - self.rate(label, replay))))
+        beside = [abs(scores[order[at]] - scores[order[i]]) for i in (at - 1, at + 1) if 0 <= i < len(order)]
+        return float(min(beside)) if beside else None
 
     @cached_property
     def reached(self) -> dict[str, np.ndarray]:
@@ -118,10 +143,10 @@ class Accuracies:
 
     def gain(self, kind: str, arm: str, control: str, replay: bool) -> Estimate:
         """Paired difference of two arms where they stopped, on test data."""
-        return paired(self.values(kind, arm, replay), self.values(kind, control, replay))
+        return printed(paired(self.values(kind, arm, replay), self.values(kind, control, replay)))
 
     def matched_gain(self, arm: str, control: str, replay: bool) -> Estimate:
         """Paired difference in `matched`, over the digits where both reach the level."""
         a, b = self.matched(arm, replay), self.matched(control, replay)
         both = np.isfinite(a) & np.isfinite(b)
-        return paired(a[both], b[both]) if both.any() else Estimate(float("nan"), float("nan"), 0)
+        return printed(paired(a[both], b[both])) if both.any() else Estimate(float("nan"), float("nan"), 0)

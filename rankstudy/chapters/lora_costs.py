@@ -81,6 +81,7 @@ class Costs:
             "merged_ratio_large": number_text(latency[2, -1] / latency[0, -1], 2),
             "unmerged": self._over_base(latency[1], latency[0]),
             "merged": self._over_base(latency[2], latency[0]),
+            "rough": self._rough(),
             "small_batch": str(found["batches"][0]),
             "large_batch": str(found["batches"][-1]),
             "flops_share": share("flops"),
@@ -92,6 +93,16 @@ class Costs:
     def _spread(values: np.ndarray) -> str:
         low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
         return f"{number_text(median, 2)} (quartiles {number_text(low, 2)} to {number_text(high, 2)})"
+
+    def _rough(self) -> str:
+        """How far latencies at the smallest batch may be trusted: merged and base network do the same work."""
+        (base, spread), (unmerged, _), (merged, _) = np.asarray(self.found["latency"])[:, 0]
+        return (
+            "A merged network does the work of the base network, so its ratio shows how rough these times are: at "
+            f"batch {self.found['batches'][0]} the base network's interquartile range is {percent(spread / base, 0)} "
+            f"of its median. Relative to the merged network, unmerged takes {number_text(unmerged / merged, 2)} times "
+            "as long there."
+        )
 
     def _over_base(self, seconds: np.ndarray, base: np.ndarray) -> str:
         """Latency relative to the base network, smallest and largest batch."""

@@ -9,9 +9,9 @@ import numpy as np
 from rankstudy import claims, figures
 from rankstudy.chapters import lora_figures
 from rankstudy.chapters.common import Markdown, table
-from rankstudy.chapters.lora_accuracies import TEST, Accuracies, shares
+from rankstudy.chapters.lora_accuracies import TEST, Accuracies, printed, shares
 from rankstudy.experiments.study import Result
-from rankstudy.intervals import estimate, number_text, paired
+from rankstudy.intervals import Estimate, estimate, number_text, paired
 
 VARIANTS = {"lora": "α/r", "rslora": "α/√r (rsLoRA)", "pissa": "PiSSA start"}
 HIDDEN = slice(0, -1)  # layers whose rank is not limited to ten by the ten outputs
@@ -127,6 +127,16 @@ class Updates:
         )
         return self.variants["overall"][:, index]
 
+    def at_one_rate(self, high: int, low: int) -> dict[str, Estimate]:
+        """Scale -> test accuracy at rank `high` less that at rank `low`, with replay and at one rate; the scales of
+        which both ranks were run."""
+        runs = set(zip(self.result["ablation"]["variant"], map(int, self.result["ablation"]["rank"]), strict=True))
+        return {
+            scale: printed(paired(self._variant(name, high), self._variant(name, low)))
+            for name, scale in (("lora", "α/r"), ("rslora", "α/√r"))
+            if {(name, high), (name, low)} <= runs
+        }
+
     def ablation(self) -> Markdown:
         found = self.result["ablation"]
         rows = [
@@ -150,11 +160,11 @@ class Updates:
         directions, chance = estimate(full), estimate(np.log(np.maximum(self.chance[:, HIDDEN].mean(axis=1), 1e-12)))
         ablation = self.result["ablation"]
         highest = int(max(ablation["rank"]))
-        scaled = paired(self._variant("rslora", highest), self._variant("lora", highest))
+        scaled = printed(paired(self._variant("rslora", highest), self._variant("lora", highest)))
         digits = list(ablation["digits"])
         control = self.found.reached["overall"][:, int(ablation["control"]), TEST]
         control = control[[self.found.digits.index(digit) for digit in digits]]
-        pissa = paired(self._variant("pissa", int(ablation["rank"][-1])), control)
+        pissa = printed(paired(self._variant("pissa", int(ablation["rank"][-1])), control))
         return [
             claims.compare(
                 "lora-update-low-rank",
