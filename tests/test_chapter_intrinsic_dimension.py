@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -198,6 +200,63 @@ def test_what_a_change_explains_is_decided_by_its_own_seeds(changed, verdict):
 
 
 @pytest.mark.parametrize(
+    ("at_200", "further"), [([-0.05, -0.04, -0.05], True), ([-0.09, 0.0, 0.03], False), ([0.0, 0.001, 0.0], False)]
+)
+def test_a_change_that_explains_is_said_to_go_too_far_where_it_does(at_200, further):
+    far, near, unchanged = (li2018.at(np.array([d])).mean() for d in (200, 300, 100))
+    ours = [[far + 0.03, near + 0.03, unchanged + 0.04], [far + 0.031, near + 0.031, unchanged + 0.041]]
+    main = curve([200, 300, 100], [*ours, ours[0]])
+    changed = curve([200, 300], [[far + each, near + 0.001 * i] for i, each in enumerate(at_200)])
+    ablations = Ablations(main, {"it": changed})
+    theirs = {200: far, 300: near, 100: unchanged}
+    differences = {d: estimate(final(main, "test")[:, i] - theirs[d]) for i, d in enumerate(theirs)}
+    text = intrinsic_published.beside(differences, ablations, "mnist")
+    assert "surely higher than the published mean at 3 and surely lower at 0" in text
+    assert "explained at d = 300" in text or "explained at d = 200 and 300" in text
+    assert ("At d = 200 the same change goes further" in text) == further
+    assert "At d = 100 it was not run" in text
+    assert "No change explains" in intrinsic_published.beside(differences, Ablations(main, {}), "mnist")
+    assert "surely" not in intrinsic_published.beside(differences, ablations, "digits")
+
+
+def test_ours_is_compared_at_every_dimension_that_both_have():
+    """None is left out, a small one neither: `li2018` has 100, and not 7."""
+    from rankstudy.chapters.intrinsic_dimension import Chapter
+
+    found = Chapter.differences.func(SimpleNamespace(curve=curve([7, 100, 200], [[0.1, 0.6, 0.7], [0.1, 0.6, 0.8]])))
+    assert list(found) == [100, 200]
+    assert found[100].mean == pytest.approx(0.6 - li2018.at(np.array([100])).mean())
+
+
+@pytest.mark.parametrize(
+    ("direct", "verdict"),
+    [([0.98, 0.981], "No: 1\u202f500"), ([0.8, 0.801], "More than all"), ([0.85, 0.95], "This run")],
+)
+def test_the_largest_subspace_is_told_beside_all_parameters(direct, verdict):
+    from rankstudy.chapters.intrinsic_dimension import Chapter
+
+    part = {**curve([200, 1500], [[0.7, 0.94], [0.7, 0.941]]), "direct": {"test_accuracy": np.array([direct]).T}}
+    text = Chapter._all(SimpleNamespace(curve=part))
+    assert text.startswith(verdict) and "94.05" in text and f"parameters {50 * sum(direct):.0f}" in text
+
+
+def test_years_are_those_of_the_references(chapter):
+    bib = (CHAPTER.parent / "references.bib").read_text(encoding="utf-8")
+    for key, made in (("aghajanyan2020", chapter.aghajanyan()), ("li2018", chapter.li())):
+        (entry,) = re.findall(rf"^@\w+\{{{key},.*$", bib, re.M)
+        (year,) = re.findall(r"year=\{(\d{4})\}", entry)
+        assert f"et al. {year}" in made
+
+
+def test_each_dimension_is_told_with_its_data(chapter):
+    """Claims rest on test data and show training data beside them; a bracket says which data it is of."""
+    for claim in chapter.transfer.claims():
+        assert "on test data" in claim.sentence
+        assert "; test data: " in claim.evidence and "; training data: " in claim.evidence
+    assert chapter.left_out_text().count("(training data: ") == 2
+
+
+@pytest.mark.parametrize(
     ("whole", "word"),
     [([-0.001, 0.0, 0.001], "agrees with"), ([-0.05, -0.04, -0.05], "differs from"), ([-0.09, 0.0, 0.03], "open")],
 )
@@ -235,7 +294,7 @@ def test_a_spread_is_decided_by_the_intervals(other, verdict):
         return {"parameters": 10, "widths": [4, len(found), 2], **curve([200], [[0.8]] * len(found), found)}
 
     for first, second in (([590.0, 591.0], other), (other, [590.0, 591.0])):
-        assert Grid(network(first), [1], [network(second)]).within(2) == verdict
+        assert Grid(network(first), [1], [network(second)]).within() == verdict
 
 
 def test_a_rate_at_the_edge_is_marked():
@@ -271,4 +330,5 @@ def test_learning_curves_are_never_more_than_three_abreast(count):
     drawn = [axis for axis in figure.axes if axis.axison]
     assert [axis.get_title() for axis in drawn if axis.get_title()] == [f"arm {i}" for i in range(count)]
     assert len(drawn) == 2 * count
+    assert "×" not in "".join(label.get_text() for axis in drawn for label in axis.get_yticklabels(which="both"))
     assert max(axis.get_subplotspec().get_gridspec().ncols for axis in drawn) <= 3

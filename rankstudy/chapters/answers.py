@@ -53,8 +53,8 @@ def _tuning(lora: Any, transfer: Mapping[str, str]) -> str:
         f"{text['middle']}, fine-tuned on a left-out digit with replay, reaches {text['lora_replay_new_train']} on "
         f"training and {text['lora_replay_new']} on test images of that digit and keeps "
         f"{text['lora_replay_old_train']} and {text['lora_replay_old']} on the old ones; on test images full "
-        f"fine-tuning reaches {text['full_replay_new']} and keeps {text['full_replay_old']}, the new output's row alone "
-        f"{text['row_replay_new']} and {text['row_replay_old']}, of {text['base_test']} before ({text['over']}). "
+        f"fine-tuning reaches {text['full_replay_new']} and keeps {text['full_replay_old']}, the new output's row "
+        f"alone {text['row_replay_new']} and {text['row_replay_old']}, of {text['base_test']} before ({text['over']}). "
         f"In random directions: {transfer['verdict']} Closing 90 % of the gap to training all parameters takes "
         f"{transfer['pre']} of them from pre-trained weights and {transfer['scratch']} from scratch on test "
         f"data{ratio} (training data: {transfer['pre_train']} and {transfer['scratch_train']}; "
@@ -87,8 +87,8 @@ def _uses(low: Mapping[str, str], lora: Any) -> str:
     return (
         f"For compression (here {low['saved']} of the parameters saved, a count; a forward pass at batch "
         f"{low['last_batch']} is {low['many']} times as fast, quartiles {low['many_quartiles']} over n = "
-        f"{low['turns']} turns) and for fine-tuning (at r = {cost['rank']} trainable parameters {cost['trainable_share']} of all and "
-        f"training memory {cost['memory_share']} of full fine-tuning's, both counts; a step takes "
+        f"{low['turns']} turns) and for fine-tuning (at r = {cost['rank']} trainable parameters "
+        f"{cost['trainable_share']} of all and training memory {cost['memory_share']} of full fine-tuning's, both counts; a step takes "
         f"{cost['step_ratio']} times as long over n = {cost['step_rounds']} rounds). "
         "The other uses of the list above were not measured here."
     )

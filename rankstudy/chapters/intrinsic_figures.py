@@ -63,6 +63,8 @@ def learning(arms: Mapping[str, Mapping[str, Any]], quantity: str = "accuracy (%
             if not column:
                 axis.set_ylabel(("cross-entropy (nats)", quantity)[row])
         axes[2 * block, column].set(yscale="log")
+        figures.few_ticks(axes[2 * block, column].yaxis)
+        axes[2 * block, column].yaxis.set_major_formatter("{x:g}")
         axes[2 * block, column].set_title(label, fontsize=8)
         axes[2 * block + 1, column].set(xlabel="epoch")
     for axis in axes[-2:, len(arms) - columns * (blocks - 1) :].flat:

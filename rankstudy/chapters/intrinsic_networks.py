@@ -16,6 +16,7 @@ from rankstudy.intervals import Estimate, estimate, number_text, paired
 SPLITS = ("train", "validation", "test")
 NONE = Markdown("Not run under this profile.")
 EQUAL = 0.01  # of accuracy: what a change may do and still be called small
+SPREAD = 2  # the factor within which dimensions over width and depth are called the same
 
 
 def final(curve: Mapping[str, Any], split: str) -> np.ndarray:
@@ -134,13 +135,13 @@ class Grid:
         fewest, most = min(each.n for each in self.found), max(each.n for each in self.found)
         return f"n = {fewest} to {most} seeds each" if fewest < most else f"n = {most} seeds each"
 
-    def within(self, factor: float) -> str:
-        """Whether the dimensions stay within a factor of each other, by their intervals and not their means alone."""
+    def within(self) -> str:
+        """Whether the dimensions stay within `SPREAD` of each other, by their intervals and not their means alone."""
         low, high = (np.array([getattr(each, end) for each in self.found]) for end in ("low", "high"))
         # an interval of two seeds may reach below one dimension; one seed has none, and its NaN decides nothing
-        if high.max() / np.maximum(low.min(), 1.0) < factor:
+        if high.max() / np.maximum(low.min(), 1.0) < SPREAD:
             return "holds"
-        return "fails" if low.max() / high.min() > factor else "open"
+        return "fails" if low.max() / high.min() > SPREAD else "open"
 
     def claims(self) -> list[claims.Claim]:
         if not self.others:
@@ -157,12 +158,12 @@ class Grid:
                 )
             ]
         growth, spread = max(sizes) / min(sizes), max(means) / min(means)
-        verdict = self.within(2)
+        verdict = self.within()
         text = {
-            "holds": "stays within a factor of two.",
+            "holds": f"stays within a factor of {SPREAD}.",
             "fails": f"varies {number_text(spread, 1)}-fold.",
             "open": f"varies {number_text(spread, 1)}-fold on the means; with so few networks of each size, whether it "
-            "stays within a factor of two is not decided.",
+            f"stays within a factor of {SPREAD} is not decided.",
         }[verdict]
         low, high = (number_text(each) for each in li2018.GRID)
         return [

@@ -11,10 +11,11 @@ import numpy as np
 from rankstudy import claims, figures
 from rankstudy.chapters import intrinsic_figures
 from rankstudy.chapters.common import Markdown, table
-from rankstudy.chapters.crossings import dimension_text, log_ratio, times_text
+from rankstudy.chapters.crossings import dimension_text, listed, log_ratio, times_text
 from rankstudy.experiments.transfer import CLOSED, ORIGINS
 from rankstudy.intervals import Estimate, estimate, number_text
 
+SPLITS = {"test": "test data", "train": "training data"}
 SHORT = {"pre-trained": "pre-trained", "shuffled": "shuffled labels", "norm": "same norms", "scratch": "from scratch"}
 
 
@@ -45,6 +46,7 @@ class Transfer:
         ratios = {split: self.ratio(("pre-trained", False), ("scratch", False), split) for split in ("train", "test")}
         return {
             "seeds": str(len(pre["d90"]["test"])),
+            "dimensions": listed(pre["dimension"]),
             "images": number_text(size) if size else "all",
             "epochs": str(self.settings["training"]["epochs"]),
             "pretraining_epochs": str(self.settings["pretraining"]["epochs"]),
@@ -99,35 +101,40 @@ class Transfer:
                 "intrinsic-pretraining",
                 ("pre-trained", False),
                 ("scratch", False),
-                "Pre-training on the old digits lowers the dimension that learning the new ones takes.",
-                "Pre-training on the old digits raises the dimension that learning the new ones takes.",
-                "Whether pre-training on the old digits lowers the dimension of learning the new ones is not decided.",
+                "Pre-training on the old digits lowers the dimension that learning the new ones takes, on test data.",
+                "Pre-training on the old digits raises the dimension that learning the new ones takes, on test data.",
+                "Whether pre-training on the old digits lowers the dimension of learning the new ones, on test data, "
+                "is not decided.",
             ),
             self._compare(
                 "intrinsic-pretraining-norm",
                 ("pre-trained", False),
                 ("norm", False),
                 "It is what the weights have learnt and not how large they are: random weights of the same norms need "
-                "more dimensions.",
-                "Random weights of the same norms as the pre-trained ones need fewer dimensions than these.",
-                "Whether random weights of the same norms need more dimensions than pre-trained ones is not decided.",
+                "more dimensions, on test data.",
+                "Random weights of the same norms as the pre-trained ones need fewer dimensions than these, on test "
+                "data.",
+                "Whether random weights of the same norms need more dimensions than pre-trained ones, on test data, is "
+                "not decided.",
             ),
             self._compare(
                 "intrinsic-pretraining-labels",
                 ("pre-trained", False),
                 ("shuffled", False),
-                "The labels matter: after pre-training on shuffled labels it takes more dimensions.",
-                "After pre-training on shuffled labels it takes fewer dimensions than after true ones.",
-                "Whether it takes more dimensions after pre-training on shuffled labels is not decided.",
+                "The labels matter: after pre-training on shuffled labels it takes more dimensions, on test data.",
+                "After pre-training on shuffled labels it takes fewer dimensions than after true ones, on test data.",
+                "Whether it takes more dimensions after pre-training on shuffled labels, on test data, is not decided.",
             ),
             self._compare(
                 "intrinsic-scales",
                 ("pre-trained", True),
                 ("pre-trained", False),
-                "From pre-trained weights, one trained scale per layer, counted, lowers the dimension further.",
-                "From pre-trained weights, one trained scale per layer does not pay for itself: it takes more "
-                "dimensions.",
-                "Whether one trained scale per layer lowers the dimension from pre-trained weights is not decided.",
+                "From pre-trained weights, one trained scale per layer, counted, lowers the dimension further on test "
+                "data.",
+                "From pre-trained weights, one trained scale per layer does not pay for itself on test data: it takes "
+                "more dimensions.",
+                "Whether one trained scale per layer lowers the dimension from pre-trained weights, on test data, is "
+                "not decided.",
             ),
         ]
         return [claim for claim in found if claim is not None]
@@ -139,7 +146,9 @@ class Transfer:
         a, b, ratio = self.find(*one), self.find(*other), self.ratio(one, other)
         if ratio is None:
             return None
-        evidence = f"d90 {self.d90(a, 'test')} against {self.d90(b, 'test')} on test data, n = {ratio.n} seeds"
-        if np.isfinite(ratio.mean):
-            evidence += f", ratio {times_text(ratio)}"
+        evidence = f"n = {ratio.n} seeds"
+        for split in ("test", "train"):
+            found = self.ratio(one, other, split)
+            evidence += f"; {SPLITS[split]}: d90 {self.d90(a, split)} against {self.d90(b, split)}"
+            evidence += f", ratio {times_text(found)}" if np.isfinite(found.mean) else ""
         return claims.compare(name, ratio, above=False, holds=holds, fails=fails, open=undecided, evidence=evidence)
