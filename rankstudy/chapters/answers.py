@@ -88,8 +88,8 @@ def _uses(low: Mapping[str, str], lora: Any) -> str:
         f"For compression (here {low['saved']} of the parameters saved, a count; a forward pass at batch "
         f"{low['last_batch']} is {low['many']} times as fast, quartiles {low['many_quartiles']} over n = "
         f"{low['turns']} turns) and for fine-tuning (at r = {cost['rank']} trainable parameters "
-        f"{cost['trainable_share']} of all and training memory {cost['memory_share']} of full fine-tuning's, both counts; a step takes "
-        f"{cost['step_ratio']} times as long over n = {cost['step_rounds']} rounds). "
+        f"{cost['trainable_share']} of all and training memory {cost['memory_share']} of full fine-tuning's, both "
+        f"counts; a step takes {cost['step_ratio']} times as long over n = {cost['step_rounds']} rounds). "
         "The other uses of the list above were not measured here."
     )
 
