@@ -43,6 +43,11 @@ def test_the_chapter_is_told_from_its_result(chapter):
         assert tell().count("\n") > 2
 
 
+def test_what_was_named_in_advance_is_corrected_for_being_several(chapter):
+    tested = [claim for claim in chapter.claims() if claim.confirmatory and np.isfinite(claim.p)]
+    assert tested and all(claim.evidence.endswith("after Holm's correction") for claim in tested)
+
+
 def test_the_player_is_well_formed_and_says_what_was_measured(chapter):
     """As XML, so that nothing is left open; every number at every stop is the result's."""
     from rankstudy.chapters import approximation_player

@@ -58,6 +58,11 @@ def test_every_claim_has_a_verdict_and_no_two_share_a_name(chapter):
     assert len({claim.name for claim in found}) == len(found) >= 12
 
 
+def test_what_was_named_in_advance_is_corrected_for_being_several(chapter):
+    tested = [claim for claim in chapter.claims() if claim.confirmatory and np.isfinite(claim.p)]
+    assert tested and all(claim.evidence.endswith("after Holm's correction") for claim in tested)
+
+
 def test_every_text_is_ready_to_print(chapter):
     for name, text in {**chapter.text, **chapter.costs.text, **chapter.updates.text}.items():
         assert isinstance(text, str) and text and "nan" not in text and "np." not in text, name

@@ -32,6 +32,11 @@ def chapter(results):
     return Chapter()
 
 
+def test_what_was_named_in_advance_is_corrected_for_being_several(chapter):
+    tested = [claim for claim in chapter.claims() if claim.confirmatory and np.isfinite(claim.p)]
+    assert tested and all(claim.evidence.endswith("after Holm's correction") for claim in tested)
+
+
 def test_the_chapter_is_told_from_its_result(chapter):
     assert all(isinstance(value, str) and value for value in chapter.text.values())
     assert all(claim.verdict in claims.VERDICTS for claim in chapter.claims())

@@ -265,7 +265,7 @@ class Chapter:
         return approximation_tables.allotments(self)
 
     def claims(self) -> list[claims.Claim]:
-        return approximation_claims.made(self)
+        return claims.corrected(approximation_claims.made(self))
 
     def conclusion(self) -> Markdown:
         return conclude(self.claims())

@@ -205,7 +205,9 @@ class Chapter:
     def claims(self) -> list[claims.Claim]:
         one_rate = self.updates.at_one_rate(self.found.ranks[-1], self.found.ranks[0])
         found = [*lora_claims.forgetting(self.found), *lora_claims.with_replay(self.found, one_rate)]
-        return [*found, *self.updates.claims(), lora_claims.merging(self.found), *self.costs.claims()]
+        return claims.corrected(
+            [*found, *self.updates.claims(), lora_claims.merging(self.found), *self.costs.claims()]
+        )
 
     def conclusion(self) -> Markdown:
         return conclude(self.claims())

@@ -264,7 +264,7 @@ class Chapter:
         return low_rank_training_tables.latencies(self)
 
     def claims(self) -> list[claims.Claim]:
-        return low_rank_training_claims.made(self)
+        return claims.corrected(low_rank_training_claims.made(self))
 
     def conclusion(self) -> Markdown:
         return conclude(self.claims())

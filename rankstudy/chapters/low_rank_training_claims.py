@@ -82,7 +82,7 @@ def largest_batch(
             f"{fall} There it lies between the ratio of bytes, {number_text(bytes_ratio, 2)}, and the ratio of "
             f"operations, {number_text(operations_ratio, 1)}. A likely reason, which was not tested: what the layers "
             "give out for a large batch no longer fits in the cache, so that moving bytes takes a larger part of the "
-            f"time, and the dense network moves {number_text(bytes_ratio, 2)} times as many."
+            f"time, and of those the dense network moves only {number_text(bytes_ratio, 2)} times as many."
         )
     return f"{fall} Why is open: it does not lie between the ratios of bytes and of operations."
 
