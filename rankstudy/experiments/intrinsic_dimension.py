@@ -123,8 +123,8 @@ def _ablations(curve: Curve) -> tuple[tuple[str, Curve], ...]:
     """Changes towards the published recipe, one at a time where the published curve can be compared.
 
     At 200 dimensions neither the initialisation nor the length of training is enough by itself, so there the two are
-    crossed: each alone, and both; and there the initial weights are also drawn as their code draws them, alone and with
-    all else of the recipe in their scripts that differs from ours.
+    crossed: each alone, and both; and there the initial weights are also drawn as their code draws them, for both
+    lengths, and with all else of the recipe in their scripts that differs from ours.
     """
     few = replace(curve, dimensions=(300, 500, 750), seeds=3)
     far = tuple(d for d in curve.dimensions if 200 <= d <= 750)
@@ -142,6 +142,7 @@ def _ablations(curve: Curve) -> tuple[tuple[str, Curve], ...]:
         ("18 epochs", longer),
         ("He initialisation, 18 epochs", replace(longer, network=large, learning_rates=SLOW)),
         ("truncated He initialisation", replace(at_200, network=cut, learning_rates=SLOW, seeds=5)),
+        ("truncated He initialisation, 18 epochs", replace(longer, network=cut, learning_rates=SLOW, seeds=5)),
         (
             "the whole recipe",
             replace(at_200, network=cut, bias=True, training=theirs, learning_rates=(1e-3,), seeds=4),
