@@ -172,7 +172,7 @@ class Home(Book):
         first = dict(reversed(settled))  # each chapter's most surprising one
         settled = title + sorted(settled, key=lambda item: item[1] is not first[item[0]])
         lines = [
-            f"{n}. {claim.sentence} *({'expected otherwise; ' * (claim.verdict == 'fails')}chapter {int(number)}; "
+            f"{n}. {claim.sentence} *(chapter {int(number)}; {'expected otherwise; ' * (claim.verdict == 'fails')}"
             f"{claim.evidence})*"
             for n, (number, claim) in enumerate(settled[:most], 1)
         ]
