@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,7 +66,7 @@ def learning(arms: Mapping[str, Mapping[str, Any]], quantity: str = "accuracy (%
         axes[2 * block, column].set(yscale="log")
         figures.few_ticks(axes[2 * block, column].yaxis)
         axes[2 * block, column].yaxis.set_major_formatter("{x:g}")
-        axes[2 * block, column].set_title(label, fontsize=8)
+        axes[2 * block, column].set_title(textwrap.fill(label, 24), fontsize=8)
         axes[2 * block + 1, column].set(xlabel="epoch")
     for axis in axes[-2:, len(arms) - columns * (blocks - 1) :].flat:
         axis.set_axis_off()

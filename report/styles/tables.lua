@@ -1,6 +1,6 @@
 -- Long rows make pandoc divide the width of a table by the dashes under its header; let contents decide instead.
 -- A first column of phrases is marked: on a phone it would shrink to a word a line.
-local LONG = 16 -- letters
+local LONG = 10 -- letters
 
 function Table(found)
   found.colspecs = found.colspecs:map(function(column) return { column[1], nil } end)
