@@ -159,8 +159,8 @@ class Chapter:
         right = self.shuffled["history"]["train_accuracy"][:, -1]
         met = int((right >= overfitting.MEMORISED).sum())
         return (
-            f"It gets {estimate(right).percent(2)} of its shuffled labels right; {met} of {len(right)} networks reach "
-            f"the {percent(overfitting.MEMORISED, 1)} that we call memorised."
+            f"With shuffled labels {estimate(right).percent(2)} of them are told right; {met} of {len(right)} networks "
+            f"reach the {percent(overfitting.MEMORISED, 1)} that we call memorised."
         )
 
     def _remedy(self) -> str:
