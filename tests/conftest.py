@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 
 # side by side (pytest-xdist) each process gets its share of the cores; before anything imports torch or NumPy
-if beside := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)) - 1:
+if (processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))) > 1:
     for library in ("OMP", "OPENBLAS", "MKL"):
-        os.environ.setdefault(f"{library}_NUM_THREADS", str(max(1, os.cpu_count() // (beside + 1))))
+        os.environ.setdefault(f"{library}_NUM_THREADS", str(max(1, os.cpu_count() // processes)))
 
 import pytest
 from hypothesis import HealthCheck, settings
