@@ -43,13 +43,14 @@ def compare(
     surprise: int = 0,
     confirmatory: bool = False,
 ) -> Claim:
-    """Holds where the whole interval lies above the threshold (below it, with `above=False`), fails where it lies on
-    the other side, and is open where it straddles it or there is none (n < 2)."""
-    if effect.n < 2 or not effect.half == effect.half:
+    """Holds where the whole interval, as it is printed, lies above the threshold (below it, with `above=False`), fails
+    where it lies on the other side, and is open where it straddles it or there is none (n < 2)."""
+    seen = effect.printed()
+    if seen.n < 2 or not seen.half == seen.half:
         verdict = "open"
-    elif effect.low > threshold:
+    elif seen.low > threshold:
         verdict = "holds" if above else "fails"
-    elif effect.high < threshold:
+    elif seen.high < threshold:
         verdict = "fails" if above else "holds"
     else:
         verdict = "open"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
@@ -31,6 +31,14 @@ class Estimate:
     @property
     def high(self) -> float:
         return self.mean + self.half
+
+    def printed(self) -> Estimate:
+        """To the two significant digits of its half that are printed, for what decides on it: an interval that touches
+        zero on the page shall not exclude it by a digit that nobody sees."""
+        if not self.half > 0:
+            return self
+        places = 1 - math.floor(math.log10(self.half))
+        return replace(self, mean=round(self.mean, places), half=round(self.half, places))
 
     def __str__(self) -> str:
         return self.text()
@@ -103,6 +111,12 @@ def band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return mean, mean, mean
     half = t_quantile(n - 1) * array.std(axis=0, ddof=1) / math.sqrt(n)
     return mean, mean - half, mean + half
+
+
+def listed(items: Sequence[str | float]) -> str:
+    """200, 300 and 1 500."""
+    *first, last = [each if isinstance(each, str) else number_text(each) for each in items]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def number_text(value: float, places: int = 0) -> str:

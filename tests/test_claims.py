@@ -71,3 +71,11 @@ def test_a_refutation_has_to_survive_the_correction_too_and_is_corrected_once():
     found = claims.corrected(claims.corrected(weak))
     assert {(claim.verdict, claim.sentence) for claim in found} == {("open", "who knows")}
     assert all(claim.evidence.count("Holm") == 1 for claim in found)
+
+
+def test_an_interval_that_touches_zero_on_the_page_decides_nothing():
+    """−6.24 ± 6.16 lies below zero, and −6.2 ± 6.2, which is printed, does not."""
+    touching, clear = Estimate(-0.0624, 0.0616, 10), Estimate(-0.0634, 0.0616, 10)
+    assert touching.high < 0 and touching.points() == touching.printed().points() == "−6.2 ± 6.2 points"
+    assert claims.compare("x", touching, **SENTENCES, evidence="").verdict == "open"
+    assert claims.compare("x", clear, **SENTENCES, evidence="").verdict == "fails"

@@ -16,6 +16,19 @@ from rankstudy.intervals import Estimate, estimate, holm, number_text, paired
 VALUES = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=12).filter(lambda x: np.std(x) > 1e-6)
 
 
+@given(st.floats(-1, 1), st.floats(1e-4, 0.5))
+def test_a_rounded_difference_prints_as_before(mean, half):
+    seen = Estimate(mean, half, 5).printed()
+    assert seen.half == pytest.approx(half, rel=0.06) and abs(seen.mean - mean) <= 0.06 * half
+    alone = Estimate(mean, math.nan, 1)
+    assert alone.printed() is alone
+
+
+def test_words_and_numbers_are_listed():
+    told = [intervals.listed(each) for each in (["a"], ["a", "b"], [200, 300, 1500])]
+    assert told == ["a", "a and b", f"200, 300 and {number_text(1500)}"]
+
+
 @given(VALUES)
 def test_interval_and_p_are_those_of_the_t_test(values):
     found = estimate(values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,12 +34,6 @@ def dimension_text(found: np.ndarray, dimension: np.ndarray, values: np.ndarray,
         if count
     ]
     return " and ".join(told) or "not found for every seed"
-
-
-def listed(dimensions: Sequence[int]) -> str:
-    """200, 300 and 1 500."""
-    *first, last = map(number_text, dimensions)
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def log_ratio(a: np.ndarray, b: np.ndarray) -> Estimate:

@@ -10,14 +10,14 @@ import numpy as np
 from rankstudy import claims, figures
 from rankstudy.chapters import intrinsic_figures, intrinsic_published, li2018, low_rank_training, rates
 from rankstudy.chapters.common import Markdown, banner, conclude, over, table
-from rankstudy.chapters.crossings import NONE, listed
+from rankstudy.chapters.crossings import NONE
 from rankstudy.chapters.intrinsic_networks import SPLITS, SPREAD, Ablations, Grid, Shuffled, d_int, final, learning
 from rankstudy.chapters.intrinsic_transfer import Transfer
 from rankstudy.chapters.published import CLOSE
 from rankstudy.experiments import study
 from rankstudy.experiments.crossing import crossing
 from rankstudy.experiments.sizes import TOLERANCE
-from rankstudy.intervals import Estimate, estimate, number_text, paired, percent
+from rankstudy.intervals import Estimate, estimate, listed, number_text, paired, percent
 
 # sizes of one network: key -> label, and what the number counts
 STORED, TRAINED, DIRECTIONS = "numbers stored", "numbers trained", "directions, summed over layers"

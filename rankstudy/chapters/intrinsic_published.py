@@ -9,7 +9,7 @@ import numpy as np
 
 from rankstudy.chapters import li2018
 from rankstudy.chapters.common import Markdown
-from rankstudy.chapters.crossings import listed, times_text
+from rankstudy.chapters.crossings import times_text
 from rankstudy.chapters.intrinsic_networks import Ablations
 from rankstudy.chapters.published import (
     AGREES,
@@ -23,7 +23,7 @@ from rankstudy.chapters.published import (
     less,
     value,
 )
-from rankstudy.intervals import Estimate, estimate, number_text, paired
+from rankstudy.intervals import Estimate, estimate, listed, number_text, paired
 
 NOT_RUN = "not run under this profile"
 NO_CROSSING = "not between the dimensions tried for every seed"

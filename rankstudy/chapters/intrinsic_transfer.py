@@ -11,9 +11,9 @@ import numpy as np
 from rankstudy import claims, figures
 from rankstudy.chapters import intrinsic_figures
 from rankstudy.chapters.common import Markdown, table
-from rankstudy.chapters.crossings import dimension_text, listed, log_ratio, times_text
+from rankstudy.chapters.crossings import dimension_text, log_ratio, times_text
 from rankstudy.experiments.transfer import CLOSED, ORIGINS
-from rankstudy.intervals import Estimate, estimate, number_text
+from rankstudy.intervals import Estimate, estimate, listed, number_text
 
 SPLITS = {"test": "test data", "train": "training data"}
 SHORT = {"pre-trained": "pre-trained", "shuffled": "shuffled labels", "norm": "same norms", "scratch": "from scratch"}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -47,15 +45,6 @@ def kept(chosen_by: np.ndarray, read_off: np.ndarray, level: float) -> float:
     looks = np.arange(len(new))
     best = max(moments, key=lambda moment: np.interp(moment, looks, chosen_by[:, 1]))
     return float(np.interp(best, looks, read_off[:, 1]))
-
-
-def printed(effect: Estimate) -> Estimate:
-    """The difference as it is printed: where the interval touches zero on the page, it shall not decide by a digit that
-    nobody sees."""
-    if not effect.half > 0:
-        return effect
-    places = 1 - math.floor(math.log10(effect.half))  # two significant digits of the interval, as `points` prints
-    return replace(effect, mean=round(effect.mean, places), half=round(effect.half, places))
 
 
 class Accuracies:
@@ -143,10 +132,10 @@ class Accuracies:
 
     def gain(self, kind: str, arm: str, control: str, replay: bool) -> Estimate:
         """Paired difference of two arms where they stopped, on test data."""
-        return printed(paired(self.values(kind, arm, replay), self.values(kind, control, replay)))
+        return paired(self.values(kind, arm, replay), self.values(kind, control, replay))
 
     def matched_gain(self, arm: str, control: str, replay: bool) -> Estimate:
         """Paired difference in `matched`, over the digits where both reach the level."""
         a, b = self.matched(arm, replay), self.matched(control, replay)
         both = np.isfinite(a) & np.isfinite(b)
-        return printed(paired(a[both], b[both])) if both.any() else Estimate(float("nan"), float("nan"), 0)
+        return paired(a[both], b[both]) if both.any() else Estimate(float("nan"), float("nan"), 0)

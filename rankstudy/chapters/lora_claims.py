@@ -9,7 +9,7 @@ import numpy as np
 from rankstudy import claims
 from rankstudy.chapters.lora_accuracies import MATCHED, TEST, Accuracies
 from rankstudy.chapters.lora_costs import scientific
-from rankstudy.intervals import Estimate, estimate, number_text, percent
+from rankstudy.intervals import Estimate, estimate, listed, number_text, percent
 
 FULL, FORGETS = "full fine-tuning", "lora-forgets-less"
 
@@ -26,9 +26,7 @@ def forgetting(found: Accuracies) -> list[claims.Claim]:
     at = f"at the same accuracy on the new digit ({percent(MATCHED, 0)})"
     edge, rank_edge = _edges(found, found.middle, FULL), _edges(found, high, low)
     others = [rank for rank in found.ranks if f"LoRA r = {rank}" != found.middle]
-    rest = f"; other ranks: {listed(by_rank(found, others))}" if others else ""
-    gains = {rank: found.matched_gain(f"LoRA r = {rank}", FULL, False) for rank in others}
-    each = "".join(f", r = {rank} {gain.points()} (n = {gain.n})" for rank, gain in gains.items())
+    rest = f"; other ranks: {told(by_rank(found, others))}" if others else ""
     return [
         claims.every(
             "lora-collapse",
@@ -48,7 +46,7 @@ def forgetting(found: Accuracies) -> list[claims.Claim]:
             open=f"Without replay, it is not decided whether {found.middle} or full fine-tuning forgets more {at}"
             f"{edge}{rest}.",
             evidence=f"n = {lora.n} digits, difference in old test accuracy {lora.points()}"
-            f"{own_rates(found, found.middle, FULL, False)}" + (f"; other ranks: {each[2:]}" if each else ""),
+            f"{own_rates(found, found.middle, FULL, False)}",
             surprise=0 if edge else 2,  # a better rate might turn it: not for the home page
             confirmatory=True,
         ),
@@ -74,16 +72,15 @@ def by_rank(found: Accuracies, ranks: Sequence[int]) -> dict[str, list[int]]:
     groups: dict[str, list[int]] = {"more": [], "less": [], "not decided": []}
     for rank in ranks:
         label = f"LoRA r = {rank}"
-        gain = found.matched_gain(label, FULL, False)
+        gain = found.matched_gain(label, FULL, False).printed()
         sure = 2 * gain.n >= len(found.digits) and not _edges(found, label, FULL)
         groups["more" if sure and gain.high < 0 else "less" if sure and gain.low > 0 else "not decided"].append(rank)
     return {said: those for said, those in groups.items() if those}
 
 
-def listed(groups: Mapping[str, Sequence[int]]) -> str:
+def told(groups: Mapping[str, Sequence[int]]) -> str:
     """More at r = 1, 8 and 16, not decided at r = 2."""
-    joined = {said: " and ".join(", ".join(map(str, those)).rsplit(", ", 1)) for said, those in groups.items()}
-    return ", ".join(f"{said} at r = {those}" for said, those in joined.items())
+    return ", ".join(f"{said} at r = {listed(those)}" for said, those in groups.items())
 
 
 def own_rates(found: Accuracies, arm: str, control: str, replay: bool) -> str:
@@ -142,7 +139,9 @@ def forgets_less(found: Accuracies, data: str) -> str:
         return f"{where} it does too at every rank tried: agreeing"
     if list(groups) == ["more"]:
         return f"{where} it forgets more at every rank tried: differing{why}"
-    return f"{where} that is open over the ranks: its forgetting is {listed(groups)}{edge}{why}"
+    gains = {rank: found.matched_gain(f"LoRA r = {rank}", FULL, False) for rank in found.ranks}
+    each = "; ".join(f"r = {rank}: {gain.points()}, n = {gain.n}" for rank, gain in gains.items())
+    return f"{where} that is open over the ranks: its forgetting is {told(groups)}{edge}{why} ({each})"
 
 
 def disadvantages(found: Accuracies, made: list[claims.Claim], activations: str) -> str:
@@ -161,10 +160,9 @@ def disadvantages(found: Accuracies, made: list[claims.Claim], activations: str)
     }[verdict["lora-step-slower"]]
     forgets = (
         "what it forgets without replay, compared with full fine-tuning at the same accuracy on the new digit: "
-        f"{listed(by_rank(found, found.ranks))}{_edges(found, *(f'LoRA r = {rank}' for rank in found.ranks), FULL)}"
+        f"{told(by_rank(found, found.ranks))}{_edges(found, *(f'LoRA r = {rank}' for rank in found.ranks), FULL)}"
     )
-    middle = evidence[FORGETS].partition("; other ranks")[0]
-    return f"{saves}; {step} ({evidence['lora-step-slower']}); {forgets} ({found.middle}: {middle})."
+    return f"{saves}; {step} ({evidence['lora-step-slower']}); {forgets} ({found.middle}: {evidence[FORGETS]})."
 
 
 def with_replay(found: Accuracies, one_rate: Mapping[str, Estimate]) -> list[claims.Claim]:
@@ -216,9 +214,10 @@ def same_rate(gains: Mapping[str, Estimate]) -> str:
     """What is left of a difference between two ranks at one learning rate, by scale."""
     groups: dict[str, list[str]] = {}
     for scale, gain in gains.items():
+        gain = gain.printed()
         groups.setdefault("above" if gain.low > 0 else "below" if gain.high < 0 else "not told apart", []).append(scale)
-    told = ", ".join(f"{said} with {' and with '.join(scales)} as scale" for said, scales in groups.items())
-    return ", each at its own rate" + (f"; at one rate {told}" if told else "")
+    parts = ", ".join(f"{said} with {' and with '.join(scales)} as scale" for said, scales in groups.items())
+    return ", each at its own rate" + (f"; at one rate {parts}" if parts else "")
 
 
 def merging(found: Accuracies) -> claims.Claim:

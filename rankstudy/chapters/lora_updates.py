@@ -9,7 +9,7 @@ import numpy as np
 from rankstudy import claims, figures
 from rankstudy.chapters import lora_figures
 from rankstudy.chapters.common import Markdown, table
-from rankstudy.chapters.lora_accuracies import TEST, Accuracies, printed, shares
+from rankstudy.chapters.lora_accuracies import TEST, Accuracies, shares
 from rankstudy.experiments.study import Result
 from rankstudy.intervals import Estimate, estimate, number_text, paired
 
@@ -132,7 +132,7 @@ class Updates:
         which both ranks were run."""
         runs = set(zip(self.result["ablation"]["variant"], map(int, self.result["ablation"]["rank"]), strict=True))
         return {
-            scale: printed(paired(self._variant(name, high), self._variant(name, low)))
+            scale: paired(self._variant(name, high), self._variant(name, low))
             for name, scale in (("lora", "α/r"), ("rslora", "α/√r"))
             if {(name, high), (name, low)} <= runs
         }
@@ -160,11 +160,11 @@ class Updates:
         directions, chance = estimate(full), estimate(np.log(np.maximum(self.chance[:, HIDDEN].mean(axis=1), 1e-12)))
         ablation = self.result["ablation"]
         highest = int(max(ablation["rank"]))
-        scaled = printed(paired(self._variant("rslora", highest), self._variant("lora", highest)))
+        scaled = paired(self._variant("rslora", highest), self._variant("lora", highest))
         digits = list(ablation["digits"])
         control = self.found.reached["overall"][:, int(ablation["control"]), TEST]
         control = control[[self.found.digits.index(digit) for digit in digits]]
-        pissa = printed(paired(self._variant("pissa", int(ablation["rank"][-1])), control))
+        pissa = paired(self._variant("pissa", int(ablation["rank"][-1])), control)
         return [
             claims.compare(
                 "lora-update-low-rank",

@@ -10,7 +10,7 @@ import numpy as np
 from rankstudy import claims
 from rankstudy.chapters import rank_views
 from rankstudy.chapters.rank_views import ACTIVATIONS, NAMES, Arm, average, did_train, ranks, slope
-from rankstudy.intervals import Estimate, estimate, number_text, paired
+from rankstudy.intervals import Estimate, estimate, listed, number_text, paired
 
 
 def stated(
@@ -195,14 +195,10 @@ def always_below(groups: Mapping[str, Mapping[str, Arm]]) -> str:
     lower, upper = ([ACTIVATIONS[n] for n in ACTIVATIONS if n in part] for part in (orders[0][:k], orders[0][k:]))
     same = all(order == orders[0] for order in orders)
     return (
-        f"On the means, in each of the {len(orders)} comparisons ({', '.join(groups)}) {_and(lower)} "
-        f"{'lies' if len(lower) == 1 else 'lie'} below {_and(upper)}"
+        f"On the means, in each of the {len(orders)} comparisons ({', '.join(groups)}) {listed(lower)} "
+        f"{'lies' if len(lower) == 1 else 'lie'} below {listed(upper)}"
         + ("; the order is the same in all." if same else "; within these the order changes.")
     )
-
-
-def _and(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def null(base: Arm) -> str:
