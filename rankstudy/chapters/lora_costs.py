@@ -16,8 +16,12 @@ from rankstudy.intervals import estimate, number_text, percent
 NAMES = {"full": "full fine-tuning", "last": "last layer", "row": "new output row"}
 
 
+def thousands(count: float) -> str:
+    return number_text(count / 1e3, 0 if count >= 1e4 else 1)
+
+
 def kilobytes(count: float) -> str:
-    return f"{number_text(count / 1e3, 0 if count >= 1e4 else 1)} kB"
+    return f"{thousands(count)} kB"
 
 
 def scientific(value: float) -> str:
@@ -151,11 +155,11 @@ class Costs:
             [
                 label,
                 number_text(found["trainable"][row]),
-                kilobytes(found["gradients"][row]),
-                kilobytes(found["optimizer"][row]),
-                kilobytes(found["activations"][row]),
-                kilobytes(self.memory[row]),
-                kilobytes(found["checkpoint"][row]),
+                thousands(found["gradients"][row]),
+                thousands(found["optimizer"][row]),
+                thousands(found["activations"][row]),
+                thousands(self.memory[row]),
+                thousands(found["checkpoint"][row]),
                 f"{1e3 * np.median(self.seconds[row]):.2f}",
                 number_text(float(np.median(self.ratio(self.methods[row]))), 2),
             ]

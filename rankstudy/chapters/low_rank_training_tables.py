@@ -101,10 +101,10 @@ def convergence(chapter: Any) -> Markdown:
             epochs, seconds = chapter.reached(name, level)
             note = "" if len(epochs) == count else f" ({len(epochs)} of {count})"
             row.append(
-                f"{number_text(np.mean(epochs), 1)} / {number_text(np.mean(seconds), 1)} s{note}" if epochs else "never"
+                f"{number_text(np.mean(epochs), 1)} / {number_text(np.mean(seconds), 1)}{note}" if epochs else "never"
             )
-        rows.append([*row, f"{number_text(chapter.epoch_seconds(name).mean(), 2)} s"])
-    return table(["arm", *(percent(level, 0) for level in levels), "per epoch, all"], rows)
+        rows.append([*row, number_text(chapter.epoch_seconds(name).mean(), 2)])
+    return table(["arm", *(percent(level, 0) for level in levels), "seconds per epoch, all"], rows)
 
 
 def at_edge(arm: Mapping[str, Any]) -> bool:

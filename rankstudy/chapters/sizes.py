@@ -70,7 +70,7 @@ class Sizes:
         axes[0, 0].axhline(100 * EXCESS, color="black", linewidth=0.8, linestyle=":")
         axes[0, 0].set(ylabel="last test loss above lowest (%)")
         axes[0, 1].set(ylabel="effective rank of W − W₀ (% of full)", ylim=(0, None))
-        axes[0, 0].legend(loc="best")
+        drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
         return drawn
 
     def curves(self) -> figures.Figure:
