@@ -88,10 +88,7 @@ class Chapter:
         tried, scores = self.result["tuning"]["learning_rate"], self.result["tuning"]["score"]
         rows = []
         for index, label in enumerate(self.found.labels):
-            pairs = [
-                (rate, score) for rate, score in zip(tried[index], scores[index], strict=True) if np.isfinite(rate)
-            ]
-            cells = ", ".join(f"{rate:g}: {percent(score, 1)}" for rate, score in pairs)
+            cells = rates.scores(tried[index], scores[index], 1)
             replay = "yes" if self.found.replay[index] else "no"
             edge = rates.mark(self.found.at_edge(label, self.found.replay[index]))
             rows.append([label, replay, f"{self.result['learning_rate'][index]:g}{edge}", cells])

@@ -116,12 +116,10 @@ def tuning(chapter: Any) -> Markdown:
     for name, arm in chapter.arms.items():
         tried = arm["tuning"]
         if tried:
-            cells = [
-                f"{rate:g}: {percent(accuracy.mean(), 2)}"
-                for rate, accuracy in zip(tried["learning_rate"], tried["validation_accuracy"], strict=True)
-            ]
+            accuracies = [accuracy.mean() for accuracy in tried["validation_accuracy"]]
             edge = rates.mark(at_edge(arm))
-            rows.append([name, "; ".join(cells), f"{arm['learning_rate']:g}{edge}"])
+            cells = rates.scores(tried["learning_rate"], accuracies, 2)
+            rows.append([name, cells, f"{arm['learning_rate']:g}{edge}"])
         else:
             rows.append([name, "one rate only, not tuned", f"{arm['learning_rate']:g}"])
     return table(["arm", "learning rate: validation accuracy", "taken"], rows)

@@ -84,6 +84,7 @@ class Chapter:
             "depth": self._depth(),
             "activations": self._activations(),
             "untrained": self._untrained(),
+            "edges": rank_views.edges({"": self.activations_found}),
             "controls": self._controls(),
             "memorising": self._memorising(),
             "remedy": self._remedy(),

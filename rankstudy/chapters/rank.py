@@ -81,6 +81,7 @@ class Chapter:
             "small32": str(SMALL["float32"]),
             "small64": str(SMALL["float64"]),
             "untrained": self._untrained(),
+            "edges": rank_views.edges(self._groups()),
             "depth": self._depth(),
             "activations": self._activations(),
             "features": self._features(),

@@ -6,12 +6,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rankstudy.intervals import percent
+
 
 def at_edge(rate: float, tried: Sequence[float] | np.ndarray) -> bool:
     """Whether the rate is the smallest or the largest of several that were tried; a NaN among them was not."""
     rates = np.asarray(tried, dtype=float)
     rates = rates[np.isfinite(rates)]
     return bool(len(rates) > 1 and rate in (rates.min(), rates.max()))
+
+
+def scores(tried: Sequence[float] | np.ndarray, found: Sequence[float] | np.ndarray, places: int) -> str:
+    """What each rate that was tried scored, a fraction; a line breaks between pairs and not within one."""
+    pairs = [(rate, score) for rate, score in zip(tried, found, strict=True) if np.isfinite(rate)]
+    return "; ".join(f"{rate:g}: {percent(score, places)}".replace(" ", "\N{NO-BREAK SPACE}") for rate, score in pairs)
 
 
 def mark(edge: bool) -> str:

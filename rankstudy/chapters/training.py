@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from rankstudy import claims, figures
+from rankstudy.chapters import rates
 from rankstudy.chapters.common import Markdown, banner, conclude, over, table
 from rankstudy.experiments import study
 from rankstudy.intervals import estimate, number_text, percent
@@ -61,13 +62,15 @@ class Chapter:
         tried = self.result["tuning"]
         if not tried:
             return Markdown(f"The learning rate {self.text['learning_rate']} is taken as it is under this profile.")
+        chosen = self.result["learning_rate"]
+        taken = "taken" + rates.mark(rates.at_edge(chosen, tried["learning_rate"]))
         rows = [
-            [f"{rate:g}", percent(accuracy.mean(), 2), f"{loss.mean():.4f}"]
+            [f"{rate:g}", percent(accuracy.mean(), 2), f"{loss.mean():.4f}", taken if rate == chosen else ""]
             for rate, accuracy, loss in zip(
                 tried["learning_rate"], tried["validation_accuracy"], tried["validation_loss"], strict=True
             )
         ]
-        return table(["learning rate", "validation accuracy", "validation loss (nats)"], rows)
+        return table(["learning rate", "validation accuracy", "validation loss (nats)", ""], rows)
 
     def claims(self) -> list[claims.Claim]:
         accuracy = self.history["test_accuracy"][:, -1]

@@ -29,7 +29,7 @@ CONFIGS = {
     "quick": Config(
         overfitting.CONFIGS["quick"],
         truncation.Sweep(
-            ranks=(1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 128, 1024),
+            ranks=(1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 128, 512),
             alternating=(4, 32),
             traced=(4, 32),
             compared=(8, 16, 32),
@@ -37,7 +37,7 @@ CONFIGS = {
             inputs=2000,
             max_iterations=60,
         ),
-        seconds=11.0,
+        seconds=5.0,
     ),
     "full": Config(
         overfitting.CONFIGS["full"],

@@ -28,12 +28,13 @@ def measure(found: Sequence[Trained], images: int) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for split, part in (("train", dataset.train), ("test", dataset.test)):
         result[split] = {kind: {name: [] for name in DEFINITIONS} for kind in ("raw", "centred")}
+        pictures = part.images[:count].cpu()
+        inputs = {kind: _ranks(pictures, kind) for kind in ("raw", "centred")}  # the same for every network
         for each in found:
             with torch.no_grad():
-                pictures = part.images[:count].cpu()
-                layers = [pictures, *each.model().features(pictures)]
+                layers = each.model().features(pictures)
             for kind in ("raw", "centred"):
-                ranks = [_ranks(layer.numpy().astype(np.float64), kind) for layer in layers]
+                ranks = [inputs[kind], *(_ranks(layer, kind) for layer in layers)]
                 for name in DEFINITIONS:
                     result[split][kind][name].append([float(rank[name]) for rank in ranks])
         for kind in ("raw", "centred"):
@@ -42,9 +43,11 @@ def measure(found: Sequence[Trained], images: int) -> dict[str, Any]:
     return {**result, "images": count}
 
 
-def _ranks(features: np.ndarray, kind: str) -> dict[str, Any]:
-    """Of (images, width) features, known to float32's precision: a Gram matrix tells as much of them, and sooner."""
-    values = features - features.mean(axis=0) if kind == "centred" else features
+def _ranks(features: Any, kind: str) -> dict[str, Any]:
+    """Of an (images, width) tensor, known to float32's precision: a Gram matrix tells as much of it, and sooner."""
+    values = features.numpy().astype(np.float64)
+    if kind == "centred":
+        values -= values.mean(axis=0)
     spectrum = Spectrum(singular_values(values), values.shape)
     return {
         "numerical_rank_float32": numerical_rank(spectrum, FLOAT32_EPS),

@@ -43,11 +43,11 @@ class Config:
     expected_rank: int = 16  # for predictions of time, as long as chapter 5 has not been computed
 
 
-# the smaller the rank, the higher the rates that are tried, so that the best one is not at the edge
-_HIGH, _LOW = (3e-3, 1e-2, 3e-2), (3e-4, 1e-3, 3e-3)
+# the smaller the product at the start, the higher the rates that are tried, so that the best one is not at the edge
+_WIDE, _HIGH, _LOW = (1e-3, 3e-3, 1e-2, 3e-2), (3e-3, 1e-2, 3e-2), (3e-4, 1e-3, 3e-3)
 _LADDER = tuple(
     Arm(f"rank × {scale:g}", scale, learning_rates=rates)
-    for scale, rates in ((0.25, _HIGH), (0.5, _HIGH), (2.0, ()), (4.0, _LOW))
+    for scale, rates in ((0.25, _WIDE), (0.5, _HIGH), (2.0, ()), (4.0, _LOW))
 )
 _FACTORIAL = (  # with the plain arm: Khodak et al. 2021
     Arm("spectral", initialisation="spectral"),
@@ -87,7 +87,7 @@ CONFIGS = {
         (1e-3, 3e-3),
         seeds=2,
         batches=(1, 128, 1024),
-        ranks=(256,),
+        ranks=(128,),
         seconds=0.1,
     ),
     "full": Config(
@@ -97,9 +97,9 @@ CONFIGS = {
             Arm(DENSE, None, learning_rates=_LOW),
             Arm(PLAIN),
             *_LADDER,
-            Arm("variance", initialisation="variance"),
+            Arm("variance", initialisation="variance", learning_rates=_WIDE),
             *_FACTORIAL,
-            Arm("warm", start="warm", learning_rates=_LOW),
+            Arm("warm", start="warm", learning_rates=(*_LOW, 1e-2)),
             Arm("trained", start="trained", learning_rates=(1e-4, 3e-4, 1e-3)),
         ),
         (1e-3, 3e-3, 1e-2),

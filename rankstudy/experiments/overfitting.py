@@ -127,12 +127,12 @@ CONFIGS = {
         ladder=((784, 16, 16, 16, 10), (784, 16, 16, 16, 16, 10)),
     ),
     "quick": _config(
-        WIDTHS,
+        (784, 512, 512, 512, 10),
         config.Training(12, 32, learning_rate=3e-3),
         config.Data("mnist", train_size=2000, validation_size=1000),
         2,
         False,
-        300,
+        200,
         Arms(
             config.Network((784, 256, 256, 256, 10)),
             config.Training(9, 32),

@@ -29,7 +29,7 @@ class Config:
 
 
 DEEP = (784, 256, 256, 256, 256, 256, 256, 256, 10)
-# rates that the search under `full` prefers, for the profile that does not search
+# rates for the profile that does not search, near those that the search under `full` prefers
 RATES = (
     ("relu", (1e-3,)),
     ("leaky_relu", (1e-3,)),
@@ -38,8 +38,10 @@ RATES = (
     ("sigmoid", (3e-3,)),
     ("identity", (1e-3,)),
 )
-SEARCHED = tuple(
-    (activation, (1e-3, 3e-3, 1e-2) if activation == "sigmoid" else (3e-4, 1e-3, 3e-3)) for activation, _ in RATES
+# wide enough that the best of them lies between others, of either shape and at either gain
+SEARCHED = (
+    *((activation, (3e-4, 1e-3, 3e-3, 1e-2)) for activation in ("relu", "leaky_relu", "gelu", "tanh", "sigmoid")),
+    ("identity", (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)),
 )
 
 
@@ -74,7 +76,7 @@ CONFIGS = {
         _arms(DEEP, config.Training(3, 64), RATES[:1], 2, 6000),
         _matched(_arms(training.WIDTHS, config.Training(3, 64), RATES, 3, 6000), 0, ()),
         _inputs(config.Training(1, 50, schedule="constant"), 1, 2000),
-        400,
+        200,
         (512, 392, 250),
         2,
     ),
@@ -82,7 +84,7 @@ CONFIGS = {
         training.CONFIGS["full"],
         _arms(training.WIDTHS, config.Training(5, 128), SEARCHED, 10),
         _arms(DEEP, config.Training(5, 128), SEARCHED, 5),
-        _matched(_arms(training.WIDTHS, config.Training(5, 128), SEARCHED, 10), 5, RATES),
+        _matched(_arms(training.WIDTHS, config.Training(5, 128), SEARCHED, 10), 5, SEARCHED),
         _inputs(config.Training(2, 100, schedule="constant"), 3),
         2000,
         (1024, 784, 500),
