@@ -84,7 +84,8 @@ def time_to_accuracy(dataset: data.Dataset, accuracy: float, most: int, repeats:
     training.train(ONCE, built(SMALL, 1), part(dataset, 20), [0])  # warm
     for seed in range(repeats):
         everything = training.train(replace(ONCE, epochs=most), built(SMALL, 1)[:1], dataset, [seed])
-        needed = int((everything.test_accuracy[0] >= accuracy).argmax())
+        enough = everything.test_accuracy[0] >= accuracy
+        needed = int(enough.argmax()) if enough.any() else most
         start, busy = time.perf_counter(), processor_seconds()
         training.train(replace(ONCE, epochs=needed), built(SMALL, 1), dataset, [seed])
         ours.append(time.perf_counter() - start)
