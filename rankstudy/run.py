@@ -18,6 +18,7 @@ from rankstudy.intervals import duration
 from rankstudy.store import KINDS, SUFFIX, UNFINISHED, Question
 
 STARTING = 20  # seconds of work below which workers would not be worth their start
+START = 12.0  # seconds that they take to start: torch is imported and the images are read
 UNEVEN = 1.1  # work that is shared takes longer than its share: the last piece has nobody beside it
 PROCESS = 1.1e9  # bytes of a process with torch and all of MNIST in it, as measured
 ABANDONED = 3600  # seconds after which nobody is still writing a file
@@ -111,8 +112,9 @@ def run(
 
     hands = 1 if scheduler else _hands(workers)
     plans, predicted = _predict(waiting, hands)
-    if workers is None and sum(predicted.values()) < STARTING:
+    if hands > 1 and workers is None and sum(predicted.values()) < START + STARTING:
         hands = 1
+        predicted[waiting[0]] -= START
     total = sum(predicted.values())
     print(f"rankstudy: profile {chosen}, data {_dataset(chosen)}: about {duration(total)} to compute", flush=True)
     for name in waiting:
@@ -221,6 +223,8 @@ def _predict(names: Sequence[str], hands: int) -> tuple[list[study.Plan], dict[s
             counted.update(new)
             shared = sum(networks.predict(new).values()) + plan.shared
             predicted[name] = plan.alone + shared * (1 if hands == 1 else UNEVEN / hands)
+        if hands > 1:
+            predicted[names[0]] += START
     finally:
         torch.set_num_threads(before)
     return plans, predicted

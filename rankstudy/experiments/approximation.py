@@ -37,7 +37,7 @@ CONFIGS = {
             inputs=2000,
             max_iterations=60,
         ),
-        seconds=5.0,
+        seconds=10.0,
     ),
     "full": Config(
         overfitting.CONFIGS["full"],

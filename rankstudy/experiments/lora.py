@@ -118,8 +118,8 @@ def plan(settings: Config) -> study.Plan:
     rates, own = dict(settings.learning_rates), settings.finetuning
     tried = sum(len(rates[arm.method]) for arm in (*settings.arms, settings.ablation[-1])) * len(tuning)
     weights = sum(out * inp for out, inp in settings.network.shapes())
-    network = 0.1  # seconds to adapt, and to decompose
-    step, image = 5e-4 + 6e-9 * weights, 2e-11 * weights  # seconds of a training step, and of an image looked at
+    network = 0.2  # seconds to adapt, and to decompose
+    step, image = 1e-3 + 1.2e-8 * weights, 4e-11 * weights  # seconds of a training step, and of an image looked at
     look = image * len(own.at()) * (own.watch[0] + 9 * own.watch[1])
     whole = image * ((own.train_size or 55_000) + 20_000) + network
     finetunings = len(settings.arms) * len(chosen) + ablated
