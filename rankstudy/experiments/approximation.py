@@ -29,7 +29,7 @@ CONFIGS = {
     "quick": Config(
         overfitting.CONFIGS["quick"],
         truncation.Sweep(
-            ranks=(1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 128, 512),
+            ranks=(1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 512),
             alternating=(4, 32),
             traced=(4, 32),
             compared=(8, 16, 32),
