@@ -185,6 +185,16 @@ def test_an_arm_that_did_not_train_supports_no_claim(chapter):
     assert bool(depth) == ("relu" not in untrained)
 
 
+def test_an_arm_whose_rate_is_at_the_edge_is_named(chapter):
+    tried = {"learning_rate": np.array([1e-3, 3e-3, 1e-2])}
+    within, beyond = ({**chapter.base, "learning_rate": rate, "tuning": tried} for rate in (3e-3, 1e-2))
+    groups = {"deep": {"relu": within, "tanh": beyond}}
+    assert rank_views.edges(groups).endswith("in mind: tanh.")
+    assert rank_views.edges({**groups, "shallow": {"gelu": beyond}}).endswith("tanh (deep), GELU (shallow).")
+    assert "lies between others" in rank_views.edges({"deep": {"relu": within}})
+    assert [("(edge)" in row) for row in str(rank_views.by_activation(groups["deep"])).splitlines()[2:]] == [False, True]
+
+
 def test_the_chapter_executes(chapter):
     preview = pytest.importorskip("rankstudy.preview")
     preview.execute(CHAPTER)
