@@ -69,8 +69,8 @@ def _plain(number: str | None) -> str:
 
 
 def _whole(cell: str) -> str:
-    """With no-break spaces, so that no interval and no unit stands at the start of a line."""
-    return re.sub(r" (?=[±%/] ?)|(?<= [±/]) ", "\u00a0", cell)
+    """With no-break spaces, so that no interval, no unit and no value after its label stands at the start of a line."""
+    return re.sub(r" (?=[±%/] ?)|(?<= [±/]) |(?<=\d) (?=(?:s|ms|kB|MB)\b)|(?<=\d:) ", "\u00a0", cell)
 
 
 def _download(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> str:

@@ -130,7 +130,7 @@ def test_a_rate_at_the_edge_of_those_tried_is_named():
     ]
     assert found == ["warm"] and rates.warning(found).endswith("in mind: warm.")
     assert "lies between others" in rates.warning([])
-    assert rates.scores([1e-3, np.nan, 1e-2], [0.9, 0.1, 0.95], 1) == "0.001:\u00a090.0\u00a0%; 0.01:\u00a095.0\u00a0%"
+    assert rates.scores([1e-3, np.nan, 1e-2], [0.9, 0.1, 0.95], 1) == "0.001: 90.0 %; 0.01: 95.0 %"
 
 
 class Finals:

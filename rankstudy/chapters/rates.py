@@ -17,9 +17,9 @@ def at_edge(rate: float, tried: Sequence[float] | np.ndarray) -> bool:
 
 
 def scores(tried: Sequence[float] | np.ndarray, found: Sequence[float] | np.ndarray, places: int) -> str:
-    """What each rate that was tried scored, a fraction; a line breaks between pairs and not within one."""
+    """What each rate that was tried scored, a fraction; a NaN was not tried."""
     pairs = [(rate, score) for rate, score in zip(tried, found, strict=True) if np.isfinite(rate)]
-    return "; ".join(f"{rate:g}: {percent(score, places)}".replace(" ", "\N{NO-BREAK SPACE}") for rate, score in pairs)
+    return "; ".join(f"{rate:g}: {percent(score, places)}" for rate, score in pairs)
 
 
 def mark(edge: bool) -> str:

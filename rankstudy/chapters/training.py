@@ -70,7 +70,7 @@ class Chapter:
                 tried["learning_rate"], tried["validation_accuracy"], tried["validation_loss"], strict=True
             )
         ]
-        return table(["learning rate", "validation accuracy", "validation loss (nats)", ""], rows)
+        return table(["learning rate", "validation accuracy", "validation loss (nats)", "choice"], rows)
 
     def claims(self) -> list[claims.Claim]:
         accuracy = self.history["test_accuracy"][:, -1]
