@@ -153,7 +153,7 @@ CONFIGS = {
         True,
         2000,
         Arms(
-            config.Network((784, 512, 512, 512, 10)),  # enough to memorise 5000 images, at a third of the big one's time
+            config.Network((784, 512, 512, 512, 10)),  # memorises 5000 images in a third of the time
             config.Training(12, 64),
             config.Data("mnist", train_size=5000),
             tuple((name, (5e-4, 2e-3, 6e-3)) for name in _ACTIVATIONS),

@@ -25,7 +25,7 @@ _SMALL = config.Network((784, 32, 32, 32, 10))
 CONFIGS = {
     "smoke": Config(_SMALL, config.Training(4, 32, learning_rate=3e-3), config.Data("mnist"), (3e-3,), 2),
     "quick": Config(config.Network(WIDTHS), config.Training(3, 128), config.Data("mnist"), (1e-3,), 3),
-    "full": Config(config.Network(WIDTHS), config.Training(10, 128), config.Data("mnist"), (3e-4, 1e-3, 3e-3, 1e-2), 10),
+    "full": Config(config.Network(WIDTHS), config.Training(10, 128), config.Data("mnist"), (3e-4, 1e-3, 3e-3, 1e-2), 10),  # noqa: E501
 }
 
 
