@@ -112,9 +112,10 @@ def run(
 
     hands = 1 if scheduler else _hands(workers)
     plans, predicted = _predict(waiting, hands)
-    if hands > 1 and workers is None and sum(predicted.values()) < START + STARTING:
+    if workers is None and sum(predicted.values()) < STARTING:
         hands = 1
-        predicted[waiting[0]] -= START
+    if hands > 1:
+        predicted[waiting[0]] += START
     total = sum(predicted.values())
     print(f"rankstudy: profile {chosen}, data {_dataset(chosen)}: about {duration(total)} to compute", flush=True)
     for name in waiting:
@@ -200,11 +201,6 @@ def accepted(record: Any) -> bool:
     return modules is None or record.digest == provenance.digest(*modules)
 
 
-def predict(names: Sequence[str], profile: str | None = None) -> float:
-    """Seconds that the experiments would take here under the current profile."""
-    return sum(_predict(names, _hands(None))[1].values())
-
-
 def _predict(names: Sequence[str], hands: int) -> tuple[list[study.Plan], dict[str, float]]:
     """The experiments' plans, some of which time steps as they are made, and the seconds of each."""
     import torch
@@ -223,8 +219,6 @@ def _predict(names: Sequence[str], hands: int) -> tuple[list[study.Plan], dict[s
             counted.update(new)
             shared = sum(networks.predict(new).values()) + plan.shared
             predicted[name] = plan.alone + shared * (1 if hands == 1 else UNEVEN / hands)
-        if hands > 1:
-            predicted[names[0]] += START
     finally:
         torch.set_num_threads(before)
     return plans, predicted

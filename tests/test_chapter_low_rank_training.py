@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rankstudy import claims, config
-from rankstudy.chapters import low_rank_training_claims, low_rank_training_tables, rates
+from rankstudy.chapters import low_rank_training_claims, rates
 from rankstudy.experiments import inference, low_rank_training, networks
 from rankstudy.experiments.low_rank_training import DENSE, PLAIN
 
@@ -126,7 +126,7 @@ def test_a_rate_at_the_edge_of_those_tried_is_named():
     found = [
         name
         for name, (rate, tuning) in arms.items()
-        if low_rank_training_tables.at_edge({"learning_rate": rate, "tuning": tuning})
+        if rates.arm_at_edge({"learning_rate": rate, "tuning": tuning})
     ]
     assert found == ["warm"] and rates.warning(found).endswith("in mind: warm.")
     assert "lies between others" in rates.warning([])

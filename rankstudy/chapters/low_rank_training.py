@@ -147,7 +147,7 @@ class Chapter:
             "widths": self.widths,
             "epochs": str(self.settings["training"]["epochs"]),
             "edges": rates.warning(
-                [name for name, arm in self.arms.items() if low_rank_training_tables.at_edge(arm)],
+                [name for name, arm in self.arms.items() if rates.arm_at_edge(arm)],
             ),
             "over": over(self.networks),
             "convergence": low_rank_training_claims.convergence(self),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -107,17 +106,13 @@ def convergence(chapter: Any) -> Markdown:
     return table(["arm", *(percent(level, 0) for level in levels), "seconds per epoch, all"], rows)
 
 
-def at_edge(arm: Mapping[str, Any]) -> bool:
-    return rates.at_edge(arm["learning_rate"], arm["tuning"]["learning_rate"] if arm["tuning"] else ())
-
-
 def tuning(chapter: Any) -> Markdown:
     rows = []
     for name, arm in chapter.arms.items():
         tried = arm["tuning"]
         if tried:
             accuracies = [accuracy.mean() for accuracy in tried["validation_accuracy"]]
-            edge = rates.mark(at_edge(arm))
+            edge = rates.mark(rates.arm_at_edge(arm))
             cells = rates.scores(tried["learning_rate"], accuracies, 2)
             rows.append([name, cells, f"{arm['learning_rate']:g}{edge}"])
         else:

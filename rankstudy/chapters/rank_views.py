@@ -141,18 +141,13 @@ def averages(arm: Arm) -> Markdown:
     return table(["mean over layers", "W₀", f"W₀, {share}", "W", f"W, {share}", "W − W₀", f"W − W₀, {share}"], rows)
 
 
-def at_edge(arm: Arm) -> bool:
-    """Whether the arm's learning rate is the smallest or largest of those tried."""
-    return rates.at_edge(arm["learning_rate"], arm["tuning"]["learning_rate"] if arm["tuning"] else ())
-
-
 def edges(groups: Mapping[str, Mapping[str, Arm]]) -> str:
-    """What the text says of such arms; in several groups they are named with theirs."""
+    """What the text says of arms with a rate at the edge; in several groups they are named with theirs."""
     found = [
         ACTIVATIONS[name] + (f" ({group})" if len(groups) > 1 else "")
         for group, arms in groups.items()
         for name, arm in arms.items()
-        if at_edge(arm)
+        if rates.arm_at_edge(arm)
     ]
     return rates.warning(found)
 
@@ -164,7 +159,7 @@ def by_activation(arms: Mapping[str, Arm]) -> Markdown:
         rows.append(
             [
                 ACTIVATIONS[activation] + ("" if did_train(arm) else " (did not train)"),
-                f"{arm['learning_rate']:g}{rates.mark(at_edge(arm))}",
+                f"{arm['learning_rate']:g}{rates.mark(rates.arm_at_edge(arm))}",
                 final(arm, "train_accuracy").text(1, 100.0),  # nine columns: more digits run into each other in the PDF
                 final(arm, "test_accuracy").text(1, 100.0),
                 estimate(average(arm, "weights", "elimination_float64")).text(1),

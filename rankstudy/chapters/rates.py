@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,11 @@ def at_edge(rate: float, tried: Sequence[float] | np.ndarray) -> bool:
     rates = np.asarray(tried, dtype=float)
     rates = rates[np.isfinite(rates)]
     return bool(len(rates) > 1 and rate in (rates.min(), rates.max()))
+
+
+def arm_at_edge(arm: Mapping[str, Any]) -> bool:
+    """The same of an arm, by its `learning_rate` and the evidence for it in `tuning`, empty where none was searched."""
+    return at_edge(arm["learning_rate"], arm["tuning"]["learning_rate"] if arm["tuning"] else ())
 
 
 def scores(tried: Sequence[float] | np.ndarray, found: Sequence[float] | np.ndarray, places: int) -> str:

@@ -63,7 +63,7 @@ class Chapter:
         if not tried:
             return Markdown(f"The learning rate {self.text['learning_rate']} is taken as it is under this profile.")
         chosen = self.result["learning_rate"]
-        taken = "taken" + rates.mark(rates.at_edge(chosen, tried["learning_rate"]))
+        taken = "taken" + rates.mark(rates.arm_at_edge(self.result))
         rows = [
             [f"{rate:g}", percent(accuracy.mean(), 2), f"{loss.mean():.4f}", taken if rate == chosen else ""]
             for rate, accuracy, loss in zip(
