@@ -38,11 +38,9 @@ RATES = (
     ("sigmoid", (3e-3,)),
     ("identity", (1e-3,)),
 )
-# wide enough that the best of them lies between others, of either shape and at either gain
-SEARCHED = (
-    *((activation, (3e-4, 1e-3, 3e-3, 1e-2)) for activation in ("relu", "leaky_relu", "gelu", "tanh", "sigmoid")),
-    ("identity", (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)),
-)
+# far enough apart that the best of three lies between the others; a deep linear network wants the smallest
+SEARCHED = tuple((activation, (5e-4, 2e-3, 8e-3)) for activation, _ in RATES)
+SEARCHED_DEEP = (*SEARCHED[:-1], ("identity", (1.25e-4, 5e-4, 2e-3)))
 
 
 def _arms(widths: tuple[int, ...], training: config.Training, rates: Any, seeds: int, size: int | None = None) -> Arms:
@@ -82,9 +80,9 @@ CONFIGS = {
     ),
     "full": Config(
         training.CONFIGS["full"],
-        _arms(training.WIDTHS, config.Training(5, 128), SEARCHED, 10),
-        _arms(DEEP, config.Training(5, 128), SEARCHED, 5),
-        _matched(_arms(training.WIDTHS, config.Training(5, 128), SEARCHED, 10), 5, SEARCHED),
+        _arms(training.WIDTHS, config.Training(3, 128), SEARCHED, 10),
+        _arms(DEEP, config.Training(3, 128), SEARCHED_DEEP, 5),
+        _matched(_arms(training.WIDTHS, config.Training(3, 128), SEARCHED, 10), 5, SEARCHED),
         _inputs(config.Training(2, 100, schedule="constant"), 3),
         2000,
         (1024, 784, 500),
