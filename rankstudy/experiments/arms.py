@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from rankstudy import config
-from rankstudy.experiments import battery, features, networks, trajectory
+from rankstudy import config, data, provenance
+from rankstudy.experiments import battery, features, networks, study, trajectory
+from rankstudy.store import Question
+
+COMPUTED_BY = ("experiments.arms", *provenance.TRAINED)  # what a record depends on
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,15 @@ def plan(arms: Arms) -> list[networks.Run]:
     return planned
 
 
-def seconds_to_measure(run: networks.Run, images: int) -> float:
-    """Of the battery and of the features of one network, from the cubes of their shorter sides."""
-    work = sum(max(shape) * min(shape) ** 2 for shape in run.network.shapes())
-    features = 4 * images * sum(width**2 for width in run.network.widths)
-    return 1e-9 * (3 * work + features / 2)
+def seconds_to_measure(planned: Sequence[networks.Run], images: int) -> float:
+    """Of the batteries and features of the planned networks that are no part of a search, by the cubes of their shorter
+    sides; every arm looks at the images once."""
+    total = 0.0
+    for run in planned:
+        if run.seed >= 0:
+            work = sum(max(shape) * min(shape) ** 2 for shape in run.network.shapes())
+            total += 3 * work + 2 * images * sum(width**2 for width in run.network.widths[int(run.seed > 0) :])
+    return 1e-9 * total
 
 
 def runs(arms: Arms) -> dict[str, tuple[list[networks.Run], dict[str, Any]]]:
@@ -83,23 +90,49 @@ def runs(arms: Arms) -> dict[str, tuple[list[networks.Run], dict[str, Any]]]:
 
 
 def compute(arms: Arms, images: int) -> dict[str, Any]:
-    """activation -> history, battery of ranks and ranks of the features."""
-    tuned = runs(arms)
-    networks.trained([run for chosen, _ in tuned.values() for run in chosen])  # all at once, where there are many hands
+    """activation -> history, battery of ranks and ranks of the features, and the evidence for its learning rate."""
+    return compute_all({"": arms}, images)[""]
+
+
+def compute_all(groups: Mapping[str, Arms], images: int) -> dict[str, dict[str, Any]]:
+    """The same of several groups: all are trained before any is measured, so that many hands have enough to do."""
+    tuned = {name: runs(group) for name, group in groups.items()}
+    chosen = [each for group in tuned.values() for each, _ in group.values()]
+    networks.trained([run for each in chosen for run in each])
+    study.spread(measured, [(tuple(each), images) for each in chosen])
     return {
-        activation: measured(networks.trained(chosen), images, evidence)
-        for activation, (chosen, evidence) in tuned.items()
+        name: {
+            activation: {**measured(tuple(each), images), "tuning": evidence}
+            for activation, (each, evidence) in group.items()
+        }
+        for name, group in tuned.items()
     }
 
 
-def measured(found: Sequence[networks.Trained], images: int, evidence: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of one arm."""
+@dataclass(frozen=True)
+class Arm:
+    """What is asked of one arm's networks."""
+
+    runs: tuple[networks.Run, ...]
+    images: int
+
+    def question(self) -> Question:
+        return Question("measured", "arm", self, data.CHECKSUMS[self.runs[0].data.name])
+
+
+def measured(runs: tuple[networks.Run, ...], images: int) -> Mapping[str, Any]:
+    """What is kept of one arm, from the store or measured."""
+    arm = Arm(runs, images)
+    return study.obtain(arm.question(), provenance.digest(*COMPUTED_BY), lambda: _measure(arm)).value
+
+
+def _measure(arm: Arm) -> dict[str, Any]:
+    found = networks.trained(arm.runs)
     return {
         "history": networks.histories(found),
-        "tuning": evidence,
         "learning_rate": found[0].run.training.learning_rate,
         "gain": found[0].run.network.gain,
         "ranks": battery.measure(found),
-        "features": features.measure(found, images),
+        "features": features.measure(found, arm.images),
         "trajectory": trajectory.stacked(found),
     }

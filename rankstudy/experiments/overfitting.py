@@ -176,8 +176,8 @@ def plan(settings: Config) -> study.Plan:
     planned = runs(settings)[0] + [run for chosen in ladder(settings) for run in chosen]
     for group in groups(settings).values():
         planned += arms.plan(group)
-    bounded = decay.plan(settings.bound)
-    return study.Plan(planned + bounded, alone=sum(arms.seconds_to_measure(run, settings.images) for run in planned))
+    seconds = arms.seconds_to_measure(planned, settings.images)
+    return study.Plan(planned + decay.plan(settings.bound), shared=seconds)
 
 
 def groups(settings: Config) -> dict[str, Arms]:
@@ -212,8 +212,8 @@ def compute(settings: Config) -> dict[str, Any]:
     # all at once, the longest first: no hand waits for the end of a group
     networks.trained([*big, *tuned, *decay.plan(settings.bound), *(run for chosen in sizes for run in chosen)])
     return {
-        "big": arms.measured(networks.trained(big), settings.images, {}),
-        **{name: arms.compute(group, settings.images) for name, group in groups(settings).items()},
+        "big": arms.measured(tuple(big), settings.images),
+        **arms.compute_all(groups(settings), settings.images),
         "bound": decay.compute(settings.bound),
         "ladder": _measured(sizes),
     }

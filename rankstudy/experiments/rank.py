@@ -91,12 +91,13 @@ CONFIGS = {
 }
 
 
+GROUPS = ("shallow", "deep", "matched")
+
+
 def plan(settings: Config) -> study.Plan:
-    groups = (settings.shallow, settings.deep, settings.matched)
-    planned = training.plan(settings.base).runs + [run for group in groups for run in arms.plan(group)]
-    measured = [run for run in planned if 0 <= run.seed < networks.TUNING_SEED]
-    seconds = sum(arms.seconds_to_measure(run, settings.images) for run in measured)
-    return study.Plan(planned, alone=seconds + _rest(settings))
+    planned = training.plan(settings.base).runs
+    planned = planned + [run for name in GROUPS for run in arms.plan(getattr(settings, name))]
+    return study.Plan(planned, shared=arms.seconds_to_measure(planned, settings.images), alone=_rest(settings))
 
 
 def _rest(settings: Config) -> float:
@@ -111,11 +112,10 @@ def _rest(settings: Config) -> float:
 def compute(settings: Config) -> dict[str, Any]:
     chosen, _ = training.runs(settings.base)
     base = networks.trained(chosen)
+    groups = arms.compute_all({name: getattr(settings, name) for name in GROUPS}, settings.images)
     return {
-        "base": arms.measured(base, settings.images, {}),
-        "shallow": arms.compute(settings.shallow, settings.images),
-        "deep": arms.compute(settings.deep, settings.images),
-        "matched": arms.compute(settings.matched, settings.images),
+        "base": arms.measured(tuple(chosen), settings.images),
+        **groups,
         "nulls": battery.outliers(base[: settings.null_seeds]),
         "products": _products(settings),
         "inputs": inputs.compute(settings.inputs),
