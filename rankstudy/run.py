@@ -298,6 +298,8 @@ def _network(settings: Any) -> str:
     settings = settings or {}
     for inner in ("run", "base"):
         settings = settings.get(inner) or settings
+    if runs := settings.get("runs"):  # an arm: what its networks have in common
+        settings = {**runs[0], "seed": None}
     if (network := settings.get("network")) is None:
         return ""
     words = []

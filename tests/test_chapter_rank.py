@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from rankstudy import claims
+from rankstudy import claims, run
 from rankstudy.chapters import rank_views
 from rankstudy.config import ACTIVATIONS, Network
 from rankstudy.experiments import arms, battery, features, inputs, networks, rank, study
@@ -53,6 +53,17 @@ def test_the_ranks_of_features_are_those_of_their_singular_values(found):
                 assert told[kind]["numerical_rank_float32"][seed, index] == rank
                 assert told[kind]["effective_rank"][seed, index] == pytest.approx(effective_rank(spectrum), rel=1e-6)
                 assert told[kind]["stable_rank"][seed, index] == pytest.approx(stable_rank(spectrum), rel=1e-6)
+
+
+def test_an_arm_is_measured_once_and_its_record_is_known(chapter, monkeypatch):
+    settings = study.settings("rank")
+    runs = tuple(arms.runs(settings.shallow)["relu"][0])
+    record = study.store().find(arms.Arm(runs, settings.images).question())
+    assert record is not None and run.accepted(record)
+    monkeypatch.setattr(arms, "_measure", lambda arm: pytest.fail("measured again"))
+    again = arms.measured(runs, settings.images)
+    for name, values in chapter.result["shallow"]["relu"]["ranks"]["update"].items():
+        np.testing.assert_array_equal(again["ranks"]["update"][name], values)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
