@@ -38,9 +38,10 @@ RATES = (
     ("sigmoid", (3e-3,)),
     ("identity", (1e-3,)),
 )
-# far enough apart that the best of three lies between the others; a deep linear network wants the smallest
-SEARCHED = tuple((activation, (5e-4, 2e-3, 8e-3)) for activation, _ in RATES)
-SEARCHED_DEEP = (*SEARCHED[:-1], ("identity", (1.25e-4, 5e-4, 2e-3)))
+# far enough apart that the best of them lies between the others; where the layers are few, a larger one for those that
+# want it
+SEARCHED_DEEP = tuple((activation, (5e-4, 2e-3, 8e-3)) for activation, _ in RATES)
+SEARCHED = tuple((name, (*rates, 3.2e-2) if name in ("sigmoid", "identity") else rates) for name, rates in SEARCHED_DEEP)
 
 
 def _arms(widths: tuple[int, ...], training: config.Training, rates: Any, seeds: int, size: int | None = None) -> Arms:
