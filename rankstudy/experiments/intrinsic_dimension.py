@@ -93,7 +93,7 @@ def _quick() -> Config:
 
 def _full() -> Config:
     training, direct = config.Training(6), config.Training(6)
-    dimensions = (200, 300, 500, 600, 750, 1000, 1500)
+    dimensions = (100, 200, 300, 500, 600, 750, 1000, 1500)
     curve = Curve(NETWORK, training, direct, MNIST, dimensions, (0.05, 0.15, 0.5), 5)
     small = replace(MNIST, train_size=10_000)
     moved = Transfer(

@@ -41,7 +41,7 @@ RATES = (
 # far enough apart that the best of them lies between the others; where the layers are few, a larger one for those that
 # want it
 SEARCHED_DEEP = tuple((activation, (5e-4, 2e-3, 8e-3)) for activation, _ in RATES)
-SEARCHED = tuple((name, (*rates, 3.2e-2) if name in ("sigmoid", "identity") else rates) for name, rates in SEARCHED_DEEP)
+SEARCHED = tuple((name, (*rates, 3.2e-2) if name in ("sigmoid", "identity") else rates) for name, rates in SEARCHED_DEEP)  # noqa: E501
 
 
 def _arms(widths: tuple[int, ...], training: config.Training, rates: Any, seeds: int, size: int | None = None) -> Arms:
