@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rankstudy import claims, run
-from rankstudy.chapters import rank_views
+from rankstudy.chapters import rank_claims, rank_views
 from rankstudy.config import ACTIVATIONS, Network
 from rankstudy.experiments import arms, battery, features, inputs, networks, rank, study
 from rankstudy.spectrum import Spectrum, effective_rank, numerical_rank, stable_rank
@@ -210,3 +210,14 @@ def test_an_arm_whose_rate_is_at_the_edge_is_named(chapter):
 def test_the_chapter_executes(chapter):
     preview = pytest.importorskip("rankstudy.preview")
     preview.execute(CHAPTER)
+
+
+def test_the_text_says_whether_two_activations_took_the_same_rate(chapter):
+    groups = chapter._groups()
+    assert rank_claims.rates(groups).startswith("tanh and ReLU take the same learning rate")
+    moved = {
+        name: {**group, "tanh": {**group["tanh"], "learning_rate": 0.5}}
+        for name, group in groups.items()
+        if "tanh" in group
+    }
+    assert rank_claims.rates(moved).startswith("A learning rate of its own is part of an arm")

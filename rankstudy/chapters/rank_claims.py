@@ -172,10 +172,14 @@ def rates(groups: Mapping[str, Mapping[str, Arm]]) -> str:
     ]
     if not parts:
         return "tanh and ReLU cannot be compared under this profile."
+    compared = [arms for effect, arms in found.values() if effect is not None]
+    if all(arms["tanh"]["learning_rate"] == arms["relu"]["learning_rate"] for arms in compared):
+        told = "tanh and ReLU take the same learning rate in every comparison, so the rate does not part them here."
+    else:
+        told = "A learning rate of its own is part of an arm, and so is what it does to the rank."
     return (
-        "A learning rate of its own is part of an arm, and so is what it does to the rank, and so is where it starts: "
-        "the order of the activations may be another in each comparison. The effective rank of tanh's update less that "
-        f"of ReLU's is, of full rank, {', '.join(parts)}."
+        f"{told} Where an arm starts matters too: the order of the activations may be another in each comparison. The "
+        f"effective rank of tanh's update less that of ReLU's is, of full rank, {', '.join(parts)}."
     )
 
 
