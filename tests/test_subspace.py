@@ -175,7 +175,7 @@ def test_a_product_allocates_no_more_than_stated():
 
 @pytest.mark.parametrize("kind, size, dimension", [("dense", 198_800, 10_000), ("sparse", 10**7, 200_000)])
 def test_more_memory_than_allowed_is_refused_before_it_is_taken(kind, size, dimension):
-    with pytest.raises(ValueError, match="GiB, allowed are 4; fastfood needs"):
+    with pytest.raises(ValueError, match="GiB, allowed are 4; a partition needs"):
         projection(kind, size, dimension, 0)
 
 
@@ -305,7 +305,8 @@ def test_a_dimension_that_is_none_is_refused(dimension):
 
 def test_refusals_name_what_is_wrong():
     model = build(NETWORK, 0)
-    with pytest.raises(ValueError, match="projection must be one of dense, sparse, fastfood, got 'circulant'"):
+    kinds = "partition, fastfood, sparse, dense"
+    with pytest.raises(ValueError, match=f"projection must be one of {kinds}, got 'circulant'"):
         Subspace(model, 3, "circulant")
     with pytest.raises(ValueError, match="dimension must be an integer from 4 to 62, got 3"):
         Subspace(model, 3, scales=True)

@@ -108,7 +108,7 @@ class Chapter:
 
     def _crossed(self) -> str:
         """Initialisation and length of training crossed at one dimension, beside what was published there."""
-        large, longer, both = "He initialisation", "18 epochs", "He initialisation, 18 epochs"
+        large, longer, both = "He initialisation", "12 epochs", "He initialisation, 12 epochs"
         if not {large, longer, both} <= set(self.ablations.changed):
             return "This profile does not cross the initialisation with the length of training."
         (d,) = self.ablations.changed[both]["dimension"].tolist()

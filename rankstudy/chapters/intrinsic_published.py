@@ -118,7 +118,7 @@ def recipe(ablations: Ablations) -> str:
     """What their initial weights and their whole recipe reach in our code, and whether either agrees with theirs."""
     cut, longer, whole = names = (
         "truncated He initialisation",
-        "truncated He initialisation, 18 epochs",
+        "truncated He initialisation, 12 epochs",
         "the whole recipe",
     )
     if not set(names) <= set(ablations.changed):
@@ -137,7 +137,7 @@ def recipe(ablations: Ablations) -> str:
 
     return (
         f"At d = {d} theirs reached {100 * runs.min():.1f} to {100 * runs.max():.1f} % on test data. With their "
-        f"initial weights alone ours reaches {reached(cut)}; in 18 epochs {reached(longer)}; with their whole recipe "
+        f"initial weights alone ours reaches {reached(cut)}; in 12 epochs {reached(longer)}; with their whole recipe "
         f"{reached(whole)}, by the rule at the end of this chapter."
     )
 

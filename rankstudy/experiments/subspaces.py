@@ -27,7 +27,7 @@ class Run:
     data: config.Data
     dimension: int  # 0: all parameters, no subspace
     seed: int  # of the initial weights, of P and of the order of the images
-    projection: str = "fastfood"
+    projection: str = "partition"
     scales: bool = False  # one trained factor per layer ("SAID"), counted in the dimension
     bias: bool = False  # biases in every layer, 0 at the start
     start: networks.Run | None = None  # θ₀ is where this run ended
