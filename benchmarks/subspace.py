@@ -1,4 +1,4 @@
-"""One product with P and one with its transpose, Fastfood and sparse against dense, in time and in memory held."""
+"""One product with P and one with its transpose, each fast P against dense, in time and in memory held."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from rankstudy.subspace import MEMORY, PROJECTIONS
 SIZES = (10_000, 30_000, 100_000, 198_800, 300_000, 1_000_000)  # D; 198,800 is 784-200-200-10
 DIMENSION = 750
 BLOCK = 0.2  # seconds of calls in a turn
-HEADS = ["D", "d", "dense, ms", "sparse, ms", "Fastfood, ms", "dense, MB", "sparse, MB", "Fastfood, MB"]
+KINDS = {"dense": "dense", "sparse": "sparse", "fastfood": "Fastfood", "partition": "partition"}
+HEADS = ["D", "d", *(f"{name}, {unit}" for unit in ("ms", "MB") for name in KINDS.values())]
 
 
 def main(arguments: list[str]) -> None:
@@ -31,10 +32,10 @@ def main(arguments: list[str]) -> None:
         seconds, held = measured(size, options.dimension, options.repeats)
         milliseconds = {kind: f"{1e3 * statistics.median(s):.3g}" for kind, s in seconds.items()}
         megabytes = {kind: f"{bytes_ / 1e6:.4g}" for kind, bytes_ in held.items()}
-        order = ("dense", "sparse", "fastfood")
-        cells = [found.get(kind, "–") for found in (milliseconds, megabytes) for kind in order]
+        cells = [found.get(kind, "–") for found in (milliseconds, megabytes) for kind in KINDS]
         table.append([size, options.dimension, *cells])
-        rows += [compared(kind, size, options, seconds, milliseconds, megabytes) for kind in ("fastfood", "sparse")]
+        fast = [kind for kind in KINDS if kind != "dense"]
+        rows += [compared(kind, size, options, seconds, milliseconds, megabytes) for kind in fast]
     title = "One forward and one backward product, median; memory is what P holds (dense left out above its limit)"
     report("subspace", rows, time.perf_counter() - begun, {title: table})
 

@@ -114,6 +114,26 @@ def test_the_typical_product_of_two_columns_is_that_of_random_ones(kind):
     assert abs(p.mean()) <= 5 / math.sqrt(p.size) / math.sqrt(size)  # no common direction: entries have mean 0
 
 
+@given(sizes(), seeds)
+def test_a_partition_keeps_lengths_and_leaves_no_parameter_out(sizes, seed):
+    """PᵀP = I; each row has one entry, of size 1/√(its group's size), and no group has two more than another."""
+    size, dimension = sizes
+    p = matrix(projection("partition", size, dimension, seed), dimension)
+    assert abs(p.T @ p - np.eye(dimension)).max() <= 8 * math.sqrt(size) * EPS
+    assert (np.count_nonzero(p, axis=1) == 1).all()
+    groups = np.count_nonzero(p, axis=0)
+    assert set(groups) <= {size // dimension, -(-size // dimension)}
+    np.testing.assert_allclose(abs(p).max(axis=0), 1 / np.sqrt(groups), rtol=4 * EPS)
+
+
+def test_a_partition_mixes_layers_and_signs():
+    """Which parameters share a group is drawn: no group keeps to one part of θ, and half of the signs are negative."""
+    p = matrix(projection("partition", 10_000, 20, 3), 20)
+    halves = np.count_nonzero(p[:5000], axis=0) / np.count_nonzero(p, axis=0)
+    assert (abs(halves - 0.5) < 5 * 0.5 / math.sqrt(500)).all()  # five standard deviations of a fair coin
+    assert abs((p > 0).mean() * 20 - 0.5) < 5 * 0.5 / 100
+
+
 @given(st.integers(0, 4), st.integers(1, 3), seeds)
 def test_whole_fastfood_blocks_are_orthogonal(log_blocks, multiple, seed):
     """Where n divides D and d = n, PᵀP = I."""
@@ -173,7 +193,9 @@ def test_a_product_allocates_no_more_than_stated():
     assert sum({s._cdata: s.nbytes() for s in kept if s._cdata not in own}.values()) <= 4 * 4 * 100_352
 
 
-@pytest.mark.parametrize("kind, size, dimension", [("dense", 198_800, 10_000), ("sparse", 10**7, 200_000)])
+@pytest.mark.parametrize(
+    "kind, size, dimension", [("dense", 198_800, 10_000), ("sparse", 10**7, 200_000), ("partition", 10**9, 10)]
+)
 def test_more_memory_than_allowed_is_refused_before_it_is_taken(kind, size, dimension):
     with pytest.raises(ValueError, match="GiB, allowed are 4; a partition needs"):
         projection(kind, size, dimension, 0)
@@ -283,13 +305,14 @@ def test_training_moves_z_alone_and_both_engines_agree(kind, scales):
         torch.testing.assert_close(one, two, rtol=1e-2, atol=1e-3)
 
 
-def test_all_directions_together_are_the_whole_network():
+@pytest.mark.parametrize("kind", ["partition", "fastfood"])
+def test_all_directions_together_are_the_whole_network(kind):
     """With d = D and orthogonal columns, plain gradient descent in z is plain gradient descent in θ."""
-    model = MLP((16, 8, 16))  # D = 256, one whole Fastfood block
+    model = MLP((16, 8, 16))  # D = 256, also one whole Fastfood block
     images = torch.randn(40, 16, generator=torch.Generator().manual_seed(0))
     split = data.Split(images, torch.arange(40) % 16)
     everything = data.Dataset("toy", "", split, split, split)
-    s = Subspace(model, 256, seed=0)
+    s = Subspace(model, 256, kind, seed=0)
     settings = config.Training(5, 10, "sgd", 0.1, momentum=0.0)
     direct, inside = train(settings, [model], everything, [0]), train(settings, [s], everything, [0])
     np.testing.assert_allclose(inside.train_loss, direct.train_loss, rtol=1e-4)

@@ -77,6 +77,7 @@ class Chapter:
             "learning_rates": self._learning_rates(),
             "enough": " to ".join(str(each) for each in sorted({*_ends(self.result["sizes"]["rank"])})),
             "low_rank": estimate(self.result["sizes"]["low_rank"]).text(0),
+            "projection": self._projection(),
             "crossed": self._crossed(),
             "recipe": intrinsic_published.recipe(self.ablations),
             "beside": intrinsic_published.beside(self.differences, self.ablations, self.result.data),
@@ -105,6 +106,19 @@ class Chapter:
             f"We ask the same of the network above, with {number_text(size) if size else 'all'} images and "
             f"{settings['training']['epochs']} epochs, so only the direction can be compared and no number."
         )
+
+    def _projection(self) -> str:
+        """Another kind of P as the control: what it changes."""
+        if "Fastfood" not in self.ablations.changed:
+            return "This profile tries no other kind of P."
+        found = self.ablations.difference("Fastfood", "test")
+        n = min(each.n for each in found.values())
+        changes = listed([f"{each.points()} at d = {d}" for d, each in found.items()])
+        text = f"With Fastfood in place of the partition the test accuracy changes by {changes} (paired, n = {n} seeds)"
+        moved = [d for d, each in found.items() if each.low > 0 or each.high < 0]
+        if moved:
+            return f"{text}: at d = {listed(moved)} the kind of P makes a difference."
+        return f"{text}: we saw no difference between the two kinds of P."
 
     def _crossed(self) -> str:
         """Initialisation and length of training crossed at one dimension, beside what was published there."""

@@ -134,7 +134,7 @@ def _ablations(curve: Curve) -> tuple[tuple[str, Curve], ...]:
     sgd = replace(curve.training, optimizer="sgd")
     large, cut = (replace(curve.network, gain=gain) for gain in (HE, HE * TRUNCATED))
     at_200 = replace(few, dimensions=(200,))
-    # their penalty of 1e-4·‖θ‖² is one of 1e-4·‖z‖² but for a constant
+    # their penalty of 1e-4·‖θ‖² is one of 1e-4·‖z‖², but for a constant and the small 2·θ₀ᵀPz
     theirs = replace(curve.training, epochs=100, schedule="constant", weight_decay=2e-4)
     longer = replace(at_200, training=replace(curve.training, epochs=12))
     return (
