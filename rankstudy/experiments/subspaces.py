@@ -77,9 +77,8 @@ def tune(runs: Sequence[Run], learning_rates: Sequence[float]) -> tuple[list[flo
     """
     if len(learning_rates) == 1:
         return [learning_rates[0]] * len(runs), {}
-    grid = [[_at(_seeded(run, networks.TUNING_SEED), rate) for rate in learning_rates] for run in runs]
-    found = iter(trained([each for row in grid for each in row]))
-    accuracy = np.array([[next(found)["validation_accuracy"][-1] for _ in row] for row in grid])
+    found = iter(trained(_grid(runs, learning_rates)))
+    accuracy = np.array([[next(found)["validation_accuracy"][-1] for _ in learning_rates] for _ in runs])
     best = np.nan_to_num(accuracy, nan=-1.0).argmax(axis=1)
     evidence = {"learning_rate": np.array(learning_rates), "dimension": np.array([run.dimension for run in runs])}
     return [learning_rates[i] for i in best], {**evidence, "validation_accuracy": accuracy}
@@ -93,9 +92,7 @@ def curve(runs: Sequence[Run], learning_rates: Sequence[float], seeds: int) -> d
         observed accuracies per digit (R, seeds, epochs + 1, 10).
     """
     rates, evidence = tune(runs, learning_rates)
-    found = trained(
-        [_seeded(_at(run, rate), seed) for run, rate in zip(runs, rates, strict=True) for seed in range(seeds)]
-    )
+    found = trained(_tuned(runs, rates, seeds))
     shape = (len(runs), seeds)
     names = [name for name in found[0] if name in networks.METRICS or name.startswith("observed.")]
     history = {name: np.stack([each[name] for each in found]).astype(np.float32) for name in names}
@@ -105,6 +102,15 @@ def curve(runs: Sequence[Run], learning_rates: Sequence[float], seeds: int) -> d
         "tuning": evidence,
         "history": {name: values.reshape(*shape, *values.shape[1:]) for name, values in history.items()},
     }
+
+
+def prepare(asked: Sequence[tuple[Sequence[Run], Sequence[float], int]]) -> None:
+    """Train what `curve` will ask for, called with each of these; all at once, the longest first, so that no hand waits
+    for the end of a curve."""
+    searched = [each for runs, rates, _ in asked if len(rates) > 1 for each in _grid(runs, rates)]
+    trained(sorted(searched, key=networks.operations, reverse=True))
+    chosen = [each for runs, rates, seeds in asked for each in _tuned(runs, tune(runs, rates)[0], seeds)]
+    trained(sorted(chosen, key=networks.operations, reverse=True))
 
 
 def count(runs: Sequence[Run], learning_rates: Sequence[float], seeds: int) -> list[tuple[Run, int]]:
@@ -124,6 +130,14 @@ def predict(counted: Sequence[tuple[Run, int]]) -> float:
             networks.PREDICTED.setdefault(networks.shape(run), timed[shape])  # for the progress bar
         total += times * timed[shape]
     return total
+
+
+def _grid(runs: Sequence[Run], learning_rates: Sequence[float]) -> list[Run]:
+    return [_at(_seeded(run, networks.TUNING_SEED), rate) for run in runs for rate in learning_rates]
+
+
+def _tuned(runs: Sequence[Run], rates: Sequence[float], seeds: int) -> list[Run]:
+    return [_seeded(_at(run, rate), seed) for run, rate in zip(runs, rates, strict=True) for seed in range(seeds)]
 
 
 def _at(run: Run, rate: float) -> Run:

@@ -73,15 +73,13 @@ class Transfer:
         starts = dict.fromkeys(start for origin, _ in self.arms if (start := self.start(origin)) is not None)
         return [replace(start, seed=seed) for start in starts for seed in seeds]
 
-    def count(self) -> list[tuple[subspaces.Run, int]]:
-        """How many trainings of each kind `measured` needs."""
-        found = []
-        for origin in self.origins():
-            found += subspaces.count([self.run(origin, 0)], self.direct_rates, self.seeds)
-        for origin, scales in self.arms:
-            runs = [self.run(origin, d, scales) for d in self.dimensions]
-            found += subspaces.count(runs, self.learning_rates, self.seeds)
-        return found
+    def asked(self) -> list[tuple[list[subspaces.Run], tuple[float, ...], int]]:
+        """What `measured` asks `subspaces.curve` for."""
+        every = [([self.run(origin, 0)], self.direct_rates, self.seeds) for origin in self.origins()]
+        return every + [
+            ([self.run(origin, d, scales) for d in self.dimensions], self.learning_rates, self.seeds)
+            for origin, scales in self.arms
+        ]
 
 
 def measured(transfer: Transfer) -> list[dict[str, Any]]:
