@@ -78,7 +78,6 @@ class Chapter:
             "enough": " to ".join(str(each) for each in sorted({*_ends(self.result["sizes"]["rank"])})),
             "low_rank": estimate(self.result["sizes"]["low_rank"]).text(0),
             "projection": self._projection(),
-            "crossed": self._crossed(),
             "recipe": intrinsic_published.recipe(self.ablations),
             "beside": intrinsic_published.beside(self.differences, self.ablations, self.result.data),
             "sizes": self._sizes(),
@@ -119,32 +118,6 @@ class Chapter:
         if moved:
             return f"{text}: at d = {listed(moved)} the kind of P makes a difference."
         return f"{text}: we saw no difference between the two kinds of P."
-
-    def _crossed(self) -> str:
-        """Initialisation and length of training crossed at one dimension, beside what was published there."""
-        large, longer, both = "He initialisation", "12 epochs", "He initialisation, 12 epochs"
-        if not {large, longer, both} <= set(self.ablations.changed):
-            return "This profile does not cross the initialisation with the length of training."
-        (d,) = self.ablations.changed[both]["dimension"].tolist()
-        theirs = 100 * li2018.at(np.array([d]))[:, 0]
-        ours = estimate(self.at(d, "test"))
-        found = {name: self.ablations.accuracy(name, d, "test") for name in (large, longer, both)}
-        text = (
-            f"At d = {d} ours reaches {ours.percent()} on test data (n = {ours.n} seeds), {found[longer].percent()} in "
-            f"{longer}, {found[large].percent()} with {large}, and {found[both].percent()} with both (n = "
-            f"{found[both].n}); theirs reached {theirs.min():.1f} to {theirs.max():.1f} %."
-        )
-        # by the intervals, and at both lengths: a mean alone would not carry the sentence
-        smaller, larger = (ours, found[longer]), (found[large], found[both])
-        if all(100 * each.high < theirs.min() for each in larger) and all(
-            theirs.max() < 100 * each.low for each in smaller
-        ):
-            text += (
-                " So at either length the published accuracy lies between what the small and the large initial weights "
-                f"give: changing them does more than the two studies are apart, and {longer} instead of "
-                f"{self.result.config['curve']['training']['epochs']} do not close the rest."
-            )
-        return text
 
     @property
     def _parts(self) -> list[Ablations | Grid | Shuffled | Transfer]:
