@@ -139,7 +139,7 @@ def _ablations(curve: Curve) -> tuple[tuple[str, Curve], ...]:
         ("Fastfood", replace(few, projection="fastfood", dimensions=(200, 500))),
         ("biases", replace(few, bias=True)),
         ("SGD with momentum", replace(few, training=sgd, learning_rates=(1.0, 3.0, 10.0))),
-        ("truncated He initialisation", replace(few, network=cut, dimensions=(200, 300, 500, 600), seeds=5)),
+        ("truncated He initialisation", replace(few, network=cut, dimensions=(200, 300, 500, 600, 750), seeds=5)),
         ("the whole recipe", recipe),
     )
 
