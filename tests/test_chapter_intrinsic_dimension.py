@@ -270,6 +270,16 @@ def test_the_sentence_on_the_published_recipe_says_what_its_runs_say(whole, word
     assert all("differs from" in each for each in cuts) and word in told
 
 
+def test_the_sentence_on_the_published_recipe_tells_how_far_its_weights_move_the_crossing():
+    cut = "truncated He initialisation"
+    accuracy = [[0.8]] * 3
+    main = curve([200], accuracy, [600.0, 610.0, 590.0])
+    for own, told in (([700.0, 710.0, 690.0], "from 600 ± 25 to 700 ± 25 (change +100 ± 0"), ([np.nan] * 3, None)):
+        changed = {cut: curve([200], accuracy, own), "the whole recipe": curve([200], accuracy)}
+        found = intrinsic_published.recipe(Ablations(main, changed))
+        assert told in found if told else "reaches 0.90" not in found
+
+
 @pytest.mark.parametrize(
     ("own", "verdicts", "verdict"),
     [

@@ -135,6 +135,18 @@ def recipe(ablations: Ablations) -> str:
         f"At d = {d} theirs reached {100 * runs.min():.1f} to {100 * runs.max():.1f} % on test data. With their "
         f"initial weights alone ours reaches {reached(cut)}; with their whole recipe {reached(whole)}, by the rule at "
         "the end of this chapter."
+    ) + _moved(ablations, cut)
+
+
+def _moved(ablations: Ablations, name: str) -> str:
+    """How far a change moves the dimension that reaches 0.90, towards theirs or not."""
+    without, own = (curve["intrinsic"]["test"]["absolute"] for curve in (ablations.main, ablations.changed[name]))
+    if not np.isfinite(own).all():
+        return ""
+    return (
+        f" Those initial weights move the dimension that reaches 0.90 from {estimate(without).text(0)} to "
+        f"{estimate(own).text(0)} (change {paired(own, without[: len(own)]).text(0, sign=True)}, paired); theirs is "
+        f"{li2018.D_INT90}."
     )
 
 
