@@ -132,6 +132,7 @@ def _ablations(curve: Curve) -> tuple[tuple[str, Curve], ...]:
     few = replace(curve, dimensions=(500,), learning_rates=RATES, seeds=3)
     sgd = replace(curve.training, optimizer="sgd")
     cut = replace(curve.network, gain=HE * TRUNCATED)
+    larger = replace(few, network=cut, dimensions=(200, 300, 500, 600, 750), learning_rates=(*RATES, 3.0), seeds=5)
     # their penalty of 1e-4·‖θ‖² is one of 1e-4·‖z‖², but for a constant and the small 2·θ₀ᵀPz
     theirs = replace(curve.training, epochs=100, schedule="constant", weight_decay=2e-4)
     recipe = replace(few, network=cut, bias=True, training=theirs, dimensions=(200,), learning_rates=(1e-3,))
@@ -139,7 +140,7 @@ def _ablations(curve: Curve) -> tuple[tuple[str, Curve], ...]:
         ("Fastfood", replace(few, projection="fastfood", dimensions=(200, 500))),
         ("biases", replace(few, bias=True)),
         ("SGD with momentum", replace(few, training=sgd, learning_rates=(1.0, 3.0, 10.0))),
-        ("truncated He initialisation", replace(few, network=cut, dimensions=(200, 300, 500, 600, 750), seeds=5)),
+        ("truncated He initialisation", larger),
         ("the whole recipe", recipe),
     )
 
