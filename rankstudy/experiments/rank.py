@@ -71,9 +71,9 @@ CONFIGS = {
     ),
     "quick": Config(
         training.CONFIGS["quick"],
-        _arms(training.WIDTHS, config.Training(3, 64), RATES, 3, 5000),
-        _arms(DEEP, config.Training(3, 64), RATES[:1], 2, 5000),
-        _matched(_arms(training.WIDTHS, config.Training(3, 64), RATES, 3, 5000), 0, ()),
+        _arms(training.WIDTHS, config.Training(3, 64), RATES, 3, 6000),
+        _arms(DEEP, config.Training(3, 64), RATES[:1], 2, 6000),
+        _matched(_arms(training.WIDTHS, config.Training(3, 64), RATES, 3, 6000), 0, ()),
         _inputs(config.Training(1, 50, schedule="constant"), 1, 2000),
         200,
         (512, 392, 250),
@@ -113,7 +113,7 @@ def _rest(settings: Config) -> float:
 def compute(settings: Config) -> dict[str, Any]:
     chosen, _ = training.runs(settings.base)
     base = networks.trained(chosen)
-    groups = arms.compute({name: getattr(settings, name) for name in GROUPS}, settings.images)
+    groups = arms.compute_all({name: getattr(settings, name) for name in GROUPS}, settings.images)
     return {
         "base": arms.measured(tuple(chosen), settings.images),
         **groups,
