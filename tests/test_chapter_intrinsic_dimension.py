@@ -257,27 +257,21 @@ def test_each_dimension_is_told_with_its_data(chapter):
 
 
 @pytest.mark.parametrize(
-    ("whole", "word"),
+    ("own", "word"),
     [([-0.001, 0.0, 0.001], "agrees with"), ([-0.05, -0.04, -0.05], "differs from"), ([-0.09, 0.0, 0.03], "open")],
 )
-def test_the_sentence_on_the_published_recipe_says_what_its_runs_say(whole, word):
+def test_the_sentence_on_the_published_weights_says_what_their_runs_say(own, word):
     theirs = li2018.at(np.array([200]))[:, 0].mean()
-    far = [0.05, 0.051, 0.05]
-    cut = "truncated He initialisation"
-    runs = {cut: far, "the whole recipe": whole}
-    changed = {name: curve([200], [[theirs + each] for each in values]) for name, values in runs.items()}
-    *cuts, told = intrinsic_published.recipe(Ablations(changed["the whole recipe"], changed)).split(";")
-    assert all("differs from" in each for each in cuts) and word in told
+    changed = {"truncated He initialisation": curve([200, 300], [[theirs + each, 0.9] for each in own])}
+    told = intrinsic_published.weights(Ablations(curve([200], [[0.8]] * 3), changed))
+    assert word in told and "reaches 0.90" not in told
 
 
-def test_the_sentence_on_the_published_recipe_tells_how_far_its_weights_move_the_crossing():
-    cut = "truncated He initialisation"
+def test_the_sentence_on_the_published_weights_tells_how_far_they_move_the_crossing():
     accuracy = [[0.8]] * 3
-    main = curve([200], accuracy, [600.0, 610.0, 590.0])
-    for own, told in (([700.0, 710.0, 690.0], "from 600 ± 25 to 700 ± 25 (change +100 ± 0"), ([np.nan] * 3, None)):
-        changed = {cut: curve([200], accuracy, own), "the whole recipe": curve([200], accuracy)}
-        found = intrinsic_published.recipe(Ablations(main, changed))
-        assert told in found if told else "reaches 0.90" not in found
+    changed = {"truncated He initialisation": curve([200], accuracy, [700.0, 710.0, 690.0])}
+    told = intrinsic_published.weights(Ablations(curve([200], accuracy, [600.0, 610.0, 590.0]), changed))
+    assert "from 600 ± 25 to 700 ± 25 (change +100 ± 0, paired)" in told
 
 
 @pytest.mark.parametrize(

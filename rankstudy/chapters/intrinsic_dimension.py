@@ -78,7 +78,7 @@ class Chapter:
             "enough": " to ".join(str(each) for each in sorted({*_ends(self.result["sizes"]["rank"])})),
             "low_rank": estimate(self.result["sizes"]["low_rank"]).text(0),
             "projection": self._projection(),
-            "recipe": intrinsic_published.recipe(self.ablations),
+            "weights": intrinsic_published.weights(self.ablations),
             "beside": intrinsic_published.beside(self.differences, self.ablations, self.result.data),
             "sizes": self._sizes(),
             "memorised": self._memorised(),

@@ -114,28 +114,24 @@ def _beyond(changed: Estimate, ours: Estimate) -> bool:
     return changed.high < 0 < ours.low or ours.high < 0 < changed.low
 
 
-def recipe(ablations: Ablations) -> str:
-    """What their initial weights and their whole recipe reach in our code, and whether either agrees with theirs."""
-    cut, whole = names = "truncated He initialisation", "the whole recipe"
-    if not set(names) <= set(ablations.changed):
-        return "This profile trains neither with their initial weights nor by their whole recipe."
-    (d,) = ablations.changed[whole]["dimension"].tolist()
+def weights(ablations: Ablations) -> str:
+    """What their initial weights reach in our code, whether that agrees with theirs, and what they do to d_int90."""
+    name = "truncated He initialisation"
+    if name not in ablations.changed:
+        return "This profile does not train with their initial weights."
+    d = min(ablations.changed[name]["dimension"].tolist())
     runs = li2018.at(np.array([d]))[:, 0]
-    words = {
+    found = ablations.accuracy(name, d, "test")
+    verdict = {
         AGREES: "which agrees with theirs",
         DIFFERS: "which differs from theirs",
         OPEN: "which leaves open whether it agrees with theirs",
-    }
-
-    def reached(name: str) -> str:
-        found = ablations.accuracy(name, d, "test")
-        return f"{found.percent()} (n = {found.n}), {words[accuracy(less(found, float(runs.mean())))]}"
-
+    }[accuracy(less(found, float(runs.mean())))]
     return (
         f"At d = {d} theirs reached {100 * runs.min():.1f} to {100 * runs.max():.1f} % on test data. With their "
-        f"initial weights alone ours reaches {reached(cut)}; with their whole recipe {reached(whole)}, by the rule at "
-        "the end of this chapter."
-    ) + _moved(ablations, cut)
+        f"initial weights ours reaches {found.percent()} (n = {found.n}), {verdict} by the rule at the end of this "
+        "chapter."
+    ) + _moved(ablations, name)
 
 
 def _moved(ablations: Ablations, name: str) -> str:
