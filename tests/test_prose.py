@@ -62,7 +62,6 @@ GIVEN = {  # what is asked, and what the words on the page mean; never what came
         "directions that hold 90 % of the energy",
     ),
     "09-intrinsic-dimension": (
-        "16 bytes a parameter",
         "definitions of 90 %",
         "reaches 0.90*",
         "another reading, 90 % of what",
