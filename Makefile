@@ -61,13 +61,15 @@ check-report: $(VENV)/ready
 	$(PY) -m uv pip install --quiet --python $(PY) --editable '.[check]'
 	$(PY) -m pytest -rs tests/check_report.py
 
-# torch's default build alone unpacks to some 5 GB: say so before the disk is full, not after
+# torch's default build alone unpacks to some 5 GB: say so before the disk is full, not after. Byte code is compiled once,
+# here: each worker and each process of a test would spend 6 s on it where Python may not write it (system-wide installs,
+# containers, PYTHONDONTWRITEBYTECODE).
 $(VENV)/ready: pyproject.toml
 	@free=$$(df -Pk . | awk 'NR==2 {print int($$4/1048576)}'); \
 	if [ "$$free" -lt 6 ]; then echo "rankstudy: set-up needs 6 GB of free disk, $$free GB are free here; README says how to get a small CPU-only torch" >&2; exit 2; fi
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check uv
-	$(PY) -m uv pip install --quiet --python $(PY) --editable '.[report,test]'
+	$(PY) -m uv pip install --quiet --compile-bytecode --python $(PY) --editable '.[report,test]'
 	@touch $@
 
 clean:

@@ -189,11 +189,13 @@ def accepted(record: Any) -> bool:
     """Whether today's code would show this record rather than compute it again."""
     if record.experiment in study.CHAPTERS.values():
         return record.digest == provenance.digest(f"experiments.{record.experiment}", *provenance.TRAINED)
-    from rankstudy.experiments import arms, blocks, inference, subspaces, truncation
+    from rankstudy.experiments import arms, blocks, inference, inputs, rank, subspaces, truncation
 
     modules = {  # the code behind the records that are no chapter's
         "network": provenance.TRAINED,
         "arm": arms.COMPUTED_BY,
+        "network-outliers": rank.COMPUTED_BY,
+        "update-in-span": inputs.COMPUTED_BY,
         "truncated-network": truncation.COMPUTED_BY,
         "inference": inference.COMPUTED_BY,
         "lora-block": blocks.COMPUTED_BY,

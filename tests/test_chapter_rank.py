@@ -135,6 +135,17 @@ def test_a_null_finds_what_was_planted(found):
         assert (counted["weights"][null] >= 1).all() and (counted["update"][null] >= 1).all()
 
 
+def test_the_chapter_asks_of_its_first_networks_one_by_one_what_the_battery_asks_of_all(chapter):
+    settings = study.settings("rank")
+    chosen = training.runs(settings.base)[0][: settings.null_seeds]
+    nulls = chapter.result["nulls"]
+    for seed, run in enumerate(chosen):
+        alone = battery.outliers(networks.trained([run]))
+        for matrix, null in itertools.product(battery.MATRICES, battery.NULLS):
+            np.testing.assert_array_equal(nulls[matrix][null][seed], alone[matrix][null][0])
+            assert nulls[matrix][null].shape == (settings.null_seeds, len(settings.base.network.shapes()))
+
+
 def test_the_bounds_of_the_images_by_hand():
     """Four pixels: constant, equal to another one, and two of their own."""
     images = np.array([[1, 0, 0, 2], [1, 3, 3, 0], [1, 4, 4, 4], [1, 6, 6, 8], [1, 2, 2, 5]], dtype=np.float32)

@@ -89,13 +89,9 @@ def runs(arms: Arms) -> dict[str, tuple[list[networks.Run], dict[str, Any]]]:
     return found
 
 
-def compute(arms: Arms, images: int) -> dict[str, Any]:
-    """activation -> history, battery of ranks and ranks of the features, and the evidence for its learning rate."""
-    return compute_all({"": arms}, images)[""]
-
-
-def compute_all(groups: Mapping[str, Arms], images: int) -> dict[str, dict[str, Any]]:
-    """The same of several groups: all are trained before any is measured, so that many hands have enough to do."""
+def compute(groups: Mapping[str, Arms], images: int) -> dict[str, dict[str, Any]]:
+    """Of each group: activation -> history, battery of ranks and ranks of the features, and the evidence for its
+    learning rate. All are trained before any is measured, so that many hands have enough to do."""
     tuned = {name: runs(group) for name, group in groups.items()}
     chosen = [each for group in tuned.values() for each, _ in group.values()]
     networks.trained([run for each in chosen for run in each])

@@ -8,14 +8,18 @@ hence every training is done in single and in double precision.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from rankstudy import config
+from rankstudy import config, data, provenance
+from rankstudy.experiments import study
 from rankstudy.rank import matrix_rank
+from rankstudy.store import Question
 
+COMPUTED_BY = ("experiments.inputs", *provenance.TRAINED)  # what a record depends on
 OPTIMIZERS = ("sgd", "adam")
 PRECISIONS = ("float32", "float64")
 
@@ -29,18 +33,36 @@ class Inputs:
     seeds: int
 
 
+@dataclass(frozen=True)
+class Case:
+    """The trainings by one of OPTIMIZERS in one of PRECISIONS."""
+
+    settings: Inputs
+    optimizer: str
+    precision: str
+
+    def question(self) -> Question:
+        return Question("measured", "update-in-span", self, data.CHECKSUMS[self.settings.data.name])
+
+
+def cases(settings: Inputs) -> list[Case]:
+    """The longest first."""
+    return [Case(settings, optimizer, precision) for precision in reversed(PRECISIONS) for optimizer in OPTIMIZERS]
+
+
 def compute(settings: Inputs) -> dict[str, Any]:
-    """`images`: bounds that the training images give. For each optimiser and precision: ranks of W₁ − W₁⁰ at both
-    tolerances (seeds,), singular values of the first network, and the history."""
+    """`images`: bounds that the training images give. For each optimiser and precision what `measured` says."""
     from rankstudy.experiments.networks import dataset_on_device
 
-    dataset = dataset_on_device(settings.data)
-    found: dict[str, Any] = {"images": bounds(dataset.train.images.cpu().numpy())}
-    for optimizer, rate in zip(OPTIMIZERS, settings.learning_rates, strict=True):
-        for precision in PRECISIONS:
-            training = replace(settings.training, optimizer=optimizer, learning_rate=rate)
-            found[f"{optimizer}_{precision}"] = _trained(settings, training, dataset, precision)
-    return found
+    images = dataset_on_device(settings.data).train.images.cpu().numpy()
+    found = {f"{case.optimizer}_{case.precision}": measured(case) for case in cases(settings)}
+    return {"images": bounds(images), **found}
+
+
+def measured(case: Case) -> Mapping[str, Any]:
+    """Ranks of W₁ − W₁⁰ at both tolerances (seeds,), singular values of the first network, and the history: from the
+    store or computed."""
+    return study.obtain(case.question(), provenance.digest(*COMPUTED_BY), lambda: _measure(case)).value
 
 
 def bounds(images: np.ndarray) -> dict[str, Any]:
@@ -60,16 +82,20 @@ def bounds(images: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _trained(settings: Inputs, training: config.Training, dataset: Any, precision: str) -> dict[str, Any]:
+def _measure(case: Case) -> dict[str, Any]:
     import torch
 
     from rankstudy import layers
     from rankstudy import training as work
+    from rankstudy.experiments.networks import dataset_on_device
 
     def cast(split: Any) -> Any:
         return replace(split, images=split.images.to(dtype))
 
-    dtype = getattr(torch, precision)
+    settings, dtype = case.settings, getattr(torch, case.precision)
+    rate = settings.learning_rates[OPTIMIZERS.index(case.optimizer)]
+    training = replace(settings.training, optimizer=case.optimizer, learning_rate=rate)
+    dataset = dataset_on_device(settings.data)
     cast_data = replace(
         dataset, train=cast(dataset.train), validation=cast(dataset.validation), test=cast(dataset.test)
     )

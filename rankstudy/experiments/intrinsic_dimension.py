@@ -86,10 +86,9 @@ def _smoke() -> Config:
 
 
 def _quick() -> Config:
-    data = replace(MNIST, train_size=10_000)
-    curve = Curve(NETWORK, config.Training(5), config.Training(5), data, (200, 500, 750, 1250), (0.2,), 2)
-    small = replace(MNIST, train_size=4_000)
-    old = replace(OLD, train_size=4_000)
+    data = replace(MNIST, train_size=8_000, validation_size=1_000)
+    curve = Curve(NETWORK, config.Training(4), config.Training(4), data, (250, 750, 2250), (0.2,), 2)
+    old, small = (replace(each, train_size=3_000, validation_size=1_000) for each in (OLD, MNIST))
     moved = Transfer(
         NETWORK, config.Training(3), old, config.Training(4), small, NEW, (100, 300, 900), (0.2,), (1e-3,), 2, ARMS
     )

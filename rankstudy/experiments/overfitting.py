@@ -79,7 +79,7 @@ def _config(
 
 def _bound(arms: tuple[tuple[int, float, float, float], ...]) -> Decay:
     return Decay(
-        config.Network((784, 128, 128, 128, 10)), config.Data("mnist", train_size=6000), 6.0, 6000, arms, seeds=3
+        config.Network((784, 128, 128, 128, 10)), config.Data("mnist", train_size=6000), 5.0, 6000, arms, seeds=3
     )
 
 
@@ -156,12 +156,12 @@ CONFIGS = {
         2000,
         Arms(
             config.Network((784, 512, 512, 512, 10)),  # memorises 5000 images in a third of the time
-            config.Training(12, 64),
+            config.Training(10, 64),
             config.Data("mnist", train_size=5000),
             tuple((name, _HIGH if name in ("sigmoid", "identity") else _LOW) for name in _ACTIVATIONS),
             4,
         ),
-        60,
+        45,
         _bound(_VARIED),
         ladder=(
             *((784, *[width] * 3, 10) for width in (64, 256)),
@@ -213,7 +213,7 @@ def compute(settings: Config) -> dict[str, Any]:
     networks.trained([*big, *tuned, *decay.plan(settings.bound), *(run for chosen in sizes for run in chosen)])
     return {
         "big": arms.measured(tuple(big), settings.images),
-        **arms.compute_all(groups(settings), settings.images),
+        **arms.compute(groups(settings), settings.images),
         "bound": decay.compute(settings.bound),
         "ladder": _measured(sizes),
     }

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from rankstudy import config
+from rankstudy import config, data, provenance
 from rankstudy.experiments import arms, battery, inputs, networks, study, training
 from rankstudy.experiments.arms import Arms
 from rankstudy.experiments.inputs import Inputs
 from rankstudy.rank import eliminate, matrix_rank, rank_tolerance
+from rankstudy.store import Question
+
+COMPUTED_BY = ("experiments.battery", *provenance.TRAINED)  # what `outliers` depends on
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,13 @@ class Config:
 
 
 DEEP = (784, 256, 256, 256, 256, 256, 256, 256, 10)
-# rates for the profile that does not search, near those that the search under `full` prefers
+# rates for the profile that does not search; sigmoid needs a larger one to train in so few steps
 RATES = (
     ("relu", (1e-3,)),
     ("leaky_relu", (1e-3,)),
     ("gelu", (1e-3,)),
     ("tanh", (1e-3,)),
-    ("sigmoid", (3e-3,)),
+    ("sigmoid", (6e-3,)),
     ("identity", (1e-3,)),
 )
 # far enough apart that the best of them lies between the others; where the layers are few, a larger one for those that
@@ -44,13 +47,18 @@ SEARCHED_DEEP = tuple((activation, (5e-4, 2e-3, 8e-3)) for activation, _ in RATE
 SEARCHED = tuple((name, (*rates, 3.2e-2) if name in ("sigmoid", "identity") else rates) for name, rates in SEARCHED_DEEP)  # noqa: E501
 
 
-def _arms(widths: tuple[int, ...], training: config.Training, rates: Any, seeds: int, size: int | None = None) -> Arms:
-    data = config.Data("mnist", train_size=size)
+MNIST = config.Data("mnist")
+SMALL = replace(MNIST, train_size=3000, validation_size=1000)
+
+
+def _arms(
+    widths: tuple[int, ...], training: config.Training, rates: Any, seeds: int, data: config.Data = MNIST
+) -> Arms:
     return Arms(config.Network(widths), training, data, rates, seeds, observed=("relu",))
 
 
-def _inputs(training: config.Training, seeds: int, size: int | None = None) -> Inputs:
-    return Inputs(config.Network((784, 1024, 10)), training, config.Data("mnist", train_size=size), (0.05, 1e-3), seeds)
+def _inputs(training: config.Training, seeds: int, data: config.Data = MNIST) -> Inputs:
+    return Inputs(config.Network((784, 1024, 10)), training, data, (0.05, 1e-3), seeds)
 
 
 def _matched(arms: Arms, seeds: int, rates: Any) -> Arms:
@@ -71,10 +79,10 @@ CONFIGS = {
     ),
     "quick": Config(
         training.CONFIGS["quick"],
-        _arms(training.WIDTHS, config.Training(3, 64), RATES, 3, 6000),
-        _arms(DEEP, config.Training(3, 64), RATES[:1], 2, 6000),
-        _matched(_arms(training.WIDTHS, config.Training(3, 64), RATES, 3, 6000), 0, ()),
-        _inputs(config.Training(1, 50, schedule="constant"), 1, 2000),
+        _arms(training.WIDTHS, config.Training(3, 64), RATES, 3, SMALL),
+        _arms(DEEP, config.Training(4, 32), RATES[:1], 2, SMALL),
+        _matched(_arms(training.WIDTHS, config.Training(3, 64), RATES, 3, SMALL), 0, ()),
+        _inputs(config.Training(1, 50, schedule="constant"), 1, replace(SMALL, train_size=1000)),
         200,
         (512, 392, 250),
         2,
@@ -98,30 +106,59 @@ GROUPS = ("shallow", "deep", "matched")
 def plan(settings: Config) -> study.Plan:
     planned = training.plan(settings.base).runs
     planned = planned + [run for name in GROUPS for run in arms.plan(getattr(settings, name))]
-    return study.Plan(planned, shared=arms.seconds_to_measure(planned, settings.images), alone=_rest(settings))
-
-
-def _rest(settings: Config) -> float:
-    """Seconds of the nulls, the textbook's elimination and the trainings of `inputs`."""
     rows, columns, rank = settings.textbook
+    shared = arms.seconds_to_measure(planned, settings.images) + _seconds_of_parts(settings)
+    return study.Plan(planned, shared=shared, alone=1.0 + 1e-8 * rows * columns * rank)
+
+
+def _seconds_of_parts(settings: Config) -> float:
+    """Of the nulls and of the trainings of `inputs`."""
     nulls = settings.null_seeds * sum(max(s) * min(s) ** 2 for s in settings.base.network.shapes()) * battery.DRAWS * 6
-    size = settings.inputs.data.train_size or 55_000
-    images = settings.inputs.seeds * (settings.inputs.training.epochs * size + 20_000)
-    return 1.0 + 3e-11 * nulls + 1e-8 * rows * columns * rank + 4e-4 * images
+    chosen = settings.inputs.data
+    evaluated = 10_000 + chosen.validation_size
+    images = settings.inputs.seeds * (settings.inputs.training.epochs * (chosen.train_size or 55_000) + evaluated)
+    return 3e-11 * nulls + 4e-4 * images
 
 
 def compute(settings: Config) -> dict[str, Any]:
     chosen, _ = training.runs(settings.base)
-    base = networks.trained(chosen)
-    groups = arms.compute_all({name: getattr(settings, name) for name in GROUPS}, settings.images)
+    groups = {name: getattr(settings, name) for name in GROUPS}
+    tuned = [each for group in groups.values() for each, _ in arms.runs(group).values()]
+    # all at once, the longest first: no hand waits for the end of a group
+    networks.trained([*chosen, *(run for each in tuned for run in each)])
+    compared, cases = chosen[: settings.null_seeds], inputs.cases(settings.inputs)
+    parts: list[tuple[Any, ...]] = [(inputs.measured, case) for case in cases]
+    parts += [(outliers, run) for run in compared]
+    parts += [(arms.measured, tuple(each), settings.images) for each in (chosen, *tuned)]
+    study.spread(_answered, parts)
     return {
         "base": arms.measured(tuple(chosen), settings.images),
-        **groups,
-        "nulls": battery.outliers(base[: settings.null_seeds]),
+        **arms.compute(groups, settings.images),
+        "nulls": _stacked([outliers(run) for run in compared]),
         "products": _products(settings),
         "inputs": inputs.compute(settings.inputs),
         "textbook": textbook(*settings.textbook),
-        "pivots": pivots(base),
+        "pivots": pivots(networks.trained(chosen)),
+    }
+
+
+def _answered(function: Callable[..., Any], *arguments: Any) -> None:
+    """Have one of the parts answered into the store."""
+    function(*arguments)
+
+
+def outliers(run: networks.Run) -> Mapping[str, Any]:
+    """`battery.outliers` of one network, from the store or counted."""
+    question = Question("measured", "network-outliers", run, data.CHECKSUMS[run.data.name])
+    digest = provenance.digest(*COMPUTED_BY)
+    return study.obtain(question, digest, lambda: battery.outliers(networks.trained([run]))).value
+
+
+def _stacked(found: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, np.ndarray]]:
+    """{matrix: {null: (seeds, layers)}} of several networks."""
+    return {
+        matrix: {null: np.concatenate([each[matrix][null] for each in found]) for null in nulls}
+        for matrix, nulls in found[0].items()
     }
 
 
