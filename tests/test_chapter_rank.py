@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import pytest
 from rankstudy import claims, run
 from rankstudy.chapters import rank_claims, rank_views
 from rankstudy.config import ACTIVATIONS, Network
-from rankstudy.experiments import arms, battery, features, inputs, networks, rank, study
+from rankstudy.experiments import arms, battery, features, inputs, networks, rank, study, training
 from rankstudy.spectrum import Spectrum, effective_rank, numerical_rank, stable_rank
 
 CHAPTER = Path(__file__).parents[1] / "report" / "03-rank.qmd"
@@ -139,8 +140,8 @@ def test_the_chapter_asks_of_its_first_networks_one_by_one_what_the_battery_asks
     settings = study.settings("rank")
     chosen = training.runs(settings.base)[0][: settings.null_seeds]
     nulls = chapter.result["nulls"]
-    for seed, run in enumerate(chosen):
-        alone = battery.outliers(networks.trained([run]))
+    for seed, each in enumerate(chosen):
+        alone = battery.outliers(networks.trained([each]))
         for matrix, null in itertools.product(battery.MATRICES, battery.NULLS):
             np.testing.assert_array_equal(nulls[matrix][null][seed], alone[matrix][null][0])
             assert nulls[matrix][null].shape == (settings.null_seeds, len(settings.base.network.shapes()))
