@@ -79,7 +79,7 @@ def _config(
 
 def _bound(arms: tuple[tuple[int, float, float, float], ...]) -> Decay:
     return Decay(
-        config.Network((784, 128, 128, 128, 10)), config.Data("mnist", train_size=6000), 5.0, 6000, arms, seeds=3
+        config.Network((784, 128, 128, 128, 10)), config.Data("mnist", train_size=6000), 6.0, 6000, arms, seeds=3
     )
 
 
