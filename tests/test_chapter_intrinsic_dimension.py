@@ -338,3 +338,14 @@ def test_learning_curves_are_never_more_than_three_abreast(count):
     assert len(drawn) == 2 * count
     assert "×" not in "".join(label.get_text() for axis in drawn for label in axis.get_yticklabels(which="both"))
     assert max(axis.get_subplotspec().get_gridspec().ncols for axis in drawn) <= 3
+
+
+@pytest.mark.parametrize(
+    ("points", "verdict"), [((0.001, -0.001), "holds"), ((0.05, -0.03), "open"), ((0.05, 0.052), "fails")]
+)
+def test_each_verdict_on_the_published_curve_can_be_told(points, verdict):
+    from rankstudy.chapters.intrinsic_dimension import Chapter
+
+    found = SimpleNamespace(differences={750: estimate(points)}, seeds=2, result=SimpleNamespace(data="mnist"))
+    claim = Chapter._near_published(found)
+    assert (claim.verdict, "surely so at d = 750" in claim.sentence) == (verdict, verdict == "fails")

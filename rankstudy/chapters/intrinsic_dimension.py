@@ -268,10 +268,10 @@ class Chapter:
         outside = [d for d, each in found.items() if each.low > CLOSE or each.high < -CLOSE]
         verdict = "holds" if within else "fails" if outside else "open"
         points = f"{100 * CLOSE:.0f} points"
+        where = f" (surely so at d = {listed(outside)})" if outside else ""
         sentence = {
             "holds": f"At all dimensions that both have our test accuracy is within {points} of the published curve.",
-            "fails": f"Our test accuracy differs from the published curve by more than {points} "
-            f"(surely so at d = {listed(outside)}).",
+            "fails": f"Our test accuracy differs from the published curve by more than {points}{where}.",
             "open": f"Our intervals do not decide whether the curve lies within {points} of the published one.",
         }[verdict]
         evidence = (
