@@ -86,11 +86,11 @@ def _smoke() -> Config:
 
 
 def _quick() -> Config:
-    data = replace(MNIST, train_size=8_000, validation_size=1_000)
+    data = replace(MNIST, train_size=6_000, validation_size=1_000)
     curve = Curve(NETWORK, config.Training(4), config.Training(4), data, (200, 750, 2250), (0.2,), 2)
     old, small = (replace(each, train_size=3_000, validation_size=1_000) for each in (OLD, MNIST))
     moved = Transfer(
-        NETWORK, config.Training(3), old, config.Training(4), small, NEW, (100, 300, 900), (0.2,), (1e-3,), 2, ARMS
+        NETWORK, config.Training(3), old, config.Training(4), small, NEW, (300, 900), (0.2,), (1e-3,), 2, ARMS
     )
     return Config(curve, moved)
 
