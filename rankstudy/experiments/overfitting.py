@@ -156,12 +156,12 @@ CONFIGS = {
         2000,
         Arms(
             config.Network((784, 512, 512, 512, 10)),  # memorises 5000 images in a third of the time
-            config.Training(10, 64),
+            config.Training(12, 64),
             config.Data("mnist", train_size=5000),
             tuple((name, _HIGH if name in ("sigmoid", "identity") else _LOW) for name in _ACTIVATIONS),
             4,
         ),
-        45,
+        60,
         _bound(_VARIED),
         ladder=(
             *((784, *[width] * 3, 10) for width in (64, 256)),
