@@ -88,6 +88,8 @@ def transfer(arms: Sequence[Mapping[str, Any]], labels: Sequence[str], closed: f
     for axis, split in zip(axes[0], ("test", "train"), strict=True):
         axis.axhline(100 * closed, color="grey", linewidth=0.8)
         axis.set(xscale="log", xlabel="dimension d", title=f"{split} data", ylim=(-8, 108))
+        figures.few_ticks(axis.xaxis)
+        axis.xaxis.set_major_formatter("{x:g}")
     axes[0, 0].set_ylabel("gap closed (%)")
     axes[0, 1].legend(loc="lower right", fontsize=7)
     return figure

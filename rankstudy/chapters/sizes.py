@@ -54,7 +54,7 @@ class Sizes:
         return table([*headers, "effective rank"], shown)
 
     def figure(self) -> figures.Figure:
-        """Excess of the test loss, and the effective rank of W and of its update, against the parameters."""
+        """Excess of the test loss, and the effective rank of the update, against the parameters."""
         drawn, axes = figures.panels(1, 2, size=(7.0, 2.9))
         for axis in axes[0]:
             axis.set(xscale="log", xlabel="parameters")
@@ -69,7 +69,7 @@ class Sizes:
                 label = ""
         axes[0, 0].axhline(100 * EXCESS, color="black", linewidth=0.8, linestyle=":")
         axes[0, 0].set(ylabel="last test loss above lowest (%)")
-        axes[0, 1].set(ylabel="effective rank of W − W₀ (% of full)", ylim=(0, None))
+        axes[0, 1].set(ylabel="effective rank of\nW − W₀ (% of full)", ylim=(0, 100))
         drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
         return drawn
 
