@@ -123,6 +123,12 @@ def test_a_chapter_compares_arms_on_equal_terms():
         assert len({(run.data, run.training.epochs, run.network.widths, run.network.gain) for run in planned}) == 1
 
 
+@pytest.mark.parametrize("profile", rank.CONFIGS)
+def test_every_arm_trains_for_as_many_epochs_as_the_text_says(profile):
+    settings = rank.CONFIGS[profile]
+    assert len({(group.training.epochs, group.data) for group in (settings.shallow, settings.deep, settings.matched)}) == 1
+
+
 def test_a_null_finds_what_was_planted(found):
     """Random matrices rarely have an outlier; with a strong part of low rank they have some."""
     generator = np.random.default_rng(0)

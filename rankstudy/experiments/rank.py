@@ -80,7 +80,7 @@ CONFIGS = {
     "quick": Config(
         training.CONFIGS["quick"],
         _arms(training.WIDTHS, config.Training(3, 64), RATES, 3, SMALL),
-        _arms(DEEP, config.Training(4, 32), RATES[:1], 2, SMALL),
+        _arms(DEEP, config.Training(3, 16), RATES[:1], 2, SMALL),
         _matched(_arms(training.WIDTHS, config.Training(3, 64), RATES, 3, SMALL), 0, ()),
         _inputs(config.Training(1, 50, schedule="constant"), 1, replace(SMALL, train_size=1000)),
         200,
