@@ -126,7 +126,8 @@ def test_a_chapter_compares_arms_on_equal_terms():
 @pytest.mark.parametrize("profile", rank.CONFIGS)
 def test_every_arm_trains_for_as_many_epochs_as_the_text_says(profile):
     settings = rank.CONFIGS[profile]
-    assert len({(group.training.epochs, group.data) for group in (settings.shallow, settings.deep, settings.matched)}) == 1
+    groups = (settings.shallow, settings.deep, settings.matched)
+    assert len({(group.training.epochs, group.data) for group in groups}) == 1
 
 
 def test_a_null_finds_what_was_planted(found):
