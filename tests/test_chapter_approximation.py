@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankstudy import claims, config, factorization
-from rankstudy.experiments import approximation, truncation
+from rankstudy.experiments import approximation, overfitting, truncation
+from rankstudy.experiments.study import on
 from rankstudy.spectrum import Spectrum
 
 CHAPTER = Path(__file__).parents[1] / "report" / "05-approximation.qmd"
@@ -37,9 +39,11 @@ def chapter(results):
 def test_the_chapter_is_told_from_its_result(chapter):
     assert all(isinstance(value, str) and value for value in chapter.text.values())
     assert all(claim.verdict in claims.VERDICTS for claim in chapter.claims())
-    for draw in (chapter.convergence, chapter.errors, chapter.accuracies, chapter.ways, chapter.spectra_figure):
+    drawn = (chapter.convergence, chapter.errors, chapter.accuracies, chapter.ways, chapter.spectra_figure)
+    for draw in (*drawn, chapter.lengths.figure, chapter.lengths.curves):
         assert draw().axes
-    for tell in (chapter.certificates, chapter.thresholds, chapter.criteria, chapter.allotments):
+    told = (chapter.certificates, chapter.thresholds, chapter.criteria, chapter.allotments)
+    for tell in (*told, chapter.lengths.rows):
         assert tell().count("\n") > 2
 
 
@@ -107,6 +111,35 @@ def test_the_rank_is_chosen_on_validation_data_alone(chapter):
         assert (row[index:-1] <= tolerance + 1e-9).all()
         assert index == 0 or row[index - 1] > tolerance
     assert result["rank"] == max(result["own_rank"])
+
+
+def test_shorter_trainings_differ_in_their_length_alone():
+    for settings in approximation.CONFIGS.values():
+        long, _ = overfitting.runs(settings.overfitting)
+        assert settings.shorter and max(settings.shorter) < settings.overfitting.training.epochs
+        for epochs, chosen in zip(settings.shorter, approximation.shorter(settings), strict=True):
+            for run, full in zip(chosen, long, strict=True):
+                assert run.training.epochs == epochs and run.training.schedule == full.training.schedule
+                assert replace(run, training=full.training, observe=full.observe) == full
+
+
+def test_a_network_that_is_only_cut_scores_as_in_the_whole_sweep(chapter):
+    """Of the sweep, the light measurement leaves things out and changes nothing."""
+    settings = approximation.CONFIGS["smoke"]
+    run = overfitting.runs(on(settings.overfitting, chapter.result.data))[0][0]
+    light = truncation.cuts(run, settings.sweep.ranks)
+    whole = chapter.result
+    np.testing.assert_array_equal(light["truncated"], whole["truncated"][0])
+    np.testing.assert_array_equal(light["original"], whole["original"][0])
+
+
+def test_a_higher_rank_of_the_long_training_decides_the_claim(chapter, monkeypatch):
+    def verdict(own_rank) -> str:
+        monkeypatch.setitem(chapter.lengths.arms[-1], "own_rank", np.array(own_rank))
+        monkeypatch.setitem(chapter.lengths.arms[0], "own_rank", np.array([8, 8]))
+        return chapter.lengths.claim().verdict
+
+    assert [verdict([16, 16]), verdict([4, 4]), verdict([4, 16])] == ["holds", "fails", "open"]
 
 
 def test_a_worse_cut_flips_the_claim(chapter, monkeypatch):

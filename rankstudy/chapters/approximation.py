@@ -10,6 +10,7 @@ import numpy as np
 
 from rankstudy import claims, figures
 from rankstudy.chapters import approximation_claims, approximation_figures, approximation_player, approximation_tables
+from rankstudy.chapters.approximation_lengths import Lengths
 from rankstudy.chapters.common import Markdown, banner, conclude, over
 from rankstudy.chapters.lora_costs import scientific
 from rankstudy.chapters.published import CLOSE, TRUNCATION_WHOLE
@@ -31,6 +32,7 @@ class Chapter:
         self.shapes = [(out, inp) for inp, out in pairwise(widths)]
         self.full_rank = max(min(shape) for shape in self.shapes)
         self.networks = len(self.result["seeds"])
+        self.lengths = Lengths(self)
 
     def banner(self) -> Markdown:
         return banner(self.result)
@@ -200,6 +202,7 @@ class Chapter:
             "best_ranks": ", ".join(str(rank) for rank in tried[self.best]),
             "gained": self.gained.points(),
             "allotted_where": approximation_tables.where_allotted(self),
+            **self.lengths.text(),
             **{
                 f"below_{way}": estimate(self.accuracy(way, self.below)).percent(1)
                 for way in ("truncated", "weighted", "update", "allotted", "allotted_weighted")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from rankstudy.store import Question
 class Config:
     overfitting: overfitting.Config
     sweep: truncation.Sweep
+    shorter: tuple[int, ...]  # epochs of trainings that are the same but for their length: does the rank hang on it?
     tolerance: float = 0.005  # of validation accuracy that a cut network may lose
     seconds: float = 1.0  # that the sweep of one network is expected to take on two CPU cores
 
@@ -25,6 +26,7 @@ CONFIGS = {
     "smoke": Config(
         overfitting.CONFIGS["smoke"],
         truncation.Sweep((1, 2, 4, 8, 16, 32, 64), (2, 8, 32), (2, 8), (2, 4, 8), (4,), inputs=200),
+        shorter=(5,),
     ),
     "quick": Config(
         overfitting.CONFIGS["quick"],
@@ -37,6 +39,7 @@ CONFIGS = {
             inputs=2000,
             max_iterations=60,
         ),
+        shorter=(1, 3),
         seconds=10.0,
     ),
     "full": Config(
@@ -48,6 +51,7 @@ CONFIGS = {
             compared=(4, 6, 8, 12, 16, 24, 32, 64, 128),
             sequential=(4, 8, 16, 32),
         ),
+        shorter=(1, 3),
         seconds=80.0,
     ),
 }
@@ -55,23 +59,53 @@ CONFIGS = {
 
 def plan(settings: Config) -> study.Plan:
     runs, _ = overfitting.runs(settings.overfitting)
-    return study.Plan(runs, shared=settings.seconds * len(runs))
+    short = [run for chosen in shorter(settings) for run in chosen]
+    # a network that is only cut takes about a quarter of a sweep
+    return study.Plan([*runs, *short], shared=settings.seconds * (len(runs) + len(short) / 4))
+
+
+def shorter(settings: Config) -> list[list[networks.Run]]:
+    """The overfitted networks' trainings with fewer epochs, one list a length: their seeds, rate and schedule."""
+    runs, _ = overfitting.runs(settings.overfitting)
+    return [
+        [replace(run, training=replace(run.training, epochs=epochs), observe="") for run in runs]
+        for epochs in settings.shorter
+    ]
 
 
 def compute(settings: Config) -> dict[str, Any]:
     runs, _ = overfitting.runs(settings.overfitting)
-    networks.trained(runs)
+    short = shorter(settings)
+    networks.trained([*runs, *(run for chosen in short for run in chosen)])
     study.spread(truncation.measured, [(run, settings.sweep) for run in runs])
+    study.spread(truncation.cuts, [(run, settings.sweep.ranks) for chosen in short for run in chosen])
     found = stacked([truncation.measured(run, settings.sweep) for run in runs])
-    accuracy = found["truncated"][:, :, 1]  # (networks, ranks, splits)
-    lost = found["original"][:, None, 1] - accuracy
-    own = enough(settings.sweep.ranks, lost[:, :, truncation.SPLITS.index("validation")], settings.tolerance)
+    own = own_ranks(settings, found)
     return {
         **found,
+        "shorter": [_shorter(settings, chosen) for chosen in short],
         "seeds": np.array([run.seed for run in runs]),
-        "own_rank": own,  # (networks,) the smallest rank within tolerance
+        "own_rank": own,
         "rank": int(own.max()),  # the one that serves every network: what chapter 6 trains with
     }
+
+
+def _shorter(settings: Config, runs: Sequence[networks.Run]) -> dict[str, Any]:
+    """`epochs`, `history`, `original` (networks, 2, 3), `truncated` (networks, ranks, 2, 3), `own_rank` (networks,)."""
+    found = stacked([truncation.cuts(run, settings.sweep.ranks) for run in runs])
+    return {
+        **found,
+        "epochs": runs[0].training.epochs,
+        "history": networks.histories(networks.trained(runs)),
+        "own_rank": own_ranks(settings, found),
+    }
+
+
+def own_ranks(settings: Config, found: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(networks,) the smallest rank within tolerance of the whole network's validation accuracy."""
+    validation = truncation.SPLITS.index("validation")
+    lost = found["original"][:, None, 1, validation] - found["truncated"][:, :, 1, validation]
+    return enough(settings.sweep.ranks, lost, settings.tolerance)
 
 
 def enough(ranks: Sequence[int], lost: np.ndarray, tolerance: float) -> np.ndarray:

@@ -58,6 +58,38 @@ class Piece:
         return Question("measured", "truncated-network", self, data.CHECKSUMS[self.run.data.name])
 
 
+@dataclass(frozen=True)
+class Cuts:
+    run: networks.Run
+    ranks: tuple[int, ...]  # as a sweep's
+
+    def question(self) -> Question:
+        return Question("measured", "cut-network", self, data.CHECKSUMS[self.run.data.name])
+
+
+def cuts(run: networks.Run, ranks: tuple[int, ...]) -> Mapping[str, Any]:
+    """The network of the run cut to each rank by truncated SVD and no more, from the store or computed.
+
+    Returns:
+        loss and accuracy by split: `original` (2, 3), `truncated` (ranks, 2, 3).
+    """
+    asked = Cuts(run, ranks)
+    return study.obtain(asked.question(), provenance.digest(*COMPUTED_BY), lambda: _cut(asked)).value
+
+
+def _cut(asked: Cuts) -> dict[str, np.ndarray]:
+    (found,) = networks.trained([asked.run])
+    dataset = networks.dataset_on_device(asked.run.data)
+    factors = [factorization.truncated_svd(weight, min(weight.shape)) for weight in found.weights]
+    original = scores(found.model(), dataset)
+    return {
+        "original": original,
+        "truncated": truncated(
+            factors, asked.ranks, original, lambda layers: scores(assembled(asked.run.network, layers), dataset)
+        ),
+    }
+
+
 def measured(run: networks.Run, sweep: Sweep) -> Mapping[str, Any]:
     """The sweep on the network of the run, from the store or computed.
 
@@ -104,12 +136,11 @@ def _measure(piece: Piece) -> dict[str, Any]:
         ),
     }
     original = scores(model, dataset)
-    whole = max(each.rank for each in plain)  # from this rank on nothing is cut
     result: dict[str, Any] = {
         "original": original,
         "svd_seconds": np.array(seconds),
         "pictures": pictures(weights[0], plain[0], sweep.ranks),
-        "truncated": np.stack([scored(cut(plain, rank)) if rank < whole else original for rank in sweep.ranks]),
+        "truncated": truncated(plain, sweep.ranks, original, scored),
         "sequential": np.stack([scored(sequential(network, weights, images, rank)) for rank in sweep.sequential]),
         **{name: np.stack([way(rank) for rank in sweep.compared]) for name, way in ways.items()},
     }
@@ -170,6 +201,19 @@ def alternating(
         found[name] = {key: np.array(values) for key, values in rows.items()}
         found[name] |= {"scores": np.stack(scored_rows), "trace": trace}
     return found
+
+
+def truncated(
+    factors: Sequence[Factors], ranks: Sequence[int], original: np.ndarray, scored: Callable[[Any], np.ndarray]
+) -> np.ndarray:
+    """(ranks, 2, 3): scores of the network cut to each rank; those of the `original` where nothing is cut.
+
+    Args:
+        factors: every layer's at full rank.
+        scored: layers -> (2, 3).
+    """
+    whole = max(each.rank for each in factors)
+    return np.stack([scored(cut(factors, rank)) if rank < whole else original for rank in ranks])
 
 
 def cut(factors: Sequence[Factors], rank: int) -> list[Factors]:

@@ -1,0 +1,103 @@
+"""Chapter 5: the rank that is enough, of the same networks trained for fewer epochs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rankstudy import claims, figures
+from rankstudy.chapters.common import Markdown, table
+from rankstudy.intervals import Estimate, estimate, paired
+
+TRAIN, VALIDATION, TEST = range(3)
+
+
+class Lengths:
+    """One arm a length of training, paired by seed, the shortest first; the last one is the overfitted networks."""
+
+    def __init__(self, chapter: Any) -> None:
+        self.chapter, result = chapter, chapter.result
+        epochs = chapter.settings["overfitting"]["training"]["epochs"]
+        longest = {name: result[name] for name in ("original", "truncated", "own_rank")} | {"epochs": epochs}
+        self.arms = [*sorted(result["shorter"], key=lambda arm: arm["epochs"]), longest]
+
+    @staticmethod
+    def label(arm: Any) -> str:
+        epochs = int(arm["epochs"])
+        return f"{epochs} epoch" + ("s" if epochs > 1 else "")
+
+    def more(self, arm: Any) -> Estimate:
+        """By how much its effective rank exceeds that of the shortest training."""
+        return paired(arm["own_rank"].astype(float), self.arms[0]["own_rank"].astype(float))
+
+    def lost(self, arm: Any, split: int) -> np.ndarray:
+        """(networks, ranks) accuracy below the whole network's."""
+        return arm["original"][:, None, 1, split] - arm["truncated"][:, :, 1, split]
+
+    def text(self) -> dict[str, str]:
+        shortest, *_, longest = self.arms
+        *others, last = [self.label(arm) for arm in self.arms[:-1]]
+        return {
+            "lengths": f"{', '.join(others)} and {last}" if others else last,
+            "longest": self.label(longest),
+            "length_ranks": "; ".join(
+                f"{estimate(arm['own_rank'].astype(float)).text(1)} after {self.label(arm)}" for arm in self.arms
+            ),
+            "length_more": self.more(longest).text(1, sign=True),
+            "shortest": self.label(shortest),
+        }
+
+    def rows(self) -> Markdown:
+        below = self.chapter.below
+        index = list(self.chapter.settings["sweep"]["ranks"]).index(below)
+        rows = [
+            [
+                self.label(arm),
+                *(estimate(arm["original"][:, 1, split]).percent(2) for split in (TRAIN, TEST)),
+                estimate(arm["own_rank"].astype(float)).text(1),
+                "–" if arm is self.arms[0] else self.more(arm).text(1, sign=True),
+                *(estimate(self.lost(arm, split)[:, index]).text(2, 100) for split in (TRAIN, TEST)),
+            ]
+            for arm in self.arms
+        ]
+        at = f"lost at r = {below}"
+        headers = ["trained for", "train", "test", "effective rank r", "more than the shortest"]
+        return table([*headers, f"{at}, train", f"{at}, test"], rows)
+
+    def figure(self) -> figures.Figure:
+        """Accuracy lost against the rank, on training and on test data, one colour a length."""
+        drawn, axes = figures.panels(1, 2, size=(7.0, 3.0), sharey=True)
+        tolerance, whole = 100 * self.chapter.settings["tolerance"], self.chapter.full_rank
+        tried = self.chapter.settings["sweep"]["ranks"]
+        shown = [index for index, rank in enumerate(tried) if 8 <= rank < whole]
+        for axis, split, title in ((axes[0, 0], TRAIN, "training"), (axes[0, 1], TEST, "test")):
+            for arm, colour in zip(self.arms, figures.COLOURS, strict=False):
+                ranks = [tried[index] for index in shown]
+                figures.curve(axis, ranks, 100 * self.lost(arm, split)[:, shown], self.label(arm), colour)
+            axis.axhline(tolerance, color="black", linewidth=0.8, linestyle=":")
+            axis.set(xscale="log", xlabel="rank r of every layer", title=title, ylim=(-2 * tolerance, 12 * tolerance))
+            axis.set_xticks([rank for rank in (8, 16, 32, 64, 128, 256, 512) if rank < whole])
+            axis.set_xticklabels([str(int(rank)) for rank in axis.get_xticks()])
+            axis.minorticks_off()
+        axes[0, 0].set_ylabel("accuracy lost (points)")
+        drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(self.arms))
+        return drawn
+
+    def curves(self) -> figures.Figure:
+        return figures.learning_curves({self.label(arm): arm["history"] for arm in self.arms[:-1]})
+
+    def claim(self) -> claims.Claim:
+        """Written before the first such network was cut."""
+        shortest, longest = (self.label(arm) for arm in (self.arms[0], self.arms[-1]))
+        kept = f"keep their validation accuracy within {self.chapter.text['tolerance']}"
+        change = self.more(self.arms[-1])
+        return claims.compare(
+            "approximation-length",
+            change,
+            holds=f"Trained for {longest} instead of {shortest}, the networks need a higher rank to {kept}.",
+            fails=f"Trained for {longest} instead of {shortest}, the networks need a lower rank to {kept}.",
+            open=f"Whether networks trained for {longest} instead of {shortest} need another rank to {kept} is open.",
+            evidence=f"n = {change.n} networks, paired difference in rank {change.text(1, sign=True)}",
+            surprise=1,
+        )
