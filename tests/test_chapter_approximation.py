@@ -123,14 +123,13 @@ def test_shorter_trainings_differ_in_their_length_alone():
                 assert replace(run, training=full.training, observe=full.observe) == full
 
 
-def test_a_network_that_is_only_cut_scores_as_in_the_whole_sweep(chapter):
-    """Of the sweep, the light measurement leaves things out and changes nothing."""
+def test_truncations_alone_are_those_of_the_whole_sweep(chapter):
     settings = approximation.CONFIGS["smoke"]
     run = overfitting.runs(on(settings.overfitting, chapter.result.data))[0][0]
-    light = truncation.cuts(run, settings.sweep.ranks)
+    alone = truncation.measured(run, settings.sweep.truncations())
     whole = chapter.result
-    np.testing.assert_array_equal(light["truncated"], whole["truncated"][0])
-    np.testing.assert_array_equal(light["original"], whole["original"][0])
+    np.testing.assert_array_equal(alone["truncated"], whole["truncated"][0])
+    np.testing.assert_array_equal(alone["original"], whole["original"][0])
 
 
 def test_a_higher_rank_of_the_long_training_decides_the_claim(chapter, monkeypatch):

@@ -31,6 +31,12 @@ class Lengths:
         """By how much its effective rank exceeds that of the shortest training."""
         return paired(arm["own_rank"].astype(float), self.arms[0]["own_rank"].astype(float))
 
+    def costs_more(self, split: int) -> Estimate:
+        """By how much the accuracy lost just under the effective rank is larger after the longest training."""
+        index = list(self.chapter.settings["sweep"]["ranks"]).index(self.chapter.below)
+        shortest, longest = (self.lost(arm, split)[:, index] for arm in (self.arms[0], self.arms[-1]))
+        return paired(longest, shortest)
+
     def lost(self, arm: Any, split: int) -> np.ndarray:
         """(networks, ranks) accuracy below the whole network's."""
         return arm["original"][:, None, 1, split] - arm["truncated"][:, :, 1, split]
@@ -45,6 +51,10 @@ class Lengths:
                 f"{estimate(arm['own_rank'].astype(float)).text(1)} after {self.label(arm)}" for arm in self.arms
             ),
             "length_more": self.more(longest).text(1, sign=True),
+            **{
+                f"length_lost_{name}": self.costs_more(split).points()
+                for name, split in (("train", TRAIN), ("test", TEST))
+            },
             "shortest": self.label(shortest),
         }
 

@@ -19,7 +19,7 @@ class Config:
     sweep: truncation.Sweep
     shorter: tuple[int, ...]  # epochs of trainings that are the same but for their length: does the rank hang on it?
     tolerance: float = 0.005  # of validation accuracy that a cut network may lose
-    seconds: float = 1.0  # that the sweep of one network is expected to take on two CPU cores
+    seconds: float = 1.0  # that the sweep of one network is expected to take a CPU core
 
 
 CONFIGS = {
@@ -39,7 +39,7 @@ CONFIGS = {
             inputs=2000,
             max_iterations=60,
         ),
-        shorter=(1, 3),
+        shorter=(1,),
         seconds=10.0,
     ),
     "full": Config(
@@ -51,8 +51,8 @@ CONFIGS = {
             compared=(4, 6, 8, 12, 16, 24, 32, 64, 128),
             sequential=(4, 8, 16, 32),
         ),
-        shorter=(1, 3),
-        seconds=80.0,
+        shorter=(1,),
+        seconds=110.0,
     ),
 }
 
@@ -76,9 +76,10 @@ def shorter(settings: Config) -> list[list[networks.Run]]:
 def compute(settings: Config) -> dict[str, Any]:
     runs, _ = overfitting.runs(settings.overfitting)
     short = shorter(settings)
-    networks.trained([*runs, *(run for chosen in short for run in chosen)])
-    study.spread(truncation.measured, [(run, settings.sweep) for run in runs])
-    study.spread(truncation.cuts, [(run, settings.sweep.ranks) for chosen in short for run in chosen])
+    briefly = [run for chosen in short for run in chosen]
+    networks.trained([*runs, *briefly])
+    sweeps = [(run, settings.sweep) for run in runs]  # the longest first: no hand waits for the last of them
+    study.spread(truncation.measured, [*sweeps, *((run, settings.sweep.truncations()) for run in briefly)])
     found = stacked([truncation.measured(run, settings.sweep) for run in runs])
     own = own_ranks(settings, found)
     return {
@@ -92,7 +93,7 @@ def compute(settings: Config) -> dict[str, Any]:
 
 def _shorter(settings: Config, runs: Sequence[networks.Run]) -> dict[str, Any]:
     """`epochs`, `history`, `original` (networks, 2, 3), `truncated` (networks, ranks, 2, 3), `own_rank` (networks,)."""
-    found = stacked([truncation.cuts(run, settings.sweep.ranks) for run in runs])
+    found = stacked([truncation.measured(run, settings.sweep.truncations()) for run in runs])
     return {
         **found,
         "epochs": runs[0].training.epochs,

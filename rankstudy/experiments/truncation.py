@@ -37,16 +37,20 @@ COMPUTED_BY = ("experiments.truncation", *provenance.TRAINED)  # what a record d
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is tried on every network."""
+    """What is tried on a network: the truncated SVD alone, or all of it."""
 
     ranks: tuple[int, ...]  # of the truncated SVD, ascending, up to the full rank
-    alternating: tuple[int, ...]  # ranks of the alternating methods
-    traced: tuple[int, ...]  # those of which every half-step is kept
-    compared: tuple[int, ...]  # ranks at which the other ways of cutting are compared, below the smallest hidden width
-    sequential: tuple[int, ...]  # ranks at which each layer is fitted to the compressed layers before it
+    alternating: tuple[int, ...] = ()  # ranks of the alternating methods
+    traced: tuple[int, ...] = ()  # those of which every half-step is kept
+    compared: tuple[int, ...] = ()  # ranks at which all ways of cutting are compared, below the smallest hidden width
+    sequential: tuple[int, ...] = ()  # ranks at which each layer is fitted to the compressed layers before it
     inputs: int = 5000  # training images behind the weighted norm
     max_iterations: int = 300  # of an alternating method; one that needs more says so
     tol: float = 1e-4  # excess over the Eckart–Young bound, as a share of ‖A‖², at which alternating methods stop
+
+    def truncations(self) -> Sweep:
+        """The truncated SVD at each rank, and nothing else."""
+        return Sweep(self.ranks)
 
 
 @dataclass(frozen=True)
@@ -58,45 +62,14 @@ class Piece:
         return Question("measured", "truncated-network", self, data.CHECKSUMS[self.run.data.name])
 
 
-@dataclass(frozen=True)
-class Cuts:
-    run: networks.Run
-    ranks: tuple[int, ...]  # as a sweep's
-
-    def question(self) -> Question:
-        return Question("measured", "cut-network", self, data.CHECKSUMS[self.run.data.name])
-
-
-def cuts(run: networks.Run, ranks: tuple[int, ...]) -> Mapping[str, Any]:
-    """The network of the run cut to each rank by truncated SVD and no more, from the store or computed.
-
-    Returns:
-        loss and accuracy by split: `original` (2, 3), `truncated` (ranks, 2, 3).
-    """
-    asked = Cuts(run, ranks)
-    return study.obtain(asked.question(), provenance.digest(*COMPUTED_BY), lambda: _cut(asked)).value
-
-
-def _cut(asked: Cuts) -> dict[str, np.ndarray]:
-    (found,) = networks.trained([asked.run])
-    dataset = networks.dataset_on_device(asked.run.data)
-    factors = [factorization.truncated_svd(weight, min(weight.shape)) for weight in found.weights]
-    original = scores(found.model(), dataset)
-    return {
-        "original": original,
-        "truncated": truncated(
-            factors, asked.ranks, original, lambda layers: scores(assembled(asked.run.network, layers), dataset)
-        ),
-    }
-
-
 def measured(run: networks.Run, sweep: Sweep) -> Mapping[str, Any]:
     """The sweep on the network of the run, from the store or computed.
 
     Returns:
-        loss and accuracy by split: `original` (2, 3), `truncated` (ranks, 2, 3), and so for the other ways of cutting,
-        `weighted`, `sequential`, `update`, `allotted`, `allotted_weighted`; `allotted_ranks` … (compared, layers);
-        `spectra`: kind -> layer -> singular values; `svd_seconds` (layers,); `alternating`: see there; `pictures`.
+        loss and accuracy by split: `original` (2, 3) and `truncated` (ranks, 2, 3); where other ways of cutting are
+        compared, also `weighted`, `sequential`, `update`, `allotted`, `allotted_weighted`, with `allotted_ranks` …
+        (compared, layers), `spectra`: kind -> layer -> singular values, `svd_seconds` (layers,), `alternating`: see
+        there, and `pictures`.
     """
     piece = Piece(run, sweep)
     return study.obtain(piece.question(), provenance.digest(*COMPUTED_BY), lambda: _measure(piece)).value
@@ -106,19 +79,37 @@ def _measure(piece: Piece) -> dict[str, Any]:
     (found,) = networks.trained([piece.run])
     sweep, network = piece.sweep, piece.run.network
     dataset = networks.dataset_on_device(piece.run.data)
-    weights, initial = found.weights, found.initial
-    images = dataset.train.images[: sweep.inputs]
-    model = found.model().to(images.device)
 
     def scored(layers: Sequence[Any]) -> np.ndarray:
         return scores(assembled(network, layers), dataset)
 
     plain, seconds = [], []
-    for weight in weights:
+    for weight in found.weights:
         begun = time.perf_counter()
         plain.append(factorization.truncated_svd(weight, min(weight.shape)))
         seconds.append(time.perf_counter() - begun)
-    triangles = [np.linalg.qr(x, mode="r") for x in layer_inputs(model, images)]
+    original = scores(found.model(), dataset)
+    whole = max(each.rank for each in plain)  # from this rank on nothing is cut
+    result: dict[str, Any] = {
+        "original": original,
+        "truncated": np.stack([scored(cut(plain, rank)) if rank < whole else original for rank in sweep.ranks]),
+    }
+    if sweep != sweep.truncations():
+        result |= _compared(found, sweep, plain, dataset.train.images[: sweep.inputs], scored)
+        result |= {"svd_seconds": np.array(seconds), "pictures": pictures(found.weights[0], plain[0], sweep.ranks)}
+    return result
+
+
+def _compared(
+    found: networks.Trained,
+    sweep: Sweep,
+    plain: Sequence[Factors],
+    images: Any,
+    scored: Callable[[Sequence[Any]], np.ndarray],
+) -> dict[str, Any]:
+    """Everything of a sweep but the truncated SVD, whose factors at full rank are `plain`."""
+    weights, initial = found.weights, found.initial
+    triangles = [np.linalg.qr(x, mode="r") for x in layer_inputs(found.model().to(images.device), images)]
     weighted = [
         factorization.weighted_svd(weight, min(weight.shape), r) for weight, r in zip(weights, triangles, strict=True)
     ]
@@ -135,12 +126,8 @@ def _measure(piece: Piece) -> dict[str, Any]:
             [old + change.product() for old, change in zip(initial, cut(changes, rank), strict=True)]
         ),
     }
-    original = scores(model, dataset)
+    network = found.run.network
     result: dict[str, Any] = {
-        "original": original,
-        "svd_seconds": np.array(seconds),
-        "pictures": pictures(weights[0], plain[0], sweep.ranks),
-        "truncated": truncated(plain, sweep.ranks, original, scored),
         "sequential": np.stack([scored(sequential(network, weights, images, rank)) for rank in sweep.sequential]),
         **{name: np.stack([way(rank) for rank in sweep.compared]) for name, way in ways.items()},
     }
@@ -151,8 +138,8 @@ def _measure(piece: Piece) -> dict[str, Any]:
             [scored([each.leading(r) for each, r in zip(factors, row, strict=True)]) for row in ranks]
         )
     result["spectra"] = {
-        kind: {str(layer): each.values.astype(np.float32) for layer, each in enumerate(found)}
-        for kind, found in spectra.items()
+        kind: {str(layer): each.values.astype(np.float32) for layer, each in enumerate(by_layer)}
+        for kind, by_layer in spectra.items()
     }
     result["alternating"] = alternating(weights, spectra["weights"], sweep, scored)
     return result
@@ -201,19 +188,6 @@ def alternating(
         found[name] = {key: np.array(values) for key, values in rows.items()}
         found[name] |= {"scores": np.stack(scored_rows), "trace": trace}
     return found
-
-
-def truncated(
-    factors: Sequence[Factors], ranks: Sequence[int], original: np.ndarray, scored: Callable[[Any], np.ndarray]
-) -> np.ndarray:
-    """(ranks, 2, 3): scores of the network cut to each rank; those of the `original` where nothing is cut.
-
-    Args:
-        factors: every layer's at full rank.
-        scored: layers -> (2, 3).
-    """
-    whole = max(each.rank for each in factors)
-    return np.stack([scored(cut(factors, rank)) if rank < whole else original for rank in ranks])
 
 
 def cut(factors: Sequence[Factors], rank: int) -> list[Factors]:
