@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rankstudy import claims
-from rankstudy.chapters import bound
+from rankstudy.chapters import bound, overfitting_claims
 from rankstudy.chapters.sizes import Sizes
 from rankstudy.experiments import battery, decay, networks, overfitting, study, trajectory
 
@@ -66,16 +66,27 @@ def test_before_training_there_is_no_update(found):
     assert all((seen[f"update.{name}"][:, 1:] > 0).all() for name in trajectory.DEFINITIONS)
 
 
-NAMES = ("activations", "decay", "shuffled", "unshuffled")
+NAMES = ("activations", "decay", "undecayed", "shuffled", "unshuffled")
 
 
 @pytest.mark.parametrize("profile", overfitting.CONFIGS)
 def test_the_controls_differ_from_the_arm_in_one_thing(profile):
     settings = overfitting.CONFIGS[profile]
-    arm, decayed, shuffled, alike = (overfitting.groups(settings)[name] for name in NAMES)
-    assert (decayed.network, decayed.data, decayed.seeds) == (arm.network, arm.data, arm.seeds)
-    assert decayed.training.epochs == arm.training.epochs and decayed.training.weight_decay > 0
-    assert dict(decayed.rates)["relu"] == dict(arm.rates)["relu"]
+    groups = overfitting.groups(settings)
+    arm, decayed, undecayed, shuffled, alike = (groups[name] for name in NAMES)
+    pairs = [(decayed, undecayed)]
+    if "faster_decay" in groups:
+        pairs.append((groups["faster_decay"], groups["faster_undecayed"]))
+    for with_it, without in pairs:
+        # AdamW without decay is Adam
+        assert with_it.training.weight_decay > 0 and with_it.training.optimizer == "adamw"
+        assert replace(with_it, training=without.training, observed=without.observed) == without
+        assert replace(with_it.training, weight_decay=0.0, optimizer="adam") == without.training == arm.training
+        assert (without.network, without.data, without.seeds) == (arm.network, arm.data, arm.seeds)
+        ((_, rates),) = without.rates
+        assert len(rates) == 1, "one rate for both, so that the decay alone differs"
+    ((_, lower),) = undecayed.rates
+    assert set(lower) <= set(dict(arm.rates)["relu"])
     assert shuffled.data.shuffled_labels == 1 and replace(shuffled, data=arm.data) == alike
     assert (alike.network, alike.data, alike.training.weight_decay) == (arm.network, arm.data, 0)
     assert [len(rates) for _, rates in shuffled.rates] == [1], "no validation set can choose a rate for such labels"
@@ -83,6 +94,20 @@ def test_the_controls_differ_from_the_arm_in_one_thing(profile):
 
 def test_text_is_ready_to_print(chapter):
     assert all(isinstance(value, str) and value and "nan" not in value for value in chapter.text.values())
+
+
+@pytest.mark.parametrize("slow, fast, verdicts", [(-0.02, -0.08, "holds holds"), (0.02, 0.08, "fails fails")])
+def test_claims_on_decay_follow_the_ranks(chapter, monkeypatch, slow, fast, verdicts):
+    """Each arm's ranks are those of its twin, and what decay adds."""
+    added = {id(arm): value for pair, value in zip(chapter.decays, (slow, fast), strict=True) for arm in pair[:1]}
+    noise = np.array([0.001, -0.001, 0.0])
+    monkeypatch.setattr(
+        overfitting_claims, "average", lambda arm, *_, **__: 0.5 + noise * (id(arm) in added) + added.get(id(arm), 0)
+    )
+    monkeypatch.setattr(overfitting_claims, "did_train", lambda _: True)
+    found = [*overfitting_claims._with_decay(*chapter.decays[0]), *overfitting_claims._at_a_higher_rate(chapter.decays)]
+    # the noise of the two rates cancels in their difference
+    assert " ".join(claim.verdict for claim in found) == verdicts
 
 
 def test_every_claim_is_decided(chapter):

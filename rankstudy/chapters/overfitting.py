@@ -24,9 +24,13 @@ class Chapter:
         self.settings = self.result.config
         self.big = self.result["big"]
         self.activations_found = rank_views.ordered(self.result["activations"])
-        self.decay, self.shuffled, self.unshuffled = (
-            self.result[name]["relu"] for name in ("decay", "shuffled", "unshuffled")
-        )
+        self.shuffled, self.unshuffled = (self.result[name]["relu"] for name in ("shuffled", "unshuffled"))
+        # (with weight decay, without it), at a learning rate and perhaps at a higher one
+        self.decays = [
+            (self.result[f"{prefix}decay"]["relu"], self.result[f"{prefix}undecayed"]["relu"])
+            for prefix in ("", "faster_")
+            if f"{prefix}decay" in self.result.value
+        ]
         other = study.result("rank")
         self.base, self.shallow = other["base"], rank_views.ordered(other["shallow"])
         self.base_widths = other.config["base"]["network"]["widths"]
@@ -62,6 +66,7 @@ class Chapter:
             "trajectory_over": over(len(self._observed["history"]["seeds"])),
             "shuffled_epochs": str(self.settings["shuffled"]["training"]["epochs"]),
             "shuffled_rate": f"{self.shuffled['learning_rate']:g}",
+            "decay_rates": " and ".join(f"{decay['learning_rate']:g}" for decay, _ in self.decays),
             "weight_decay": f"{self.settings['decay']['training']['weight_decay']:g}",
             "images": _images(self.settings["data"]["train_size"]),
             "epochs": str(self.settings["training"]["epochs"]),
@@ -142,7 +147,10 @@ class Chapter:
         return f"Below the {limit} training accuracy that chapter 3 asks of an arm: {', '.join(arms)}."
 
     def _controls(self) -> str:
-        arms = {"without either": self.activations_found["relu"], "with weight decay": self.decay}
+        arms = {}
+        for decay, none in self.decays:
+            at = f"at a rate of {decay['learning_rate']:g}"
+            arms |= {f"with weight decay {at}": decay, f"without it {at}": none}
         arms |= {"with shuffled labels": self.shuffled, "with true labels but trained like those": self.unshuffled}
         parts = [
             f"{estimate(average(arm, 'update', 'effective_rank', normalised=True)).percent()} of full rank {label} "
@@ -166,11 +174,10 @@ class Chapter:
 
     def _remedy(self) -> str:
         """What shuffled labels and weight decay change, each against the arm that differs from it in that alone."""
-        decay = f"weight decay of {self.settings['decay']['training']['weight_decay']:g}"
-        pairs = {
-            "shuffled labels": (self.shuffled, self.unshuffled, ("update",)),
-            decay: (self.decay, self.activations_found["relu"], ("update", "weights")),
-        }
+        pairs = {"shuffled labels": (self.shuffled, self.unshuffled, ("update",))}
+        for decay, none in self.decays:
+            label = f"weight decay of {self.settings['decay']['training']['weight_decay']:g}"
+            pairs[f"{label} at a learning rate of {decay['learning_rate']:g}"] = (decay, none, ("update", "weights"))
         said = []
         for label, (arm, control, matrices) in pairs.items():
             if not (did_train(arm) and did_train(control)):
@@ -255,11 +262,17 @@ class Chapter:
         return rank_figures.trainings(
             {
                 "activations": self.activations_found,
-                "weight decay": {"relu": self.decay},
                 "shuffled labels": {"relu": self.shuffled},
                 "true labels, alike": {"relu": self.unshuffled},
             }
         )
+
+    def decay_curves(self) -> figures.Figure:
+        arms = {}
+        for decay, none in self.decays:
+            at = f"rate {decay['learning_rate']:g}"
+            arms |= {f"decay, {at}": decay["history"], f"none, {at}": none["history"]}
+        return figures.learning_curves(arms)
 
     def trajectory(self) -> figures.Figure:
         best = float(_best_epoch(self._observed["history"]).mean())
@@ -279,7 +292,10 @@ class Chapter:
     def criterion(self) -> Markdown:
         arms: dict[str, Arm] = {"Task 2's network": self.base, "the big network": self.big}
         arms |= {f"{ACTIVATIONS[name]} arm": arm for name, arm in self.activations_found.items()}
-        arms |= {"ReLU arm, weight decay": self.decay, "ReLU arm, shuffled labels": self.shuffled}
+        for decay, none in self.decays:
+            at = f"rate {decay['learning_rate']:g}"
+            arms |= {f"ReLU arm, weight decay, {at}": decay, f"ReLU arm, no decay, {at}": none}
+        arms["ReLU arm, shuffled labels"] = self.shuffled
         arms["ReLU arm, trained like that"] = self.unshuffled
         rows = []
         for label, arm in arms.items():
@@ -322,13 +338,14 @@ class Chapter:
         return rank_views.by_activation(self.activations_found)
 
     def controls(self) -> Markdown:
-        arms = {"neither": self.activations_found["relu"], "weight decay": self.decay}
-        arms |= {"shuffled labels": self.shuffled, "true labels, trained like those": self.unshuffled}
+        arms = [each for decay, none in self.decays for each in (("weight decay", decay), ("none", none))]
+        arms += [("shuffled labels", self.shuffled), ("true labels, trained like those", self.unshuffled)]
         rows = []
-        for label, arm in arms.items():
+        for label, arm in arms:
             rows.append(
                 [
                     label,
+                    f"{arm['learning_rate']:g}",
                     rank_views.final(arm, "train_accuracy").percent(2),
                     rank_views.final(arm, "test_accuracy").percent(2),
                     *[
@@ -338,15 +355,15 @@ class Chapter:
                     ],
                 ]
             )
-        headers = ["ReLU arm with", "training accuracy", "test accuracy", "effective rank of W", "stable rank of W"]
+        headers = ["ReLU arm with", "rate", "training accuracy", "test accuracy"]
+        headers += ["effective rank of W", "stable rank of W"]
         return table([*headers, "effective rank of W − W₀", "stable rank of W − W₀"], rows)
 
     # conclusions
 
     def claims(self) -> list[claims.Claim]:
         same = self.sizes.of(self.base_widths)
-        controls = (self.activations_found["relu"], self.decay, self.unshuffled, self.shuffled)
-        stated = overfitting_claims.stated(self.base, same, self.big, *controls)
+        stated = overfitting_claims.stated(self.base, same, self.big, self.unshuffled, self.shuffled, self.decays)
         return claims.corrected([*stated, *self.sizes.claims(), *bound.stated(self.result["bound"])])
 
     def conclusion(self) -> Markdown:

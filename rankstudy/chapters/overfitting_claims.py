@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from rankstudy import claims
 from rankstudy.chapters import rank_views
 from rankstudy.chapters.rank_views import Arm, average, did_train
@@ -10,16 +14,17 @@ from rankstudy.intervals import Estimate, estimate, number_text, paired, percent
 
 
 def stated(
-    base: Arm, same: Arm | None, big: Arm, relu: Arm, decay: Arm, true: Arm, shuffled: Arm
+    base: Arm, same: Arm | None, big: Arm, true: Arm, shuffled: Arm, decays: Sequence[tuple[Arm, Arm]]
 ) -> list[claims.Claim]:
-    """On Task 2's network, one of its shape trained as the big one is, the big one, the ReLU arm without and with
-    weight decay, and networks trained alike on true and on shuffled labels."""
+    """On Task 2's network, one of its shape trained as the big one is, the big one, networks trained alike on true and
+    on shuffled labels, and pairs with and without weight decay, the lower learning rate first."""
     return [
         _met(big),
         _full_rank(big),
         _lower(base, same, big),
         *_against_shuffled(true, shuffled),
-        *_with_decay(relu, decay),
+        *_with_decay(*decays[0]),
+        *_at_a_higher_rate(decays),
     ]
 
 
@@ -102,13 +107,16 @@ def _against_shuffled(true: Arm, shuffled: Arm) -> list[claims.Claim]:
     ]
 
 
-def _with_decay(true: Arm, decay: Arm) -> list[claims.Claim]:
-    if not (did_train(true) and did_train(decay)):
+def _by_decay(decay: Arm, none: Arm) -> np.ndarray:
+    """(networks,) what weight decay adds to the effective rank of the trained weights, a fraction of full rank."""
+    with_it, without = (average(arm, "weights", "effective_rank", normalised=True) for arm in (decay, none))
+    return with_it - without
+
+
+def _with_decay(decay: Arm, none: Arm) -> list[claims.Claim]:
+    if not (did_train(none) and did_train(decay)):
         return []
-    effect = paired(
-        average(decay, "weights", "effective_rank", normalised=True),
-        average(true, "weights", "effective_rank", normalised=True),
-    )
+    effect = estimate(_by_decay(decay, none))
     text = f"{effect.points()} of full rank"
     return [
         claims.compare(
@@ -118,7 +126,30 @@ def _with_decay(true: Arm, decay: Arm) -> list[claims.Claim]:
             holds=f"Weight decay lowers the effective rank of the trained weights ({text}).",
             fails=f"Weight decay raises the effective rank of the trained weights ({text}).",
             open=f"Whether weight decay changes the effective rank of the trained weights is open ({text}).",
-            evidence=f"n = {effect.n} pairs of networks with the same initial weights and order of images",
+            evidence=f"n = {effect.n} pairs of networks with the same initial weights, order of images and learning "
+            f"rate, {decay['learning_rate']:g}",
             confirmatory=True,
+        )
+    ]
+
+
+def _at_a_higher_rate(decays: Sequence[tuple[Arm, Arm]]) -> list[claims.Claim]:
+    """Of weight decay a share rate × decay of the weights is forgotten at each step: so the rate should matter."""
+    if len(decays) < 2 or not all(did_train(arm) for pair in decays for arm in pair):
+        return []
+    (lower, _), (higher, _) = decays
+    effect = paired(_by_decay(*decays[1]), _by_decay(*decays[0]))
+    rates = f"at a learning rate of {higher['learning_rate']:g} than at one of {lower['learning_rate']:g}"
+    text = f"by {effect.points()} of full rank"
+    return [
+        claims.compare(
+            "overfitting-decay-rate",
+            effect,
+            above=False,
+            holds=f"The same weight decay lowers the effective rank by more {rates} ({text}).",
+            fails=f"The same weight decay lowers the effective rank by less {rates} ({text}).",
+            open=f"Whether the same weight decay lowers the effective rank by more {rates} is open ({text}).",
+            evidence=f"n = {effect.n} seeds, each with and without weight decay at both rates",
+            surprise=1,
         )
     ]

@@ -26,13 +26,18 @@ class Config:
     observe: bool  # write down the ranks after each epoch; if not, some arm of `activations` should
     activations: Arms  # overfitted too
     decay: Arms  # the ReLU arm of `activations` with weight decay: the control
+    undecayed: Arms  # trained as `decay` is, but without it: what it is compared with
     shuffled: Arms  # the ReLU arm with labels that mean nothing: pure memorisation
     unshuffled: Arms  # trained as `shuffled` is, with true labels: what it is compared with
     bound: Decay  # SGD with weight decay, for Galanti's bound; no arms: left out
     images: int  # whose features are measured, of each of training and test set
+    faster_decay: Arms | None = None  # `decay` at FASTER times the learning rate; None: left out
+    faster_undecayed: Arms | None = None
     ladder: tuple[tuple[int, ...], ...] = ()  # widths of other sizes, narrower and deeper, trained as the big one is
     ladder_seeds: int = 2
 
+
+FASTER = 3  # weight decay forgets by rate × decay a step, so the same decay should do this much more
 
 WIDTHS = (784, 1024, 1024, 1024, 10)
 
@@ -49,15 +54,21 @@ def _config(
     bound: Decay,
     ladder: tuple[tuple[int, ...], ...] = (),
     ladder_seeds: int = 2,
+    faster: bool = True,
 ) -> Config:
     """The controls follow from the arms: the same but for the one thing that is varied.
+
+    With and without weight decay the rate is one and the same, the middle one of those tried. Validation data hardly
+    tell the rates apart, and a rate of its own would change how much is forgotten, too.
 
     No rate can be tuned for shuffled labels on a validation set, of which they say nothing: the lowest is taken, at
     which most is memorised (what the validation set chose by chance was the highest, which memorised 92 %).
     """
     ((name, rates),) = (item for item in arm.rates if item[0] == "relu")
-    relu = replace(arm, rates=((name, rates),), observed=())
-    lowest = replace(relu, rates=((name, (min(rates),)),))
+    middle = sorted(rates)[len(rates) // 2]
+    lowest = replace(arm, rates=((name, (min(rates),)),), observed=())
+    undecayed = replace(arm, rates=((name, (middle,)),))
+    fast = replace(undecayed, rates=((name, (FASTER * middle,)),), observed=())
     decayed = replace(arm.training, optimizer="adamw", weight_decay=0.1)
     longer = replace(lowest, training=replace(arm.training, epochs=shuffled_epochs))
     return Config(
@@ -67,7 +78,10 @@ def _config(
         seeds=seeds,
         observe=observe,
         activations=arm,
-        decay=replace(relu, training=decayed),
+        decay=replace(undecayed, training=decayed, observed=()),
+        undecayed=undecayed,
+        faster_decay=replace(fast, training=decayed) if faster else None,
+        faster_undecayed=fast if faster else None,
         shuffled=replace(longer, data=replace(arm.data, shuffled_labels=1.0)),
         unshuffled=longer,
         bound=bound,
@@ -146,6 +160,7 @@ CONFIGS = {
         15,
         _bound(()),
         ladder=((784, 64, 64, 64, 10), (784, 256, 256, 256, 10)),
+        faster=False,
     ),
     "full": _config(
         WIDTHS,
@@ -182,7 +197,8 @@ def plan(settings: Config) -> study.Plan:
 
 def groups(settings: Config) -> dict[str, Arms]:
     """The arms that every question is asked of, beside the big network."""
-    return {name: getattr(settings, name) for name in ("activations", "decay", "shuffled", "unshuffled")}
+    names = ("activations", "decay", "undecayed", "faster_decay", "faster_undecayed", "shuffled", "unshuffled")
+    return {name: found for name in names if (found := getattr(settings, name)) is not None}
 
 
 def runs(settings: Config) -> tuple[list[networks.Run], dict[str, Any]]:
