@@ -93,6 +93,7 @@ class Chapter:
             "controls": self._controls(),
             "memorising": self._memorising(),
             "remedy": self._remedy(),
+            "rate_alone": self._rate_alone(),
             "features": self._features(),
             "same_training": self._same_training(),
             "trajectory": self._trajectory(),
@@ -191,6 +192,19 @@ class Chapter:
                 parts.append(f"that of {which} is {word} ({change.points()} of full rank)")
             said.append(f"With {label} {' and '.join(parts)}; {rank_views.accuracies({label: arm})}.")
         return "Effective ranks, each against networks that differ in one thing alone. " + " ".join(said)
+
+    def _rate_alone(self) -> str:
+        """What the learning rate does to the rank where nothing decays, beside what decay does."""
+        if len(self.decays) < 2:
+            return "Under this profile there is one rate."
+        ranks = [average(none, "weights", "effective_rank", normalised=True) for _, none in self.decays]
+        alone = paired(ranks[1], ranks[0])
+        by_decay = [overfitting_claims.by_decay(*pair).mean() for pair in self.decays]
+        return (
+            f"Without decay, the higher rate alone changes the effective rank of the trained weights by "
+            f"{alone.points()} of full rank"
+            + (", more than decay does at either." if abs(alone.mean) > max(map(abs, by_decay)) else ".")
+        )
 
     def _same_training(self) -> str:
         """Task 2's networks were tuned, the big one was not: what is left of the difference at equal training."""

@@ -107,7 +107,7 @@ def _against_shuffled(true: Arm, shuffled: Arm) -> list[claims.Claim]:
     ]
 
 
-def _by_decay(decay: Arm, none: Arm) -> np.ndarray:
+def by_decay(decay: Arm, none: Arm) -> np.ndarray:
     """(networks,) what weight decay adds to the effective rank of the trained weights, a fraction of full rank."""
     with_it, without = (average(arm, "weights", "effective_rank", normalised=True) for arm in (decay, none))
     return with_it - without
@@ -116,7 +116,7 @@ def _by_decay(decay: Arm, none: Arm) -> np.ndarray:
 def _with_decay(decay: Arm, none: Arm) -> list[claims.Claim]:
     if not (did_train(none) and did_train(decay)):
         return []
-    effect = estimate(_by_decay(decay, none))
+    effect = estimate(by_decay(decay, none))
     text = f"{effect.points()} of full rank"
     return [
         claims.compare(
@@ -138,7 +138,7 @@ def _at_a_higher_rate(decays: Sequence[tuple[Arm, Arm]]) -> list[claims.Claim]:
     if len(decays) < 2 or not all(did_train(arm) for pair in decays for arm in pair):
         return []
     (lower, _), (higher, _) = decays
-    effect = paired(_by_decay(*decays[1]), _by_decay(*decays[0]))
+    effect = paired(by_decay(*decays[1]), by_decay(*decays[0]))
     rates = f"at a learning rate of {higher['learning_rate']:g} than at one of {lower['learning_rate']:g}"
     text = f"by {effect.points()} of full rank"
     return [
@@ -150,6 +150,5 @@ def _at_a_higher_rate(decays: Sequence[tuple[Arm, Arm]]) -> list[claims.Claim]:
             fails=f"The same weight decay lowers the effective rank by less {rates} ({text}).",
             open=f"Whether the same weight decay lowers the effective rank by more {rates} is open ({text}).",
             evidence=f"n = {effect.n} seeds, each with and without weight decay at both rates",
-            surprise=1,
         )
     ]
