@@ -90,7 +90,6 @@ class Chapter:
             "activations": self._activations(),
             "untrained": self._untrained(),
             "edges": rank_views.edges({"": self.activations_found}),
-            "controls": self._controls(),
             "memorising": self._memorising(),
             "remedy": self._remedy(),
             "rate_alone": self._rate_alone(),
@@ -147,30 +146,14 @@ class Chapter:
             return f"Every activation reached the {limit} training accuracy that chapter 3 asks of an arm."
         return f"Below the {limit} training accuracy that chapter 3 asks of an arm: {', '.join(arms)}."
 
-    def _controls(self) -> str:
-        arms = {}
-        for decay, none in self.decays:
-            at = f"at a rate of {decay['learning_rate']:g}"
-            arms |= {f"with weight decay {at}": decay, f"without it {at}": none}
-        arms |= {"with shuffled labels": self.shuffled, "with true labels but trained like those": self.unshuffled}
-        parts = [
-            f"{estimate(average(arm, 'update', 'effective_rank', normalised=True)).percent()} of full rank {label} "
-            f"({rank_views.accuracies({label: arm})})"
-            for label, arm in arms.items()
-        ]
-        said = "The effective rank of the update is " + ", ".join(parts) + "."
-        if did_train(self.shuffled):
-            return said
-        limit = percent(rank_views.TRAINED, 0)
-        return f"{said} With shuffled labels not every network reached {limit}, so nothing is concluded from them."
-
     def _memorising(self) -> str:
         """Whether the network with shuffled labels did what it is there for, by the criterion's own number."""
         right = self.shuffled["history"]["train_accuracy"][:, -1]
         met = int((right >= overfitting.MEMORISED).sum())
         return (
             f"With shuffled labels {estimate(right).percent(2)} of them are told right; {met} of {len(right)} networks "
-            f"reach the {percent(overfitting.MEMORISED, 1)} that we call memorised."
+            f"reach the {percent(overfitting.MEMORISED, 1)} that we call memorised"
+            + ("." if did_train(self.shuffled) else f"; below {percent(rank_views.TRAINED, 0)} nothing is concluded.")
         )
 
     def _remedy(self) -> str:
