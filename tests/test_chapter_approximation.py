@@ -130,6 +130,7 @@ def test_truncations_alone_are_those_of_the_whole_sweep(chapter):
     whole = chapter.result
     np.testing.assert_array_equal(alone["truncated"], whole["truncated"][0])
     np.testing.assert_array_equal(alone["original"], whole["original"][0])
+    np.testing.assert_array_equal(alone["update"], whole["update"][0, 1::2])
 
 
 def test_a_higher_rank_of_the_long_training_decides_the_claim(chapter, monkeypatch):

@@ -60,8 +60,8 @@ CONFIGS = {
 def plan(settings: Config) -> study.Plan:
     runs, _ = overfitting.runs(settings.overfitting)
     short = [run for chosen in shorter(settings) for run in chosen]
-    # a network that is only cut takes about a quarter of a sweep
-    return study.Plan([*runs, *short], shared=settings.seconds * (len(runs) + len(short) / 4))
+    # a network that is only cut takes about a third of a sweep
+    return study.Plan([*runs, *short], shared=settings.seconds * (len(runs) + len(short) / 3))
 
 
 def shorter(settings: Config) -> list[list[networks.Run]]:
@@ -92,10 +92,13 @@ def compute(settings: Config) -> dict[str, Any]:
 
 
 def _shorter(settings: Config, runs: Sequence[networks.Run]) -> dict[str, Any]:
-    """`epochs`, `history`, `original` (networks, 2, 3), `truncated` (networks, ranks, 2, 3), `own_rank` (networks,)."""
-    found = stacked([truncation.measured(run, settings.sweep.truncations()) for run in runs])
+    """`epochs`, `history`, `original` (networks, 2, 3), `truncated` (networks, ranks, 2, 3), `own_rank` (networks,),
+    `update` (networks, update_ranks, 2, 3)."""
+    sweep = settings.sweep.truncations()
+    found = stacked([truncation.measured(run, sweep) for run in runs])
     return {
         **found,
+        "update_ranks": np.array(sweep.compared),
         "epochs": runs[0].training.epochs,
         "history": networks.histories(networks.trained(runs)),
         "own_rank": own_ranks(settings, found),

@@ -37,20 +37,20 @@ COMPUTED_BY = ("experiments.truncation", *provenance.TRAINED)  # what a record d
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is tried on a network: the truncated SVD alone, or all of it."""
+    """What is tried on a network: all of it, or where nothing alternates, W and W − W₀ cut by SVD and no more."""
 
     ranks: tuple[int, ...]  # of the truncated SVD, ascending, up to the full rank
     alternating: tuple[int, ...] = ()  # ranks of the alternating methods
     traced: tuple[int, ...] = ()  # those of which every half-step is kept
-    compared: tuple[int, ...] = ()  # ranks at which all ways of cutting are compared, below the smallest hidden width
+    compared: tuple[int, ...] = ()  # ranks at which ways of cutting are compared, below the smallest hidden width
     sequential: tuple[int, ...] = ()  # ranks at which each layer is fitted to the compressed layers before it
     inputs: int = 5000  # training images behind the weighted norm
     max_iterations: int = 300  # of an alternating method; one that needs more says so
     tol: float = 1e-4  # excess over the Eckart–Young bound, as a share of ‖A‖², at which alternating methods stop
 
     def truncations(self) -> Sweep:
-        """The truncated SVD at each rank, and nothing else."""
-        return Sweep(self.ranks)
+        """Truncated SVDs and nothing else: of W at each rank, of W − W₀ at every other of those compared, for time."""
+        return Sweep(self.ranks, compared=self.compared[1::2])
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def measured(run: networks.Run, sweep: Sweep) -> Mapping[str, Any]:
     """The sweep on the network of the run, from the store or computed.
 
     Returns:
-        loss and accuracy by split: `original` (2, 3) and `truncated` (ranks, 2, 3); where other ways of cutting are
-        compared, also `weighted`, `sequential`, `update`, `allotted`, `allotted_weighted`, with `allotted_ranks` …
+        loss and accuracy by split: `original` (2, 3), `truncated` (ranks, 2, 3) and `update` (compared, 2, 3); in a
+        whole sweep also `weighted`, `sequential`, `allotted`, `allotted_weighted`, with `allotted_ranks` …
         (compared, layers), `spectra`: kind -> layer -> singular values, `svd_seconds` (layers,), `alternating`: see
         there, and `pictures`.
     """
@@ -88,14 +88,21 @@ def _measure(piece: Piece) -> dict[str, Any]:
         begun = time.perf_counter()
         plain.append(factorization.truncated_svd(weight, min(weight.shape)))
         seconds.append(time.perf_counter() - begun)
+    initial = found.initial
+    changes = [factorization.truncated_svd(w - w0, min(w.shape)) for w, w0 in zip(found.weights, initial, strict=True)]
     original = scores(found.model(), dataset)
     whole = max(each.rank for each in plain)  # from this rank on nothing is cut
+
+    def with_start(rank: int) -> list[np.ndarray]:
+        return [old + change.product() for old, change in zip(initial, cut(changes, rank), strict=True)]
+
     result: dict[str, Any] = {
         "original": original,
         "truncated": np.stack([scored(cut(plain, rank)) if rank < whole else original for rank in sweep.ranks]),
+        "update": np.stack([scored(with_start(rank)) for rank in sweep.compared]),
     }
-    if sweep != sweep.truncations():
-        result |= _compared(found, sweep, plain, dataset.train.images[: sweep.inputs], scored)
+    if sweep.alternating:
+        result |= _compared(found, sweep, plain, changes, dataset.train.images[: sweep.inputs], scored)
         result |= {"svd_seconds": np.array(seconds), "pictures": pictures(found.weights[0], plain[0], sweep.ranks)}
     return result
 
@@ -104,32 +111,26 @@ def _compared(
     found: networks.Trained,
     sweep: Sweep,
     plain: Sequence[Factors],
+    changes: Sequence[Factors],
     images: Any,
     scored: Callable[[Sequence[Any]], np.ndarray],
 ) -> dict[str, Any]:
-    """Everything of a sweep but the truncated SVD, whose factors at full rank are `plain`."""
-    weights, initial = found.weights, found.initial
+    """What else a whole sweep tries; `plain` and `changes` are the factors at full rank of W and of W − W₀."""
+    weights = found.weights
     triangles = [np.linalg.qr(x, mode="r") for x in layer_inputs(found.model().to(images.device), images)]
     weighted = [
         factorization.weighted_svd(weight, min(weight.shape), r) for weight, r in zip(weights, triangles, strict=True)
     ]
-    changes = [factorization.truncated_svd(w - w0, min(w.shape)) for w, w0 in zip(weights, initial, strict=True)]
     spectra = {
         "weights": [_spectrum(factors, weight.shape) for factors, weight in zip(plain, weights, strict=True)],
-        "initial": [Spectrum.of(weight) for weight in initial],
+        "initial": [Spectrum.of(weight) for weight in found.initial],
         "update": [_spectrum(factors, weight.shape) for factors, weight in zip(changes, weights, strict=True)],
         "weighted": [weighted_spectrum(factors, r) for factors, r in zip(weighted, triangles, strict=True)],
-    }
-    ways: dict[str, Callable[[int], np.ndarray]] = {
-        "weighted": lambda rank: scored(cut(weighted, rank)),
-        "update": lambda rank: scored(
-            [old + change.product() for old, change in zip(initial, cut(changes, rank), strict=True)]
-        ),
     }
     network = found.run.network
     result: dict[str, Any] = {
         "sequential": np.stack([scored(sequential(network, weights, images, rank)) for rank in sweep.sequential]),
-        **{name: np.stack([way(rank) for rank in sweep.compared]) for name, way in ways.items()},
+        "weighted": np.stack([scored(cut(weighted, rank)) for rank in sweep.compared]),
     }
     for name, kind, factors in (("allotted", "weights", plain), ("allotted_weighted", "weighted", weighted)):
         ranks = [allotted(spectra[kind], [w.shape for w in weights], rank) for rank in sweep.compared]
