@@ -137,9 +137,26 @@ def test_a_higher_rank_of_the_long_training_decides_the_claim(chapter, monkeypat
     def verdict(own_rank) -> str:
         monkeypatch.setitem(chapter.lengths.arms[-1], "own_rank", np.array(own_rank))
         monkeypatch.setitem(chapter.lengths.arms[0], "own_rank", np.array([8, 8]))
-        return chapter.lengths.claim().verdict
+        return chapter.lengths.stated()[0].verdict
 
     assert [verdict([16, 16]), verdict([4, 4]), verdict([4, 16])] == ["holds", "fails", "open"]
+
+
+def test_what_keeping_the_start_saves_decides_the_claim(chapter, monkeypatch):
+    """Cutting only W − W₀ loses nothing in either arm; what cutting W loses, the verdict follows."""
+    lengths = chapter.lengths
+    tried = list(chapter.settings["sweep"]["ranks"]).index(lengths.above)
+
+    def verdict(short: float, long: float) -> str:
+        for arm, lost in ((lengths.arms[0], short), (lengths.arms[-1], long)):
+            truncated, update = np.array(arm["truncated"]), np.array(arm["update"])
+            truncated[:, tried, 1] = arm["original"][:, 1] - lost
+            update[:, :, 1] = arm["original"][:, None, 1]
+            monkeypatch.setitem(arm, "truncated", truncated)
+            monkeypatch.setitem(arm, "update", update)
+        return lengths.stated()[1].verdict
+
+    assert [verdict(0.2, 0.1), verdict(0.1, 0.2), verdict(0.1, 0.1)] == ["holds", "fails", "open"]
 
 
 def test_a_worse_cut_flips_the_claim(chapter, monkeypatch):

@@ -87,5 +87,5 @@ def made(chapter: Any) -> list[claims.Claim]:
             surprise=1,
             confirmatory=True,
         ),
-        chapter.lengths.claim(),
+        *chapter.lengths.stated(),
     ]
