@@ -175,7 +175,7 @@ class Lengths:
             "approximation-length-start",
             test,
             holds=f"After {shortest} of training keeping W₀ whole saves more test accuracy than after {longest}, {at}: "
-            "more of what the network computes runs through its random start.",
+            "a sign that more of what the network computes runs through its random start.",
             fails=f"After {shortest} of training keeping W₀ whole saves less test accuracy than after {longest}, {at}.",
             open=f"Whether keeping W₀ whole saves more test accuracy after {shortest} than after {longest}, {at}, is "
             "open.",
