@@ -147,7 +147,8 @@ class Lengths:
             for arm, colour in zip(self.arms, figures.COLOURS, strict=False):
                 kept = [index for index, rank in enumerate(arm["update_ranks"]) if rank in self.shown]
                 values = 100 * self.lost_with_start(arm, split)[:, kept]
-                figures.curve(axis, arm["update_ranks"][kept], values, colour=colour, linestyle="--")
+                ranks = arm["update_ranks"][kept]  # too few for a line
+                figures.points(axis, ranks, values, colour=colour, marker="x", linestyle="none")
                 figures.curve(axis, self.shown, 100 * self.lost(arm, split)[:, shown], self.label(arm), colour)
             axis.axhline(tolerance, color="black", linewidth=0.8, linestyle=":")
             axis.set(xscale="log", xlabel="rank r of every layer", title=title, ylim=(-2 * tolerance, 12 * tolerance))
@@ -155,7 +156,7 @@ class Lengths:
             axis.set_xticklabels([str(int(rank)) for rank in axis.get_xticks()])
             axis.minorticks_off()
         axes[0, 0].set_ylabel("accuracy lost (points)")
-        for style, label in (("-", "W cut"), ("--", "only W − W₀ cut")):
+        for style, label in (("-", "W cut"), ("x", "only W − W₀ cut")):
             axes[0, 0].plot([], [], style, color="grey", label=label)
         drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(self.arms) + 2)
         return drawn
