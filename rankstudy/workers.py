@@ -68,6 +68,14 @@ class _Pool:
 
     def __call__(self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> None:
         """Have the calls made, and say so as each is done."""
+        try:
+            self._make(function, calls)
+        except BrokenProcessPool:  # a worker was killed at work, or since the last of it, and then nothing is taken on
+            raise UsageError(
+                "a worker was killed, perhaps for memory; what was finished is kept: run again, fewer --workers"
+            ) from None
+
+    def _make(self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> None:
         before = {name: os.environ.get(name) for name in self.environment}
         os.environ.update(self.environment)  # libraries read it when a worker starts
         try:
@@ -84,12 +92,7 @@ class _Pool:
         runs = [run for arguments in calls for run in trainings(arguments)]
         report = study.progress(runs) if runs else None
         for future in as_completed(waiting):
-            try:
-                future.result()
-            except BrokenProcessPool:
-                raise UsageError(
-                    "a worker was killed, perhaps for memory; what was finished is kept: run again, fewer --workers"
-                ) from None
+            future.result()
             if report is not None:
                 report(sum(run.training.epochs * networks.training_images(run) for run in trainings(waiting[future])))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rankstudy import workers
+from rankstudy import UsageError, workers
 from rankstudy.__main__ import main
 from rankstudy.experiments import networks, study
 from rankstudy.store import Store
@@ -94,6 +94,17 @@ def test_a_killed_worker_is_said_in_one_line_and_the_next_run_goes_on(serial, tm
     found = answers(tmp_path)
     trained = {record.key for record in Store(tmp_path).records("trained")}
     assert all(found[key] == serial[key] for key in trained)
+
+
+def test_a_worker_killed_between_two_pieces_of_work_is_said_in_one_line_too():
+    with workers.beside(2):
+        study.spread(time.sleep, [(0,), (0,)])
+        for process in list(study.spread.pool._processes.values()):
+            process.kill()
+            process.join()
+        with pytest.raises(UsageError, match="a worker was killed"):
+            for _ in range(100):  # until the pool has noticed
+                study.spread(time.sleep, [(0.01,)])
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are found in /proc")
