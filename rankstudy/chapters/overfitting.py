@@ -291,7 +291,9 @@ class Chapter:
         arms |= {f"{ACTIVATIONS[name]} arm": arm for name, arm in self.activations_found.items()}
         for decay, none in self.decays:
             at = f"rate {decay['learning_rate']:g}"
-            arms |= {f"ReLU arm, weight decay, {at}": decay, f"ReLU arm, no decay, {at}": none}
+            arms[f"ReLU arm, weight decay, {at}"] = decay
+            if none["learning_rate"] != arms["ReLU arm"]["learning_rate"]:  # else they are the same networks
+                arms[f"ReLU arm, no decay, {at}"] = none
         arms["ReLU arm, shuffled labels"] = self.shuffled
         arms["ReLU arm, trained like that"] = self.unshuffled
         rows = []
