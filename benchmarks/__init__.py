@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 from tabulate import tabulate
 
-from rankstudy import config, device, provenance
+from rankstudy import config, device
 from rankstudy.data import Dataset, load, prepare
+from rankstudy.study import provenance
 
 PAUSE = 0.1  # seconds
 RESULTS = Path(__file__).parent / "results"

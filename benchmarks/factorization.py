@@ -17,10 +17,10 @@ from sklearn.decomposition import TruncatedSVD
 
 from benchmarks import Row, alternate, mnist, ratio, report
 from rankstudy import config, device, training
-from rankstudy.experiments.overfitting import WIDTHS
 from rankstudy.factorization import Factors, Fit, alternating_gradient, alternating_least_squares, certify
 from rankstudy.layers import build, weights
 from rankstudy.spectrum import Spectrum
+from rankstudy.study.experiments.overfitting import WIDTHS
 
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 TIMED = (8, 32, 128, 256, 512)

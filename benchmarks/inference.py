@@ -12,9 +12,9 @@ from torch import nn
 
 from benchmarks import Row, alternate, ratio, report
 from rankstudy import config, device
-from rankstudy.experiments.inference import merged, moved, operations
-from rankstudy.experiments.overfitting import WIDTHS
 from rankstudy.layers import build
+from rankstudy.study.experiments.inference import merged, moved, operations
+from rankstudy.study.experiments.overfitting import WIDTHS
 
 RANK, LAYER = 32, (1024, 1024)
 BLOCK = 0.02  # seconds of calls in a turn

@@ -17,11 +17,11 @@ from unittest import mock
 import torch
 
 from benchmarks import Row, _peer, alternate, mnist, processor_seconds, ratio, report
-from rankstudy import config, data, device, training, workers
-from rankstudy.experiments import networks
-from rankstudy.experiments.overfitting import WIDTHS as BIG
-from rankstudy.experiments.training import WIDTHS as SMALL
+from rankstudy import config, data, device, training
 from rankstudy.layers import build
+from rankstudy.study import engine, parallel
+from rankstudy.study.experiments.overfitting import WIDTHS as BIG
+from rankstudy.study.experiments.training import WIDTHS as SMALL
 
 BATCH = 128
 LOOP = "torchvision MNIST, transforms, DataLoader(num_workers=2), nn.Sequential, torch.optim.Adam"
@@ -104,12 +104,12 @@ def time_to_accuracy(dataset: data.Dataset, accuracy: float, most: int, repeats:
 def eight_seeds(repeats: int, epochs: int) -> Row:
     """So many epochs of each, evaluation included; ours as the study trains them, by workers that are there already."""
     train, test = _peer.loaders(BATCH)
-    cores, seeds = workers.cores(), itertools.count()
+    cores, seeds = parallel.cores(), itertools.count()
 
     def ours(count: int = 8) -> None:
         settings = replace(ONCE, epochs=epochs)
-        runs = [networks.Run(config.Network(SMALL), settings, config.Data("mnist"), next(seeds)) for _ in range(count)]
-        networks.trained(runs)
+        runs = [engine.Run(config.Network(SMALL), settings, config.Data("mnist"), next(seeds)) for _ in range(count)]
+        engine.trained(runs)
 
     def theirs() -> None:
         for seed in range(8):
@@ -118,7 +118,7 @@ def eight_seeds(repeats: int, epochs: int) -> Row:
 
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, RANKSTUDY_RESULTS=folder):
         start = time.perf_counter()
-        with workers.beside(cores):
+        with parallel.beside(cores):
             ours(cores)
             started = time.perf_counter() - start
             seconds = alternate({"ours": ours, "theirs": theirs}, repeats, warm=False)

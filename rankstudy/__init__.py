@@ -10,7 +10,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_LAZY = {"analyze": "checkpoint", "compress": "compression", "load_compressed": "compression"}
+_LAZY = {"analyze": "tools.checkpoint", "compress": "tools.compression", "load_compressed": "tools.compression"}
 __all__ = ["UsageError", "analyze", "compress", "load_compressed"]
 
 

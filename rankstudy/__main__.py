@@ -13,16 +13,16 @@ from rankstudy import UsageError
 
 # command -> (module with main(argv), one line of help); each module is imported only when it is called
 COMMANDS = {
-    "run": ("rankstudy.run", "compute what the chapters need and the store does not have"),
-    "list": ("rankstudy.run", "show the store: each result, its age, size, and whether today's code accepts it"),
-    "prune": ("rankstudy.run", "remove the results that today's code would not accept, after asking"),
-    "export": ("rankstudy.run", "write the results (without weights) to a file"),
-    "import": ("rankstudy.run", "read results from such a file; never overwrites"),
-    "report": ("rankstudy.book", "run, then render the book (HTML and PDF) with Quarto, or else the preview"),
-    "preview": ("rankstudy.preview", "render the chapters to HTML without Quarto"),
-    "readme": ("rankstudy.readme", "write the README's findings and figure from the stored results"),
-    "analyze": ("rankstudy.checkpoint", "the ranks of every weight matrix of a checkpoint"),
-    "compress": ("rankstudy.compression", "write a checkpoint with low-rank factors where they pay"),
+    "run": ("rankstudy.study.run", "compute what the chapters need and the store does not have"),
+    "list": ("rankstudy.study.run", "show the store: each result, its age, size, and whether today's code accepts it"),
+    "prune": ("rankstudy.study.run", "remove the results that today's code would not accept, after asking"),
+    "export": ("rankstudy.study.run", "write the results (without weights) to a file"),
+    "import": ("rankstudy.study.run", "read results from such a file; never overwrites"),
+    "report": ("rankstudy.book.render", "run, then render the book (HTML and PDF) with Quarto, or else the preview"),
+    "preview": ("rankstudy.book.preview", "render the chapters to HTML without Quarto"),
+    "readme": ("rankstudy.book.readme", "write the README's findings and figure from the stored results"),
+    "analyze": ("rankstudy.tools.checkpoint", "the ranks of every weight matrix of a checkpoint"),
+    "compress": ("rankstudy.tools.compression", "write a checkpoint with low-rank factors where they pay"),
 }
 
 

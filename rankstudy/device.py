@@ -1,4 +1,7 @@
-"""Which device computes: CUDA, then MPS, then the CPU. RANKSTUDY_DEVICE overrides."""
+"""Which device computes: CUDA, then MPS, then the CPU. RANKSTUDY_DEVICE overrides.
+
+torch is imported by what needs it, so that the render path can ask `has_cuda` without it.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,13 @@ import platform
 import sys
 import warnings
 from functools import cache
-
-import torch
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rankstudy import UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 ALLOWED = ("cpu", "cuda", "mps")
 
@@ -22,6 +28,8 @@ def choose() -> torch.device:
     Raises:
         UsageError: RANKSTUDY_DEVICE names no device, or one that this machine does not have.
     """
+    import torch
+
     wanted = os.environ.get("RANKSTUDY_DEVICE", "").strip().lower()
     kind, _, index = wanted.partition(":")
     if wanted and (kind not in ALLOWED or (index and not index.isdigit())):
@@ -41,8 +49,20 @@ def choose() -> torch.device:
     return torch.device("cuda" if cuda else "mps" if mps else "cpu")
 
 
+def has_cuda() -> bool:
+    """Whether a CUDA driver is there, asked without importing torch where it is plain that there is none."""
+    wanted = os.environ.get("RANKSTUDY_DEVICE", "").strip().lower()
+    if wanted:
+        return wanted.startswith("cuda")
+    if sys.platform == "darwin" or (sys.platform == "linux" and not Path("/proc/driver/nvidia").exists()):
+        return False
+    return choose().type == "cuda"
+
+
 def _cuda_available() -> bool:
     """torch answers a driver that is too old with a warning and False: say it in one line and go on with the CPU."""
+    import torch
+
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         available = torch.cuda.is_available()
@@ -55,11 +75,15 @@ def _cuda_available() -> bool:
 
 def free_memory(device: torch.device) -> int:
     """Bytes that are free on a CUDA device."""
+    import torch
+
     return torch.cuda.mem_get_info(device)[0]
 
 
 def describe(device: torch.device) -> str:
     """One phrase for the report: the GPU's name, or the processor with its threads."""
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "mps":

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from rankstudy import _alternating
-from rankstudy._arrays import matrices, positive_number, whole_number
-from rankstudy._bounds import (
+from rankstudy._linalg import alternating
+from rankstudy._linalg.arrays import matrices, positive_number, whole_number
+from rankstudy._linalg.bounds import (
     Certificate,
     Factors,
     break_even_rank,
@@ -156,8 +156,8 @@ def alternating_least_squares(
     """
     columns = whole_number(oversampling, "oversampling", 0) + whole_number(rank, "rank", 0)
 
-    def steps(*problem: Any) -> _alternating.Steps:
-        return _alternating.least_squares(*problem, columns)
+    def steps(*problem: Any) -> alternating.Steps:
+        return alternating.least_squares(*problem, columns)
 
     return _fit(steps, a, rank, tol, max_iterations, start, seed, spectrum)
 
@@ -176,11 +176,11 @@ def alternating_gradient(
 
     Arguments and errors as `alternating_least_squares`; there is no learning rate.
     """
-    return _fit(_alternating.gradient, a, rank, tol, max_iterations, start, seed, spectrum)
+    return _fit(alternating.gradient, a, rank, tol, max_iterations, start, seed, spectrum)
 
 
 def _fit(
-    steps: Callable[..., _alternating.Steps],
+    steps: Callable[..., alternating.Steps],
     a: Any,
     rank: int,
     tol: float,
@@ -207,7 +207,7 @@ def _fit(
     for i in np.ndindex(*batch):
         norm = norms[i] or 1.0
         problem = values[i] / norm, rank, b0[i] / norm, c0[i], np.random.default_rng(seed)
-        b[i], c[i], history, stopped[i] = _alternating.run(steps(*problem), problem[0], tails[i], tol, max_iterations)
+        b[i], c[i], history, stopped[i] = alternating.run(steps(*problem), problem[0], tails[i], tol, max_iterations)
         b[i] *= norm
         iterations[i] = len(history) // 2
         histories.append(history)

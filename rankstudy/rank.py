@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rankstudy._arrays import matrices, positive_number
-from rankstudy._exact import exact_rank
-from rankstudy._inertia import count_above, count_by_svd
+from rankstudy._linalg.arrays import matrices, positive_number
+from rankstudy._linalg.exact import exact_rank
+from rankstudy._linalg.inertia import count_above, count_by_svd
 
 METHODS = ("elimination", "svd")
 PIVOTINGS = ("complete", "rook", "partial")

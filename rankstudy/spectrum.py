@@ -17,8 +17,8 @@ from typing import Any, Literal
 import numpy as np
 from scipy.special import entr
 
-from rankstudy._arrays import FLOAT64_EPS, matrices, positive_number
-from rankstudy._nulls import (
+from rankstudy._linalg.arrays import FLOAT64_EPS, matrices, positive_number
+from rankstudy._linalg.nulls import (
     marchenko_pastur_edge,
     marchenko_pastur_median,
     non_negative,

@@ -267,9 +267,7 @@ class _Record:
     def _empty(self, shape: tuple[int, ...] = (), dtype: type = np.float64) -> np.ndarray:
         return np.full((len(self.seeds), self.epochs + 1, *shape), np.nan, dtype)
 
-    def add(
-        self, i: int, epoch: int, model: nn.Module, data: Dataset, seconds: float, target: float | None
-    ) -> bool:
+    def add(self, i: int, epoch: int, model: nn.Module, data: Dataset, seconds: float, target: float | None) -> bool:
         """Measure a network at the end of an epoch: has it diverged, or reached its target and been trained at all?"""
         self.epochs_run[i] = epoch
         found = {name: evaluate(model, getattr(data, name)) for name in SPLITS}

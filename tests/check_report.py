@@ -20,7 +20,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from rankstudy import book
+from rankstudy.book import render
 
 api = pytest.importorskip("playwright.sync_api", reason="the browser walk needs playwright: pip install -e '.[check]'")
 axe = pytest.importorskip("axe_playwright_python.base", reason="it needs axe-core too: pip install -e '.[check]'")
@@ -126,7 +126,7 @@ PAGES = [page.relative_to(BOOK).as_posix() for page in sorted(BOOK.rglob("*.html
 
 def test_the_book_is_there_and_every_reference_in_it_is_resolved():
     assert (BOOK / "index.html").is_file(), f"no book in {BOOK}: `make report` makes it"
-    book.check(BOOK)
+    render.check(BOOK)
 
 
 @pytest.mark.parametrize("width", SCHEMES)

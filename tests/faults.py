@@ -27,8 +27,10 @@ from typing import Any
 
 import numpy as np
 
-from rankstudy import UsageError, config, store
-from rankstudy.store import Question, Store
+from rankstudy import UsageError, config
+from rankstudy import files as writing
+from rankstudy.study import store
+from rankstudy.study.store import Question, Store
 
 SEEDS = 8  # of chapter 2, which is the study here
 QUESTION = Question("measured", "test", None, "data")
@@ -96,10 +98,11 @@ def run(root: Path) -> int:
 @cache
 def undisturbed() -> tuple[Path, dict[str, Any], float]:
     """A store that nothing happened to, its answers, and the seconds it took."""
-    from rankstudy.experiments import networks, training  # and torch, before any fork
+    from rankstudy.study import engine  # and torch, before any fork
+    from rankstudy.study.experiments import training
 
     training.CONFIGS["smoke"] = dataclasses.replace(training.CONFIGS["smoke"], seeds=SEEDS)
-    networks.dataset_on_device(config.Data("digits", validation_size=200))
+    engine.dataset_on_device(config.Data("digits", validation_size=200))
     root = Path(tempfile.mkdtemp(prefix="rankstudy-faults-"))
     begun = time.perf_counter()
     assert end(fork(lambda: run(root))) == 0
@@ -117,7 +120,7 @@ def steps(folder: Path, _: int) -> tuple[int, int, int]:
 
         def write(left: list[int]) -> None:
             def trace(frame: Any, event: str, _: Any) -> Any:
-                if frame.f_code.co_filename != store.__file__:
+                if frame.f_code.co_filename not in (store.__file__, writing.__file__):
                     return None
                 left[0] -= event == "line"
                 return os._exit(9) if left[0] == 0 else trace

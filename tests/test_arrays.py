@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 
-from rankstudy._arrays import FLOAT64_EPS, matrices, positive_number, whole_number
+from rankstudy._linalg.arrays import FLOAT64_EPS, matrices, positive_number, whole_number
 from tests import strategies as own
 
 

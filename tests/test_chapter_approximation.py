@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankstudy import claims, config, factorization
-from rankstudy.experiments import approximation, overfitting, truncation
-from rankstudy.experiments.study import on
+from rankstudy import config, factorization
+from rankstudy.book import claims
 from rankstudy.spectrum import Spectrum
+from rankstudy.study.experiments import approximation, overfitting, truncation
+from rankstudy.study.questions import on
 
 CHAPTER = Path(__file__).parents[1] / "report" / "05-approximation.qmd"
 
@@ -31,7 +32,7 @@ def results(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chapter(results):
-    from rankstudy.chapters.approximation import Chapter
+    from rankstudy.book.chapters.approximation import Chapter
 
     return Chapter()
 
@@ -54,7 +55,7 @@ def test_what_was_named_in_advance_is_corrected_for_being_several(chapter):
 
 def test_the_player_is_well_formed_and_says_what_was_measured(chapter):
     """As XML, so that nothing is left open; every number at every stop is the result's."""
-    from rankstudy.chapters import approximation_player
+    from rankstudy.book.chapters import approximation_player
 
     page = ElementTree.fromstring(approximation_player.html(chapter))
     slider, ranks = page.find(".//input"), chapter.settings["sweep"]["ranks"]
@@ -89,7 +90,7 @@ def test_pictures_are_rows_of_the_cut_matrix():
 
 
 def test_the_qmd_executes(results, chapter):
-    from rankstudy.preview import execute
+    from rankstudy.book.preview import execute
 
     execute(CHAPTER)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rankstudy.chapters import answers, conclusions, rank_claims
-from rankstudy.chapters.common import over
-from rankstudy.chapters.crossings import NONE
-from rankstudy.claims import Claim
+from rankstudy.book.chapters import answers, conclusions, rank_claims
+from rankstudy.book.chapters.common import over
+from rankstudy.book.chapters.crossings import NONE
+from rankstudy.book.claims import Claim
 
 
 def arm(effective_rank: list[float], accuracy: float = 0.99) -> dict:

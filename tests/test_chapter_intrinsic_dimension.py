@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankstudy.chapters import crossings, intrinsic_figures, intrinsic_published, li2018, rates
-from rankstudy.chapters.intrinsic_networks import Ablations, Grid, final
-from rankstudy.experiments import intrinsic_dimension, networks, study, subspaces, transfer
-from rankstudy.experiments.crossing import crossing
-from rankstudy.intervals import estimate
+from rankstudy.book.chapters import crossings, intrinsic_figures, intrinsic_published, li2018, rates
+from rankstudy.book.chapters.intrinsic_networks import Ablations, Grid, final
+from rankstudy.book.stats import estimate
+from rankstudy.study import engine, questions
+from rankstudy.study.experiments import intrinsic_dimension, subspaces, transfer
+from rankstudy.study.experiments.crossing import crossing
 
 CHAPTER = Path(__file__).parents[1] / "report" / "09-intrinsic-dimension.qmd"
 
@@ -32,7 +33,7 @@ def results(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chapter():
-    from rankstudy.chapters.intrinsic_dimension import Chapter
+    from rankstudy.book.chapters.intrinsic_dimension import Chapter
 
     return Chapter()
 
@@ -61,7 +62,7 @@ def test_published_points_cross_where_the_paper_says():
 
 
 def test_a_stored_subspace_is_not_trained_again(monkeypatch):
-    curve = study.settings("intrinsic_dimension").curve
+    curve = questions.settings("intrinsic_dimension").curve
     run = replace(curve.runs()[0], training=replace(curve.training, epochs=1, learning_rate=0.1))
     (first,) = subspaces.trained([run])
     monkeypatch.setattr(subspaces, "_train", lambda *_: pytest.fail("trained again"))
@@ -72,10 +73,10 @@ def test_a_stored_subspace_is_not_trained_again(monkeypatch):
 def test_runs_start_where_they_are_told():
     import torch
 
-    curve = study.settings("intrinsic_dimension").curve
-    start = networks.Run(curve.network, replace(curve.direct, epochs=1), curve.data, 7)
+    curve = questions.settings("intrinsic_dimension").curve
+    start = engine.Run(curve.network, replace(curve.direct, epochs=1), curve.data, 7)
     run = replace(curve.runs()[1], seed=3, start=start)
-    ended = networks.trained([start])[0].weights
+    ended = engine.trained([start])[0].weights
     for weight, value in zip(subspaces._model(run).base.parameters(), ended, strict=True):
         np.testing.assert_array_equal(weight.numpy(), value)
     random = subspaces._model(replace(run, only_norm=True)).base
@@ -88,20 +89,20 @@ def test_runs_start_where_they_are_told():
 
 
 def test_accuracy_per_digit_adds_up():
-    curve = study.settings("intrinsic_dimension").curve
+    curve = questions.settings("intrinsic_dimension").curve
     run = replace(curve.runs()[1], training=replace(curve.training, epochs=1, learning_rate=0.1), digits=True)
     (found,) = subspaces.trained([run])
-    labels = networks.dataset_on_device(run.data).test.labels.numpy()
+    labels = engine.dataset_on_device(run.data).test.labels.numpy()
     shares = np.bincount(labels, minlength=10) / len(labels)
     np.testing.assert_allclose(found["observed.test_digits"] @ shares, found["test_accuracy"], atol=1e-6)
 
 
 def test_rates_are_chosen_on_validation_data_with_another_seed():
-    curve = study.settings("intrinsic_dimension").curve
+    curve = questions.settings("intrinsic_dimension").curve
     rates, evidence = subspaces.tune(curve.runs(), curve.learning_rates)
     best = evidence["validation_accuracy"].argmax(axis=1)
     assert rates == [curve.learning_rates[i] for i in best]
-    assert networks.TUNING_SEED not in range(curve.seeds)
+    assert engine.TUNING_SEED not in range(curve.seeds)
 
 
 def test_every_claim_is_decided_and_printed(chapter):
@@ -122,7 +123,7 @@ def test_more_dimensions_are_better_and_all_are_best(chapter):
 
 
 def test_the_chapter_executes(chapter):
-    preview = pytest.importorskip("rankstudy.preview")
+    preview = pytest.importorskip("rankstudy.book.preview")
     preview.execute(CHAPTER)
 
 
@@ -221,7 +222,7 @@ def test_a_change_that_explains_is_said_to_go_too_far_where_it_does(at_200, furt
 
 def test_ours_is_compared_at_every_dimension_that_both_have():
     """None is left out, a small one neither: `li2018` has 100, and not 7."""
-    from rankstudy.chapters.intrinsic_dimension import Chapter
+    from rankstudy.book.chapters.intrinsic_dimension import Chapter
 
     found = Chapter.differences.func(SimpleNamespace(curve=curve([7, 100, 200], [[0.1, 0.6, 0.7], [0.1, 0.6, 0.8]])))
     assert list(found) == [100, 200]
@@ -233,7 +234,7 @@ def test_ours_is_compared_at_every_dimension_that_both_have():
     [([0.98, 0.981], "No: 1\u202f500"), ([0.8, 0.801], "More than all"), ([0.85, 0.95], "This run")],
 )
 def test_the_largest_subspace_is_told_beside_all_parameters(direct, verdict):
-    from rankstudy.chapters.intrinsic_dimension import Chapter
+    from rankstudy.book.chapters.intrinsic_dimension import Chapter
 
     part = {**curve([200, 1500], [[0.7, 0.94], [0.7, 0.941]]), "direct": {"test_accuracy": np.array([direct]).T}}
     text = Chapter._all(SimpleNamespace(curve=part))
@@ -344,7 +345,7 @@ def test_learning_curves_are_never_more_than_three_abreast(count):
     ("points", "verdict"), [((0.001, -0.001), "holds"), ((0.05, -0.03), "open"), ((0.05, 0.052), "fails")]
 )
 def test_each_verdict_on_the_published_curve_can_be_told(points, verdict):
-    from rankstudy.chapters.intrinsic_dimension import Chapter
+    from rankstudy.book.chapters.intrinsic_dimension import Chapter
 
     found = SimpleNamespace(differences={750: estimate(points)}, seeds=2, result=SimpleNamespace(data="mnist"))
     claim = Chapter._near_published(found)

@@ -11,16 +11,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankstudy import claims, config, finetuning, layers, lora, preview
-from rankstudy.chapters import lora_claims
-from rankstudy.chapters.lora import Chapter
-from rankstudy.chapters.lora_accuracies import MATCHED, Accuracies, kept
-from rankstudy.chapters.lora_costs import Costs
+from rankstudy import config, finetuning, layers, lora
+from rankstudy.book import claims, preview
+from rankstudy.book.chapters import lora_claims
+from rankstudy.book.chapters.lora import Chapter
+from rankstudy.book.chapters.lora_accuracies import MATCHED, Accuracies, kept
+from rankstudy.book.chapters.lora_costs import Costs
+from rankstudy.book.stats import Estimate
 from rankstudy.data import Split
-from rankstudy.experiments import lora as experiment
-from rankstudy.experiments import updates
-from rankstudy.experiments.blocks import Finetuning, harmonic
-from rankstudy.intervals import Estimate
+from rankstudy.study.experiments import lora as experiment
+from rankstudy.study.experiments import updates
+from rankstudy.study.experiments.blocks import Finetuning, harmonic
 
 CHAPTER = Path(__file__).parents[1] / "report" / "08-lora.qmd"
 WIDTHS = (20, 16, 12, 10)

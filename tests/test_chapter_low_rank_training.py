@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rankstudy import claims, config
-from rankstudy.chapters import low_rank_training_claims, rates
-from rankstudy.experiments import inference, low_rank_training, networks
-from rankstudy.experiments.low_rank_training import DENSE, PLAIN
+from rankstudy import config
+from rankstudy.book import claims
+from rankstudy.book.chapters import low_rank_training_claims, rates
+from rankstudy.study import engine
+from rankstudy.study.experiments import inference, low_rank_training
+from rankstudy.study.experiments.low_rank_training import DENSE, PLAIN
 
 CHAPTER = Path(__file__).parents[1] / "report" / "06-low-rank-training.qmd"
 
@@ -27,7 +29,7 @@ def results(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chapter(results):
-    from rankstudy.chapters.low_rank_training import Chapter
+    from rankstudy.book.chapters.low_rank_training import Chapter
 
     return Chapter()
 
@@ -124,9 +126,7 @@ def test_a_rate_at_the_edge_of_those_tried_is_named():
     tried = {"learning_rate": np.array([1e-3, 3e-3, 1e-2])}
     arms = {"warm": (1e-2, tried), "dense": (3e-3, tried), "fixed": (1e-3, {})}
     found = [
-        name
-        for name, (rate, tuning) in arms.items()
-        if rates.arm_at_edge({"learning_rate": rate, "tuning": tuning})
+        name for name, (rate, tuning) in arms.items() if rates.arm_at_edge({"learning_rate": rate, "tuning": tuning})
     ]
     assert found == ["warm"] and rates.warning(found).endswith("in mind: warm.")
     assert "lies between others" in rates.warning([])
@@ -166,15 +166,15 @@ def test_main_effects_are_averages_and_the_interaction_is_a_difference_of_effect
 
 
 def test_the_qmd_executes(results, chapter):
-    from rankstudy.preview import execute
+    from rankstudy.book.preview import execute
 
     execute(CHAPTER)
 
 
 def test_the_rank_comes_from_chapter_5(results, chapter):
-    from rankstudy.experiments import study
+    from rankstudy.study import questions
 
-    assert chapter.rank == study.result("approximation")["rank"]
+    assert chapter.rank == questions.result("approximation")["rank"]
     assert chapter.arms[PLAIN]["rank"] == chapter.rank
     assert chapter.arms[DENSE]["rank"] is None
 
@@ -231,7 +231,7 @@ def test_the_plan_names_every_training(profile):
             run = low_rank_training.make(arm, settings, rank, seed)
             assert replace(run, training=replace(run.training, learning_rate=0.0)) in planned
     assert plan.alone > 0
-    assert networks.TUNING_SEED not in range(settings.seeds)
+    assert engine.TUNING_SEED not in range(settings.seeds)
 
 
 def test_names_of_arms_are_unique():

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rankstudy import claims
-from rankstudy.chapters import bound, overfitting_claims
-from rankstudy.chapters.sizes import Sizes
-from rankstudy.experiments import battery, decay, networks, overfitting, study, trajectory
+from rankstudy.book import claims
+from rankstudy.book.chapters import bound, overfitting_claims
+from rankstudy.book.chapters.sizes import Sizes
+from rankstudy.study import engine, questions
+from rankstudy.study.experiments import battery, decay, overfitting, trajectory
 
 CHAPTER = Path(__file__).parents[1] / "report" / "04-overfitting.qmd"
 
@@ -27,15 +28,15 @@ def results(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chapter():
-    from rankstudy.chapters.overfitting import Chapter
+    from rankstudy.book.chapters.overfitting import Chapter
 
     return Chapter()
 
 
 @pytest.fixture(scope="module")
 def found():
-    settings = study.settings("overfitting")
-    return networks.trained(overfitting.runs(settings)[0])
+    settings = questions.settings("overfitting")
+    return engine.trained(overfitting.runs(settings)[0])
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_every_claim_is_decided(chapter):
 
 
 def test_the_chapter_executes(chapter):
-    preview = pytest.importorskip("rankstudy.preview")
+    preview = pytest.importorskip("rankstudy.book.preview")
     preview.execute(CHAPTER)
 
 

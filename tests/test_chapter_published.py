@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from rankstudy.chapters import bound, li2018, published
-from rankstudy.chapters.intrinsic_published import near
-from rankstudy.intervals import Estimate
+from rankstudy.book.chapters import bound, li2018, published
+from rankstudy.book.chapters.intrinsic_published import near
+from rankstudy.book.stats import Estimate
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from rankstudy import claims, run
-from rankstudy.chapters import rank_claims, rank_views
+from rankstudy.book import claims
+from rankstudy.book.chapters import rank_claims, rank_views
 from rankstudy.config import ACTIVATIONS, Network
-from rankstudy.experiments import arms, battery, features, inputs, networks, rank, study, training
 from rankstudy.spectrum import Spectrum, effective_rank, numerical_rank, stable_rank
+from rankstudy.study import engine, questions
+from rankstudy.study.experiments import arms, battery, features, inputs, rank, training
 
 CHAPTER = Path(__file__).parents[1] / "report" / "03-rank.qmd"
 
@@ -29,21 +30,21 @@ def results(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chapter():
-    from rankstudy.chapters.rank import Chapter
+    from rankstudy.book.chapters.rank import Chapter
 
     return Chapter()
 
 
 @pytest.fixture(scope="module")
 def found():
-    settings = study.settings("rank")
-    return networks.trained(arms.runs(settings.shallow)["relu"][0])
+    settings = questions.settings("rank")
+    return engine.trained(arms.runs(settings.shallow)["relu"][0])
 
 
 def test_the_ranks_of_features_are_those_of_their_singular_values(found):
     measured = features.measure(found, 300)
     told = measured["test"]
-    pictures = networks.dataset_on_device(found[0].run.data).test.images[: measured["images"]]
+    pictures = engine.dataset_on_device(found[0].run.data).test.images[: measured["images"]]
     for seed, each in enumerate(found):
         layers = [pictures, *each.model().features(pictures)]
         for index, layer in enumerate(layers):
@@ -57,10 +58,10 @@ def test_the_ranks_of_features_are_those_of_their_singular_values(found):
 
 
 def test_an_arm_is_measured_once_and_its_record_is_known(chapter, monkeypatch):
-    settings = study.settings("rank")
+    settings = questions.settings("rank")
     runs = tuple(arms.runs(settings.shallow)["relu"][0])
-    record = study.store().find(arms.Arm(runs, settings.images).question())
-    assert record is not None and run.accepted(record)
+    record = questions.store().find(arms.Arm(runs, settings.images).question())
+    assert record is not None and questions.accepted(record)
     monkeypatch.setattr(arms, "_measure", lambda arm: pytest.fail("measured again"))
     again = arms.measured(runs, settings.images)
     for name, values in chapter.result["shallow"]["relu"]["ranks"]["update"].items():
@@ -144,11 +145,11 @@ def test_a_null_finds_what_was_planted(found):
 
 
 def test_the_chapter_asks_of_its_first_networks_one_by_one_what_the_battery_asks_of_all(chapter):
-    settings = study.settings("rank")
+    settings = questions.settings("rank")
     chosen = training.runs(settings.base)[0][: settings.null_seeds]
     nulls = chapter.result["nulls"]
     for seed, each in enumerate(chosen):
-        alone = battery.outliers(networks.trained([each]))
+        alone = battery.outliers(engine.trained([each]))
         for matrix, null in itertools.product(battery.MATRICES, battery.NULLS):
             np.testing.assert_array_equal(nulls[matrix][null][seed], alone[matrix][null][0])
             assert nulls[matrix][null].shape == (settings.null_seeds, len(settings.base.network.shapes()))
@@ -171,8 +172,8 @@ def test_sgd_stays_in_the_span_of_the_images_and_adam_in_that_of_the_distinct_pi
 def test_the_product_of_all_layers_is_what_a_linear_network_computes():
     import torch
 
-    settings = study.settings("rank")
-    trained = networks.trained(arms.runs(settings.shallow)["identity"][0])[:1]
+    settings = questions.settings("rank")
+    trained = engine.trained(arms.runs(settings.shallow)["identity"][0])[:1]
     product = np.linalg.multi_dot([w.astype(float) for w in reversed(trained[0].weights)])
     x = torch.randn(5, 784, generator=torch.Generator().manual_seed(0))
     logits = trained[0].model()(x).detach().numpy()
@@ -227,7 +228,7 @@ def test_an_arm_whose_rate_is_at_the_edge_is_named(chapter):
 
 
 def test_the_chapter_executes(chapter):
-    preview = pytest.importorskip("rankstudy.preview")
+    preview = pytest.importorskip("rankstudy.book.preview")
     preview.execute(CHAPTER)
 
 

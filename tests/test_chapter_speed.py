@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from rankstudy.chapters import speed
+from rankstudy.book.chapters import speed
 
 
 @pytest.fixture

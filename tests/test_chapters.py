@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rankstudy import claims, notebook, preview, provenance
-from rankstudy.chapters import data, training
-from rankstudy.chapters.common import banner
+from rankstudy.book import claims, notebook, preview
+from rankstudy.book.chapters import data, training
+from rankstudy.book.chapters.common import banner
 from rankstudy.data import CHECKSUMS
-from rankstudy.experiments import study
+from rankstudy.study import provenance, questions
 from tests.test_preview import html
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +40,7 @@ def test_a_chapter_has_text_figures_and_claims(module):
 
 
 def test_the_stand_in_is_said_on_the_page():
-    assert "This is not MNIST" in banner(study.result("data"))
+    assert "This is not MNIST" in banner(questions.result("data"))
 
 
 def test_a_claim_flips_with_its_data():
@@ -73,7 +73,7 @@ def test_the_sentence_on_the_page_flips_with_the_stored_result(tmp_path, monkeyp
     book = {"book": {"title": "One", "chapters": ["index.qmd"]}, "bibliography": "report/references.bib"}
     (tmp_path / "_quarto.yml").write_text(yaml.safe_dump(book), encoding="utf-8")
 
-    shown = study.result("training")
+    shown = questions.result("training")
     before = "holds" if min(shown["history"]["test_accuracy"][:, -1]) >= 0.95 else "fails"
     (after,) = SENTENCES.keys() - {before}
     original = page(tmp_path)
@@ -84,11 +84,11 @@ def test_the_sentence_on_the_page_flips_with_the_stored_result(tmp_path, monkeyp
     value = copy.deepcopy(dict(shown.value))
     value["history"]["test_accuracy"] = value["history"]["test_accuracy"].copy()
     value["history"]["test_accuracy"][:, -1] = 0.987 if after == "holds" else 0.123
-    settings = study.settings("training")
-    digest = provenance.digest("experiments.training", *provenance.TRAINED)
-    question = study.Question("measured", "training", settings, CHECKSUMS["digits"])
+    settings = questions.settings("training")
+    digest = provenance.digest("study.experiments.training", *provenance.TRAINED)
+    question = questions.Question("measured", "training", settings, CHECKSUMS["digits"])
     origin = {**shown.provenance, "created": shown.provenance["created"] + 1}
-    study.store().put(question, digest, origin, value)
+    questions.store().put(question, digest, origin, value)
 
     mutated = page(tmp_path)
     assert SENTENCES[after] in mutated and SENTENCES[before] not in mutated
@@ -100,7 +100,7 @@ def test_a_string_in_prose_keeps_its_no_break_spaces_in_plain_quarto(tmp_path):
     """Quarto takes what the kernel prints, in which Python alone would escape them."""
     (tmp_path / "_quarto.yml").touch()
     page = tmp_path / "page.qmd"
-    setup = "```{python}\nimport rankstudy.chapters.common\n```\n\n"
+    setup = "```{python}\nimport rankstudy.book.chapters.common\n```\n\n"
     page.write_text(setup + '`{python} "20\\u202f000, 5\\u00a0% of it\'s"`\n', encoding="utf-8")
     (cell,) = [cell for cell in notebook.execute(page).cells if cell.metadata.get("inline")]
     assert cell.outputs[0].data["text/plain"] == '"20\u202f000, 5\u00a0% of it\'s"'

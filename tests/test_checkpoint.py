@@ -21,9 +21,9 @@ from torch import nn
 import rankstudy
 from rankstudy import UsageError
 from rankstudy.__main__ import main
-from rankstudy._decomposition import singular_values
-from rankstudy.compression import B, C
+from rankstudy._linalg.gram import singular_values
 from rankstudy.rank import matrix_rank
+from rankstudy.tools.compression import B, C
 
 RNG = np.random.default_rng(0)
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rankstudy import claims
-from rankstudy.intervals import Estimate, estimate
+from rankstudy.book import claims
+from rankstudy.book.stats import Estimate, estimate
 
 SENTENCES = {"holds": "It does.", "fails": "It does not.", "open": "Who knows."}
 

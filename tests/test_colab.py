@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-from rankstudy.notebook import ThisPython
+from rankstudy.book.notebook import ThisPython
 
 ROOT = Path(__file__).parents[1]
 

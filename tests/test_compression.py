@@ -9,23 +9,24 @@ import pytest
 from safetensors.torch import save_file
 
 import rankstudy
-from rankstudy import factorization, provenance
-from rankstudy.experiments import networks, overfitting, study, truncation
+from rankstudy import factorization
 from rankstudy.spectrum import Spectrum
+from rankstudy.study import engine, provenance, questions
+from rankstudy.study.experiments import overfitting, truncation
 
 EDGE = 2  # images on the edge between two digits that rounding may move
 
 
-def compressed(found: networks.Trained, rank_error: float, folder: Path) -> tuple[list, np.ndarray]:
+def compressed(found: engine.Trained, rank_error: float, folder: Path) -> tuple[list, np.ndarray]:
     """What `compress` says that it did, and (2, 3) loss and accuracy by split of what `load_compressed` makes of it."""
     model = found.model()
     save_file(model.state_dict(), folder / "model.safetensors")
     done = rankstudy.compress(folder / "model.safetensors", folder / "small.safetensors", rank_error=rank_error)
     small = rankstudy.load_compressed(model, folder / "small.safetensors")
-    return done, truncation.scores(small, networks.dataset_on_device(found.run.data))
+    return done, truncation.scores(small, engine.dataset_on_device(found.run.data))
 
 
-def check_the_cut(found: networks.Trained, spectra: list[Spectrum], rank_error: float, folder: Path) -> np.ndarray:
+def check_the_cut(found: engine.Trained, spectra: list[Spectrum], rank_error: float, folder: Path) -> np.ndarray:
     """Ranks are those of chapter 5's spectra at this error, and the network does as one that is cut to them by hand."""
     done, got = compressed(found, rank_error, folder)
     layers = []
@@ -35,7 +36,7 @@ def check_the_cut(found: networks.Trained, spectra: list[Spectrum], rank_error: 
         assert rank == (asked if pays else None) and error <= rank_error
         layers.append(factorization.truncated_svd(weight, asked) if pays else weight)
     assert any(rank is not None for _, _, rank, _ in done)
-    dataset = networks.dataset_on_device(found.run.data)
+    dataset = engine.dataset_on_device(found.run.data)
     wanted = truncation.scores(truncation.assembled(found.run.network, layers), dataset)
     assert np.allclose(got[0], wanted[0], rtol=1e-4)  # losses
     images = np.array([len(getattr(dataset, split)) for split in truncation.SPLITS])
@@ -43,16 +44,16 @@ def check_the_cut(found: networks.Trained, spectra: list[Spectrum], rank_error: 
     return got
 
 
-def spectra_of(stored: dict, found: networks.Trained, index: tuple = ()) -> list[Spectrum]:
+def spectra_of(stored: dict, found: engine.Trained, index: tuple = ()) -> list[Spectrum]:
     """One network's spectra in what chapter 5 keeps."""
     values = [stored["spectra"]["weights"][str(layer)][index] for layer in range(len(found.weights))]
     return [Spectrum(each, weight.shape) for each, weight in zip(values, found.weights, strict=True)]
 
 
 def test_the_compressed_network_is_as_right_as_chapter_5_says(fresh):
-    settings = study.settings("approximation")
+    settings = questions.settings("approximation")
     run = overfitting.runs(settings.overfitting)[0][0]
-    (found,) = networks.trained([run])
+    (found,) = engine.trained([run])
     told = truncation.measured(run, settings.sweep)
     for rank_error in (0.5, 0.7):
         got = check_the_cut(found, spectra_of(told, found), rank_error, fresh)
@@ -62,13 +63,13 @@ def test_the_compressed_network_is_as_right_as_chapter_5_says(fresh):
 @pytest.fixture
 def stored(request):
     """Chapter 5's result and chapter 4's networks under the profile at hand, if they are there: nothing is computed."""
-    if study.profile() == "published" or not study.stored("approximation"):
+    if questions.profile() == "published" or not questions.stored("approximation"):
         pytest.skip("chapter 5's result is not in this store")
-    memory, digest = study.store(), provenance.digest(*provenance.TRAINED)
-    runs = overfitting.runs(study.settings("approximation").overfitting)[0]
+    memory, digest = questions.store(), provenance.digest(*provenance.TRAINED)
+    runs = overfitting.runs(questions.settings("approximation").overfitting)[0]
     if not all(memory.find(run.question(), digest) for run in runs):
         pytest.skip("chapter 4's networks are not in this store")
-    return study.result("approximation"), runs
+    return questions.result("approximation"), runs
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -83,9 +84,9 @@ def test_the_study_s_own_networks(seed, stored, tmp_path):
     result, runs = stored
     if seed >= len(runs):
         pytest.skip(f"the profile has {len(runs)} networks")
-    (found,) = networks.trained([runs[seed]])
+    (found,) = engine.trained([runs[seed]])
     rank, spectra = result["rank"], spectra_of(result, found, (seed,))
-    told = result["truncated"][seed, study.settings("approximation").sweep.ranks.index(rank), 1]
+    told = result["truncated"][seed, questions.settings("approximation").sweep.ranks.index(rank), 1]
     errors = [factorization.eckart_young_error(each, min(rank, *each.shape), relative=True) for each in spectra]
     rank_error = float(np.mean(errors))
     got = check_the_cut(found, spectra, rank_error, tmp_path)[1]

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from rankstudy import claims, factorization, intervals, notebook, provenance, rank, spectrum
-from rankstudy.experiments import study
+from rankstudy import factorization, rank, spectrum
+from rankstudy.book import claims, notebook, stats
+from rankstudy.study import provenance, questions
 from tests.test_prose import literals
 
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -19,7 +20,7 @@ METRIC, EXPERIMENT, CHAPTER = re.findall(r"^```python\n(.*?)^```$", TEXT, re.M |
 (PAGE,) = re.findall(r"^````markdown\n(.*?)^````$", TEXT, re.M | re.S)
 
 
-@pytest.mark.parametrize(("module", "least"), [(rank, 0), (spectrum, 3), (factorization, 1), (intervals, 0)])
+@pytest.mark.parametrize(("module", "least"), [(rank, 0), (spectrum, 3), (factorization, 1), (stats, 0)])
 def test_the_examples_in_docstrings(module, least):
     failed, tried = doctest.testmod(module)
     assert failed == 0 and tried >= least
@@ -30,11 +31,11 @@ def test_a_metric():
 
 
 def test_an_experiment_and_its_chapter(tmp_path, monkeypatch):
-    for kind, source in (("experiments", EXPERIMENT), ("chapters", CHAPTER)):
+    for kind, source in (("study.experiments", EXPERIMENT), ("book.chapters", CHAPTER)):
         module = types.ModuleType(f"rankstudy.{kind}.widths")
         monkeypatch.setitem(sys.modules, module.__name__, module)
         exec(source, module.__dict__)
-    monkeypatch.setitem(study.CHAPTERS, "10", "widths")
+    monkeypatch.setitem(questions.CHAPTERS, "10", "widths")
     monkeypatch.setattr(provenance, "digest", lambda *names: "of a module that has no file")
     monkeypatch.setenv("RANKSTUDY_PROFILE", "smoke")
     monkeypatch.setenv("RANKSTUDY_RESULTS", str(tmp_path))

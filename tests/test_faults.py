@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rankstudy import UsageError, store
+from rankstudy import UsageError
 from rankstudy.__main__ import main
-from rankstudy.experiments import study
-from rankstudy.store import Question, Store
+from rankstudy.study import questions, store
+from rankstudy.study.store import Question, Store
 
 ROOT = Path(__file__).parents[1]
 QUESTION = Question("measured", "test", None, "abc")
@@ -51,7 +51,7 @@ def test_a_small_disk_that_is_full(tmp_path):
     mounted = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)]
     program = (
         "import numpy as np\nfrom pathlib import Path\nfrom rankstudy import UsageError\n"
-        "from rankstudy.store import Question, Store\n"
+        "from rankstudy.study.store import Question, Store\n"
         f"memory, question = Store({str(tmp_path)!r}), Question('measured', 'test', None, 'abc')\n"
         "memory.put(question, 'old', {}, {'a': np.arange(3)})\n"
         "try:\n    memory.put(question, 'new', {}, {'a': np.arange(100_000)})\n"
@@ -104,9 +104,9 @@ def test_a_store_that_cannot_be_written_still_answers(tmp_path, monkeypatch):
 
     for name in ("replace", "mkdir", "open"):
         monkeypatch.setattr(store.os, name, no)
-    assert study.obtain(QUESTION, "d", lambda: pytest.fail("computed")).value == {"a": 1}
+    assert questions.obtain(QUESTION, "d", lambda: pytest.fail("computed")).value == {"a": 1}
     with pytest.raises(UsageError, match="cannot be written"):
-        study.obtain(Question("measured", "other", None, "abc"), "d", dict)
+        questions.obtain(Question("measured", "other", None, "abc"), "d", dict)
 
 
 def test_a_clock_that_jumps(tmp_path, monkeypatch, capsys):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from rankstudy import figures
+from rankstudy.book import figures
 
 
 def test_the_png_shows_sign_and_size():

@@ -101,9 +101,7 @@ def test_saved_activations_grow_with_the_batch_and_not_with_the_weights():
     small, large = (saved(MODELS["dense"], CONFIG, IMAGES.repeat(k, 1)) for k in (1, 3))
     assert large - 4 == 3 * (small - 4)
     frobenius = replace(CONFIG, frobenius_decay=1.0)
-    grams = saved(MODELS["factorised"], frobenius, IMAGES) - saved(
-        MODELS["factorised"], CONFIG, IMAGES
-    )
+    grams = saved(MODELS["factorised"], frobenius, IMAGES) - saved(MODELS["factorised"], CONFIG, IMAGES)
     assert grams == 2 * 2 * 4 * RANK**2  # two r × r products for each of two layers
 
 

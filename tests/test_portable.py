@@ -14,9 +14,9 @@ import zipfile
 import matplotlib.pyplot as plt
 import pytest
 
-from rankstudy import UsageError, portable, store
+from rankstudy import UsageError
 from rankstudy.__main__ import main
-from rankstudy.experiments import study
+from rankstudy.study import portable, questions, store
 from tests.conftest import PROFILE
 from tests.test_run import ROOT, files
 
@@ -66,7 +66,9 @@ def computed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("computed")
     environment = {**os.environ, "RANKSTUDY_RESULTS": str(folder), "RANKSTUDY_PROFILE": "smoke"}
     environment.pop("RANKSTUDY_DATASET", None)
-    chapters = study.CHAPTERS if PROFILE == "thorough" else {number: study.CHAPTERS[number] for number in ("01", "02")}
+    chapters = (
+        questions.CHAPTERS if PROFILE == "thorough" else {number: questions.CHAPTERS[number] for number in ("01", "02")}
+    )
     command = [sys.executable, "-m", "rankstudy", "run", *chapters]
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
     return folder, chapters
@@ -81,8 +83,8 @@ def clone(tmp_path, computed, monkeypatch):
         shutil.copy(ROOT / name, tmp_path)
     monkeypatch.setenv("RANKSTUDY_RESULTS", str(computed[0]))
     monkeypatch.setenv("RANKSTUDY_PROFILE", "smoke")
-    monkeypatch.setattr(study, "CHAPTERS", computed[1])
-    monkeypatch.setattr(study, "PUBLISHED", tmp_path / "published" / "results.zip")
+    monkeypatch.setattr(questions, "CHAPTERS", computed[1])
+    monkeypatch.setattr(questions, "PUBLISHED", tmp_path / "published" / "results.zip")
     assert main(["export", "--published"]) == 0
     return tmp_path
 
@@ -109,9 +111,9 @@ def command(clone, *arguments):
 
 def test_published_results_are_shown_without_torch(clone):
     """In another clone; the page says where its numbers come from and that the code is the same."""
-    assert (done := command(clone, "run", *study.CHAPTERS)).returncode == 0, done.stderr
+    assert (done := command(clone, "run", *questions.CHAPTERS)).returncode == 0, done.stderr
     assert "nothing is computed" in done.stdout
-    pages = [] if len(study.CHAPTERS) > 2 else ["01-data", "02-training"]
+    pages = [] if len(questions.CHAPTERS) > 2 else ["01-data", "02-training"]
     assert (done := command(clone, "preview", *pages)).returncode == 0, done.stderr
     assert not (clone / "results").exists()
     for page in pages or ["index", *(path.stem for path in (clone / "report").glob("0*.qmd"))]:
@@ -121,7 +123,7 @@ def test_published_results_are_shown_without_torch(clone):
 
 
 def test_a_page_says_that_the_code_has_moved_on(clone):
-    path = clone / "rankstudy" / "experiments" / "training.py"
+    path = clone / "rankstudy" / "study" / "experiments" / "training.py"
     path.write_text(path.read_text(encoding="utf-8") + "\n\nMOVED = True\n", encoding="utf-8")
     assert (done := command(clone, "preview", "02-training", "01-data")).returncode == 0, done.stderr
     assert "has changed since commit" in (clone / "_preview" / "02-training.html").read_text(encoding="utf-8")
@@ -131,54 +133,54 @@ def test_a_page_says_that_the_code_has_moved_on(clone):
 def test_nothing_published_is_one_line(clone):
     done = command(clone, "run")
     assert done.returncode == 2 and "no result of rank, " in done.stderr, done.stderr
-    study.PUBLISHED.unlink()
+    questions.PUBLISHED.unlink()
     done = command(clone, "run")
     assert done.returncode == 2 and "nothing is published yet" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_one_chapter_can_be_published_anew(clone, capsys):
-    before = store.exported(study.PUBLISHED)
-    record = study.record("training")
+    before = store.exported(questions.PUBLISHED)
+    record = questions.record("training")
     old = [name for name, content in before.items() if store.decode(name, content).experiment == "training"]
-    with zipfile.ZipFile(study.PUBLISHED, "w") as archive:
+    with zipfile.ZipFile(questions.PUBLISHED, "w") as archive:
         for name, content in before.items():
             if name not in old:
                 archive.writestr(name, content)
     assert main(["export", "--published", "02"]) == 0
     assert f"1 results (and {len(before) - len(old)} as they were)" in capsys.readouterr().out
-    assert store.exported(study.PUBLISHED) == before
-    assert study.published()["training"].path is None and record.path.name in str(before.keys())
+    assert store.exported(questions.PUBLISHED) == before
+    assert questions.published()["training"].path is None and record.path.name in str(before.keys())
 
 
 def test_what_is_published_is_small(clone, monkeypatch):
     monkeypatch.setattr(portable, "LARGEST", 1000)
-    before = study.PUBLISHED.read_bytes()
+    before = questions.PUBLISHED.read_bytes()
     with pytest.raises(UsageError, match="allowed are"):
         portable.publish()
-    assert study.PUBLISHED.read_bytes() == before
+    assert questions.PUBLISHED.read_bytes() == before
 
 
 def test_the_committed_results_are_whole_and_small_and_whether_code_has_moved_on(monkeypatch):
     """Moved on is no failure: it is said here and on the pages, and `export --published` refreshes it."""
-    if not study.PUBLISHED.exists():
+    if not questions.PUBLISHED.exists():
         pytest.skip("nothing is published yet")
-    assert study.PUBLISHED.stat().st_size <= portable.LARGEST
-    assert study.published().keys() == set(study.CHAPTERS.values())
+    assert questions.PUBLISHED.stat().st_size <= portable.LARGEST
+    assert questions.published().keys() == set(questions.CHAPTERS.values())
     monkeypatch.setenv("RANKSTUDY_PROFILE", "published")
-    if moved := [name for name in study.CHAPTERS.values() if study.result(name).stale]:
+    if moved := [name for name in questions.CHAPTERS.values() if questions.result(name).stale]:
         warnings.warn(f"published/results.zip: code has moved on for {', '.join(moved)}", stacklevel=1)
 
 
 PAGES = [ROOT / "index.qmd", *sorted((ROOT / "report").glob("0*.qmd"))]
 
 
-@pytest.mark.skipif(not study.PUBLISHED.exists(), reason="nothing is published yet")
+@pytest.mark.skipif(not questions.PUBLISHED.exists(), reason="nothing is published yet")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_todays_pages_can_show_the_committed_results(page, monkeypatch):
     """A chapter that asks for what an older result has not got would leave the reader with no book at all."""
     monkeypatch.setenv("RANKSTUDY_PROFILE", "published")
     source = page.read_text(encoding="utf-8")
-    module, name = re.search(r"^from (rankstudy\.chapters\.\w+) import (\w+)$", source, re.MULTILINE).groups()
+    module, name = re.search(r"^from (rankstudy\.book\.chapters\.\w+) import (\w+)$", source, re.MULTILINE).groups()
     variable = re.search(rf"^(\w+) = {name}\(\)$", source, re.MULTILINE).group(1)
     chapter = getattr(importlib.import_module(module), name)()
     missing = set(re.findall(r'`\{python\} text\["(\w+)"\]`', source)) - set(chapter.text)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rankstudy import UsageError, preview
+from rankstudy import UsageError
+from rankstudy.book import preview
 
 INDEX = """\
 # A small book {.unnumbered}
@@ -122,8 +123,6 @@ Markdown("| a |\\n|---|\\n| 1 |")
 
 BIBLIOGRAPHY = "@article{li2018, title={Measuring}, author={Li, Chunyuan}, year={2018}, journal={ICLR}}\n"
 REFERENCES = "# References {.unnumbered}\n\n::: {#refs}\n:::\n"
-
-
 
 
 def write(root: Path, first: str = FIRST, second: str = SECOND) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rankstudy.notebook import CODE
+from rankstudy.book.notebook import CODE
 
 ROOT = Path(__file__).parents[1]
 CHAPTERS = [ROOT / "index.qmd", *sorted((ROOT / "report").glob("*.qmd"))]

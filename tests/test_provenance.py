@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from rankstudy import provenance
-from rankstudy.provenance import normalised
+from rankstudy.study import provenance
+from rankstudy.study.provenance import normalised
 
 SOURCE = textwrap.dedent(
     '''
@@ -139,19 +139,15 @@ def test_the_closure_follows_imports(tmp_path, monkeypatch):
 
 def test_mathematics_retrains_nothing():
     reached = provenance._closure(provenance.TRAINED)
-    assert reached.isdisjoint({"rank", "spectrum", "factorization", "measure", "figures", "claims"})
+    assert reached.isdisjoint({"rank", "spectrum", "factorization", "measure"})
     assert "training" in reached and "layers" in reached
 
 
 def test_telling_is_not_computing():
     for name in ("rank", "training", "lora"):
-        if (provenance.PACKAGE / "experiments" / f"{name}.py").exists():
-            reached = provenance._closure((f"experiments.{name}",))
-            assert not [
-                module
-                for module in reached
-                if module.startswith("chapters") or module in ("figures", "tables", "claims")
-            ]
+        if (provenance.PACKAGE / "study" / "experiments" / f"{name}.py").exists():
+            reached = provenance._closure((f"study.experiments.{name}",))
+            assert not [module for module in reached if module.startswith("book")]
 
 
 @pytest.mark.parametrize("version", ["3.12", "3.13", "3.14"])
@@ -160,7 +156,7 @@ def test_the_digest_is_the_same_under_every_python(version, tmp_path):
     program = (
         "import sys, json, pathlib, importlib.util, types\n"
         "sys.modules['rankstudy'] = types.ModuleType('rankstudy')\n"
-        f"spec = importlib.util.spec_from_file_location('p', {str(provenance.PACKAGE / 'provenance.py')!r})\n"
+        f"spec = importlib.util.spec_from_file_location('p', {str(provenance.PACKAGE / 'study' / 'provenance.py')!r})\n"
         "p = importlib.util.module_from_spec(spec); spec.loader.exec_module(p)\n"
         "files = sorted(p.PACKAGE.rglob('*.py'))\n"
         "print(json.dumps({str(f): p.normalised(f.read_text(encoding='utf-8')) for f in files}))"

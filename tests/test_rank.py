@@ -16,7 +16,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rankstudy import _exact, _inertia
+from rankstudy._linalg import exact, inertia
 from rankstudy.rank import PIVOTINGS, eliminate, matrix_rank, rank_tolerance
 from tests import adversarial
 from tests import strategies as own
@@ -27,8 +27,8 @@ BIG, SMALL = 2.0**664, 2.0**-664  # about 1e±200
 
 @pytest.fixture
 def no_svd_when_small(monkeypatch):
-    monkeypatch.setattr(_inertia, "_SMALL_GRAM", 0)
-    monkeypatch.setattr(_inertia, "_SMALL_LU", 0)
+    monkeypatch.setattr(inertia, "_SMALL_GRAM", 0)
+    monkeypatch.setattr(inertia, "_SMALL_LU", 0)
 
 
 @pytest.fixture
@@ -38,15 +38,15 @@ def no_svd_at_all(no_svd_when_small, monkeypatch):
     def refuse(*_):
         raise AssertionError("the SVD was asked")
 
-    monkeypatch.setattr(_inertia, "count_by_svd", refuse)
+    monkeypatch.setattr(inertia, "count_by_svd", refuse)
 
 
 @pytest.fixture(params=["as shipped", "elimination at every size"], scope="module")
 def ranker(request):
     with pytest.MonkeyPatch.context() as patch:
         if request.param != "as shipped":
-            patch.setattr(_inertia, "_SMALL_GRAM", 0)
-            patch.setattr(_inertia, "_SMALL_LU", 0)
+            patch.setattr(inertia, "_SMALL_GRAM", 0)
+            patch.setattr(inertia, "_SMALL_LU", 0)
         yield matrix_rank
 
 
@@ -118,7 +118,7 @@ def test_exact_rank_of_unsigned_integers_beyond_int64():
 
 def test_exact_rank_tries_enough_primes():
     """Two primes divide the determinant: a third one is needed to see that it is not 0."""
-    first, second, third = islice(_exact._primes(), 3)
+    first, second, third = islice(exact._primes(), 3)
     assert matrix_rank(np.array([[first * second, 0], [0, 1]])) == 2
     assert matrix_rank(np.array([[first * second, 5], [0, 1]])) == 2
     assert matrix_rank(np.array([[first * second, first * second], [1, 1]])) == 1
@@ -127,9 +127,9 @@ def test_exact_rank_tries_enough_primes():
 
 
 def test_primes_are_primes():
-    for p in islice(_exact._primes(), 50):
+    for p in islice(exact._primes(), 50):
         assert pow(2, p - 1, p) == 1 and pow(3, p - 1, p) == 1 and p % 2
-        assert _exact._PANEL * p**2 <= 2**53  # what makes float64 products of residues exact
+        assert exact._PANEL * p**2 <= 2**53  # what makes float64 products of residues exact
 
 
 @pytest.mark.parametrize("shape, rank", [((150, 200), 150), ((200, 150), 149), ((150, 150), 70), ((130, 150), 64)])
@@ -141,11 +141,11 @@ def test_exact_rank_over_several_panels(shape, rank):
     np.testing.assert_array_equal(matrix_rank(a), matrix_rank(a.astype(float), method="svd"))
 
 
-@given(st.integers(2**51, 2**53 - 2**23), st.sampled_from(list(islice(_exact._primes(), 5))))
+@given(st.integers(2**51, 2**53 - 2**23), st.sampled_from(list(islice(exact._primes(), 5))))
 @example(8388593 * 536871901 - 1, 8388593)  # the quotient rounds up to a whole number
 def test_modulo_is_exact(x, p):
     for value in (x, -x, x // p * p):
-        found = int(_exact._modulo(np.array([float(value)]), p)[0])
+        found = int(exact._modulo(np.array([float(value)]), p)[0])
         assert (found - value) % p == 0 and abs(found) < p
 
 
@@ -169,10 +169,10 @@ def test_ten_thousand_integer_matrices(monkeypatch, thorough):
             s_r = np.take_along_axis(s, np.maximum(truth - 1, 0)[:, None], axis=1)[:, 0]
             clear = (truth == 0) | (s_r >= 100 * max(m, n) * np.finfo(dtype).eps * s[:, 0])
             reference = matrix_rank(floats, method="svd")
-            for small, some in ((_inertia._SMALL_LU, slice(None)), (0, slice(None, None, 1 if thorough else 8))):
+            for small, some in ((inertia._SMALL_LU, slice(None)), (0, slice(None, None, 1 if thorough else 8))):
                 with monkeypatch.context() as patch:
-                    patch.setattr(_inertia, "_SMALL_GRAM", small)
-                    patch.setattr(_inertia, "_SMALL_LU", small)
+                    patch.setattr(inertia, "_SMALL_GRAM", small)
+                    patch.setattr(inertia, "_SMALL_LU", small)
                     found = matrix_rank(floats[some])
                 np.testing.assert_array_equal(found[clear[some]], truth[some][clear[some]])
                 np.testing.assert_array_equal(found, reference[some])
@@ -220,7 +220,7 @@ def test_a_given_tolerance_too_fine_for_a_gram_matrix_is_not_left_to_one(no_svd_
 def test_a_tolerance_finer_than_float64s_own_is_the_svds(no_svd_when_small, monkeypatch):
     a = own.with_spectrum(np.ones(20), (30, 20), np.random.default_rng(0))
     asked = []
-    monkeypatch.setattr(_inertia, "count_by_svd", lambda *given: asked.append(given) or 7)
+    monkeypatch.setattr(inertia, "count_by_svd", lambda *given: asked.append(given) or 7)
     fine = rank_tolerance(a) / 10
     assert (matrix_rank(a, tol=fine), len(asked)) == (7, 1)
     assert (matrix_rank(a, tol=fine * 100), len(asked)) == (20, 1)
@@ -268,7 +268,7 @@ def test_adversarial_matrices_agree_with_the_svd(no_svd_when_small, n):
 
 def test_adversarial_matrices_beyond_the_small_sizes():
     """As shipped, no size is asked of the SVD here but that which `tol` leaves to it."""
-    n = _inertia._SMALL_LU + 20
+    n = inertia._SMALL_LU + 20
     rng = np.random.default_rng(0)
     u, v = own.orthogonal(n, rng), own.orthogonal(n, rng)
     for height in adversarial.PLATEAUS:
@@ -299,7 +299,7 @@ def test_a_gap_is_seen_by_the_lu_alone(no_svd_at_all, monkeypatch, rank):
     def refuse(*_):
         raise AssertionError("the LU was not enough")
 
-    monkeypatch.setattr(_inertia, "_count_near", refuse)
+    monkeypatch.setattr(inertia, "_count_near", refuse)
     rng = np.random.default_rng(rank)
     for m in (120, 150, 400):
         a = rng.standard_normal((m, rank)) @ rng.standard_normal((rank, 120))
@@ -308,7 +308,7 @@ def test_a_gap_is_seen_by_the_lu_alone(no_svd_at_all, monkeypatch, rank):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_any_mixing_gives_the_same_rank(no_svd_when_small, monkeypatch, seed):
-    monkeypatch.setattr(_inertia, "_SEED", 1000 + seed)
+    monkeypatch.setattr(inertia, "_SEED", 1000 + seed)
     rng = np.random.default_rng(seed)
     for name, a in adversarial.named(70, rng):
         assert matrix_rank(a) == matrix_rank(a, method="svd"), name
@@ -332,7 +332,7 @@ def test_trained_layers_give_the_rank_of_the_svd_for_any_seed(no_svd_at_all, mon
     s = [torch.linalg.svdvals(a.detach().double()).numpy() for a in matrices]
     expected = [int((x > 160 * 2.0**-23 * x[0]).sum()) for x in s]
     for seed in range(6):
-        monkeypatch.setattr(_inertia, "_SEED", seed)
+        monkeypatch.setattr(inertia, "_SEED", seed)
         assert [matrix_rank(a) for a in matrices] == expected
 
 
@@ -453,19 +453,19 @@ def test_positive_pivots_are_positive_eigenvalues(n, seed, hollow):
         np.fill_diagonal(a, 0)
     eigenvalues = np.linalg.eigvalsh(a)
     if np.abs(eigenvalues).min() > 1e-9:
-        assert _inertia._positive_eigenvalues(a) == (eigenvalues > 0).sum()
+        assert inertia._positive_eigenvalues(a) == (eigenvalues > 0).sum()
 
 
 def test_a_zero_pivot_is_not_positive():
-    assert _inertia._positive_eigenvalues(np.diag([0.0, 1.0, -1.0, 0.0])) == 1
+    assert inertia._positive_eigenvalues(np.diag([0.0, 1.0, -1.0, 0.0])) == 1
 
 
 @given(st.integers(1, 60), st.integers(0, 200))
 def test_the_largest_eigenvalue_is_never_too_large_and_converges(n, seed):
     a = np.random.default_rng(seed).standard_normal((n, n))
     truth = np.linalg.norm(a, 2) ** 2
-    rough = _inertia._largest_eigenvalue(lambda x: a.T @ (a @ x), n, steps=6)
-    fine = _inertia._largest_eigenvalue(lambda x: a.T @ (a @ x), n)
+    rough = inertia._largest_eigenvalue(lambda x: a.T @ (a @ x), n, steps=6)
+    fine = inertia._largest_eigenvalue(lambda x: a.T @ (a @ x), n)
     assert truth / 4 <= rough <= fine * (1 + 1e-9)
     assert fine == pytest.approx(truth, rel=1e-6)
 
@@ -477,7 +477,7 @@ def test_lanczos_stops_at_an_invariant_subspace():
         calls.append(1)
         return 3.0 * x
 
-    assert _inertia._largest_eigenvalue(identity, 50) == pytest.approx(3.0)
+    assert inertia._largest_eigenvalue(identity, 50) == pytest.approx(3.0)
     assert len(calls) == 1
 
 
@@ -486,8 +486,8 @@ def test_identity_plus_a_gram_matrix_is_inverted(shape):
     t = np.random.default_rng(0).standard_normal(shape)
     whole = np.eye(shape[0]) + t @ t.T
     x = np.arange(1.0, shape[0] + 1)
-    np.testing.assert_allclose(_inertia._inverse_of_identity_plus(t)(whole @ x), x, rtol=1e-10)
-    root = _inertia._cholesky_of_identity_plus(t)
+    np.testing.assert_allclose(inertia._inverse_of_identity_plus(t)(whole @ x), x, rtol=1e-10)
+    root = inertia._cholesky_of_identity_plus(t)
     np.testing.assert_allclose(np.tril(root) @ np.tril(root).T, whole, rtol=1e-12)
 
 
@@ -497,8 +497,8 @@ def test_the_smallest_singular_value_of_a_packed_factorization():
     packed = np.asfortranarray(packed)
     lower, upper = np.tril(packed, -1) + np.eye(30), np.triu(packed)
     for found, matrix in (
-        (_inertia._smallest_singular_value(packed), upper),
-        (_inertia._smallest_singular_value(packed, factored=True), lower @ upper),
+        (inertia._smallest_singular_value(packed), upper),
+        (inertia._smallest_singular_value(packed, factored=True), lower @ upper),
     ):
         assert 1 - 1e-9 <= found / np.linalg.norm(matrix, -2) <= 2
 
@@ -506,7 +506,7 @@ def test_the_smallest_singular_value_of_a_packed_factorization():
 def test_mixing_keeps_singular_values_and_spreads_columns():
     a = np.zeros((40, 30))
     a[:, :3] = np.random.default_rng(0).standard_normal((40, 3))
-    mixed = _inertia._mix_columns(a)
+    mixed = inertia._mix_columns(a)
     s = np.linalg.svd(a, compute_uv=False)
     np.testing.assert_allclose(np.linalg.svd(mixed, compute_uv=False), s, atol=30 * EPS * s[0])
     norms = np.linalg.norm(mixed, axis=0)
@@ -520,12 +520,12 @@ def test_mixing_keeps_singular_values_and_spreads_columns():
 @pytest.mark.parametrize("limit", [0.0, 1e6])
 def test_near_the_tolerance_the_split_does_not_matter(monkeypatch, height, limit):
     """With no block allowed to be eliminated first, the bordered matrix alone must give the answer."""
-    monkeypatch.setattr(_inertia, "_LARGEST_SOLUTION", limit)
+    monkeypatch.setattr(inertia, "_LARGEST_SOLUTION", limit)
     for dropped in (0.0, 0.03):
-        monkeypatch.setattr(_inertia, "_NEGLIGIBLE", dropped)
+        monkeypatch.setattr(inertia, "_NEGLIGIBLE", dropped)
         a = adversarial.plateau(90, height, 40, np.random.default_rng(3))
-        assert _inertia._count_near(a, 90 * EPS, None) == (90 if height > 1 else 40)
-        assert _inertia._clear_rank(a, 90 * EPS) is None
+        assert inertia._count_near(a, 90 * EPS, None) == (90 if height > 1 else 40)
+        assert inertia._clear_rank(a, 90 * EPS) is None
 
 
 @pytest.mark.parametrize("height, expected", [(0.5, 1), (3, 2)])
@@ -534,23 +534,23 @@ def test_a_block_whose_solution_is_huge_is_not_eliminated_first(height, expected
     tau = 3 * EPS * np.sqrt(2)
     r = np.array([[1e-9, 1.0, 1.0], [0.0, height * tau, 0.0], [0.0, 0.0, height * tau]])
     assert (np.linalg.svd(r, compute_uv=False) > tau).sum() == expected
-    assert _inertia._count_near(r, 3 * EPS, None) == expected
+    assert inertia._count_near(r, 3 * EPS, None) == expected
 
 
 def test_the_lu_declines_where_rounding_could_have_hidden_the_answer(monkeypatch):
-    a = _inertia._mix_columns(np.random.default_rng(0).standard_normal((60, 20)) @ np.eye(20, 50))
+    a = inertia._mix_columns(np.random.default_rng(0).standard_normal((60, 20)) @ np.eye(20, 50))
     tau = 60 * EPS * np.linalg.norm(a, 2)
-    assert _inertia._clear_rank(a, tau) == 20
-    assert _inertia._clear_rank(a, 1e12 * tau) is None  # σ_20 is not far above that
-    assert _inertia._clear_rank(a, 1e15 * tau) is None  # no pivot is
-    monkeypatch.setattr(_inertia, "_LARGEST_SOLUTION", 1e-3)
-    assert _inertia._clear_rank(a, tau) is None
+    assert inertia._clear_rank(a, tau) == 20
+    assert inertia._clear_rank(a, 1e12 * tau) is None  # σ_20 is not far above that
+    assert inertia._clear_rank(a, 1e15 * tau) is None  # no pivot is
+    monkeypatch.setattr(inertia, "_LARGEST_SOLUTION", 1e-3)
+    assert inertia._clear_rank(a, tau) is None
 
 
 def test_what_the_lu_leaves_may_be_exactly_zero():
     a = np.zeros((20, 20))
     a[:5, :5] = np.eye(5)
-    assert _inertia._clear_rank(a, 1e-14) == 5
+    assert inertia._clear_rank(a, 1e-14) == 5
 
 
 # --- the textbook -----------------------------------------------------------------------------------------------------

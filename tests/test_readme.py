@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from rankstudy import UsageError, readme
-from rankstudy.experiments import study
+from rankstudy import UsageError
+from rankstudy.book import readme
+from rankstudy.study import questions
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -31,7 +32,7 @@ def test_the_findings_are_few_and_say_where_they_come_from():
     assert TOLD["commits"] and TOLD["devices"] and TOLD["profile"] in ("quick", "full")
 
 
-@pytest.mark.skipif(not study.PUBLISHED.exists(), reason="nothing is published yet")
+@pytest.mark.skipif(not questions.PUBLISHED.exists(), reason="nothing is published yet")
 def test_the_findings_are_the_published_ones(monkeypatch):
     monkeypatch.setenv("RANKSTUDY_PROFILE", "published")
     found = readme.findings()[0]

@@ -13,7 +13,7 @@ import pytest
 
 from rankstudy import device
 from rankstudy.__main__ import main
-from rankstudy.experiments import study
+from rankstudy.study import questions
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,13 +44,13 @@ def test_seeds_add_up(fresh, monkeypatch):
     """More seeds later: the networks that are there are not trained again."""
     from dataclasses import replace
 
-    from rankstudy.experiments import training
+    from rankstudy.study.experiments import training
 
-    study.result("training")
+    questions.result("training")
     trained = files(fresh / "results" / "trained")
     more = replace(training.CONFIGS["smoke"], seeds=3)
     monkeypatch.setitem(training.CONFIGS, "smoke", more)
-    result = study.result("training")
+    result = questions.result("training")
     assert result["history"]["seeds"].tolist() == [0, 1, 2]
     assert files(fresh / "results" / "trained").items() >= trained.items()
     assert len(files(fresh / "results" / "trained")) == len(trained) + 1
@@ -64,7 +64,7 @@ def test_list_shows_and_prune_asks(fresh, capsys, monkeypatch):
     said = capsys.readouterr().out
     assert "smoke" in said and "784-32-32-32-10 relu seed 1" in said and " no" not in said.replace("no ", "")
     assert main(["prune"]) == 0 and "nothing to remove" in capsys.readouterr().out
-    monkeypatch.setattr("rankstudy.run.accepted", lambda record: record.kind == "trained")
+    monkeypatch.setattr("rankstudy.study.questions.accepted", lambda record: record.kind == "trained")
     assert main(["prune"]) == 0 and "nothing removed" in capsys.readouterr().out
     assert main(["prune", "--yes"]) == 0
     assert len(files(fresh / "results" / "measured")) == 0 and len(files(fresh / "results" / "trained")) == 2

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from rankstudy import UsageError, scheduler
+from rankstudy import UsageError
 from rankstudy.__main__ import main
-from rankstudy.experiments import blocks, lora, networks, overfitting, study, truncation
-from rankstudy.store import Store
+from rankstudy.study import engine, questions, scheduler
+from rankstudy.study.experiments import blocks, lora, overfitting, truncation
+from rankstudy.study.store import Store
 from tests.faults import answers
 
 distributed = pytest.importorskip("distributed")
@@ -50,7 +51,7 @@ def busy(cluster) -> list[int]:
 
 def test_a_worker_that_dies_does_not_matter(cluster, serial, fresh, monkeypatch):
     """Networks are trained, cut and fine-tuned by the workers that are left, and nothing of that is done here."""
-    for module, name in ((networks, "_train"), (truncation, "_measure"), (blocks, "_block")):
+    for module, name in ((engine, "_train"), (truncation, "_measure"), (blocks, "_block")):
         monkeypatch.setattr(module, name, lambda *_, name=name: pytest.fail(f"{name} was called here"))
     killed = []
 
@@ -70,13 +71,13 @@ def test_a_worker_that_dies_does_not_matter(cluster, serial, fresh, monkeypatch)
 
 def calls() -> dict:
     """One of each kind."""
-    chapter, other = study.settings("approximation"), study.settings("lora")
+    chapter, other = questions.settings("approximation"), questions.settings("lora")
     run, base = overfitting.runs(chapter.overfitting)[0][0], lora.bases(other, other.digits[:1], [0])[0]
     block = blocks.Block(base, other.finetuning, ((other.arms[0], 1e-3),))
-    return {networks.trained: ([run],), truncation.measured: (run, chapter.sweep), blocks.answer: (block,)}
+    return {engine.trained: ([run],), truncation.measured: (run, chapter.sweep), blocks.answer: (block,)}
 
 
-@pytest.mark.parametrize("function", [networks.trained, truncation.measured, blocks.answer])
+@pytest.mark.parametrize("function", [engine.trained, truncation.measured, blocks.answer])
 def test_what_is_stored_is_not_sent_again(function, fresh, monkeypatch):
     """The scheduler's question is the one that the call's answer is stored under."""
     sent = []
@@ -90,9 +91,9 @@ def test_what_is_stored_is_not_sent_again(function, fresh, monkeypatch):
 
 
 def test_a_worker_with_other_code_says_so(cluster, fresh, monkeypatch):
-    monkeypatch.setitem(scheduler.COMPUTED_BY, networks.trained, ("rank",))
+    monkeypatch.setitem(scheduler.COMPUTED_BY, engine.trained, ("rank",))
     with scheduler.cluster(cluster.scheduler_address), pytest.raises(UsageError, match="other code"):
-        study.result("training")
+        questions.result("training")
 
 
 def test_a_cluster_without_workers_is_one_line(fresh, monkeypatch, capsys):

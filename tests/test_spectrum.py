@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankstudy import rank, spectrum
-from rankstudy._nulls import marchenko_pastur_median
+from rankstudy._linalg.nulls import marchenko_pastur_median
 from rankstudy.spectrum import Spectrum
 from tests import strategies as own
 

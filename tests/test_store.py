@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from rankstudy import UsageError, store
+from rankstudy import UsageError, files
 from rankstudy.__main__ import main
-from rankstudy.experiments import study
-from rankstudy.store import Question, Store
+from rankstudy.study import questions, store
+from rankstudy.study.store import Question, Store
 
 
 @dataclass(frozen=True)
@@ -154,14 +154,14 @@ def test_a_fault_at_any_step_of_the_write_leaves_the_store_as_it_was(step, error
                 return open(path, mode, **options)
             return fail() if step == "open" else _Failing(open(path, mode, **options), step, fail)
 
-        monkeypatch.setattr(store, "open", opened, raising=False)
+        monkeypatch.setattr(files, "open", opened, raising=False)
     else:
-        monkeypatch.setattr(store.os, step, fail)
+        monkeypatch.setattr(files.os, step, fail)
     with pytest.raises(UsageError if isinstance(error, OSError) else KeyboardInterrupt):
         memory.put(QUESTION, "other", ORIGIN, {"a": 2})
     monkeypatch.undo()
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert [path.read_bytes() for path in files] == [before]
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path.read_bytes() for path in kept] == [before]
     assert memory.find(QUESTION, "d").value == {"a": 1}
     assert memory.find(QUESTION, "other") is None
 
@@ -242,8 +242,8 @@ def test_a_user_without_permission_gets_one_line(guarded, monkeypatch):
     other = Question("measured", "other", Config(), "abc")
     denied = f"the store {guarded.root} cannot be written: Permission denied"
     unreadable = "cannot be read: Permission denied"
-    assert unprivileged(lambda: study.obtain(QUESTION, "d", dict).value) == ["{'a': 1}"]  # reading takes no lock
-    assert unprivileged(lambda: study.obtain(other, "d", lambda: {"a": 3})) == [f"UsageError: {denied}"]
+    assert unprivileged(lambda: questions.obtain(QUESTION, "d", dict).value) == ["{'a': 1}"]  # reading takes no lock
+    assert unprivileged(lambda: questions.obtain(other, "d", lambda: {"a": 3})) == [f"UsageError: {denied}"]
     (line,) = unprivileged(lambda: guarded.put(other, "d", ORIGIN, {"a": 3}))
     assert line.startswith("UsageError: the result of other cannot be written to") and "Permission denied" in line
     (line,) = unprivileged(lambda: guarded.find(SECRET, "d"))

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankstudy.intervals import Estimate, number_text
-from rankstudy.tables import csv_text, table
+from rankstudy.book.stats import Estimate, number_text
+from rankstudy.book.tables import csv_text, table
 
 
 def downloaded(shown: str) -> list[list[str]]:

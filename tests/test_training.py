@@ -23,7 +23,7 @@ from rankstudy.config import Network, Training
 from rankstudy.data import Dataset, Split, loaders
 from rankstudy.layers import build, weights
 from rankstudy.lora import add_lora
-from rankstudy.store import Question, Store
+from rankstudy.study.store import Question, Store
 from rankstudy.training import evaluate, train
 
 EPS64 = float(np.finfo(np.float64).eps)

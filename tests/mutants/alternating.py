@@ -1,7 +1,7 @@
-"""Ways to break rankstudy/_alternating.py, each of which a test must notice: (what is wrong, old text, new text)."""
+"""Ways to break rankstudy/_linalg/alternating.py, each of which a test must notice: (what is wrong, old text, new text)."""
 # ruff: noqa: E501
 
-FILE = "rankstudy/_alternating.py"
+FILE = "rankstudy/_linalg/alternating.py"
 TESTS = ("tests/test_factorization.py",)
 MUTANTS = [
     ("the bound is forgotten", "if squared[-1] - tail <= tol:", "if squared[-1] <= tol:"),

@@ -1,6 +1,6 @@
-"""Ways to break rankstudy/_arrays.py, each of which a test must notice: (what is wrong, old text, new text)."""
+"""Ways to break rankstudy/_linalg/arrays.py, each of which a test must notice: (what is wrong, old text, new text)."""
 
-FILE = "rankstudy/_arrays.py"
+FILE = "rankstudy/_linalg/arrays.py"
 TESTS = ("tests/test_arrays.py", "tests/test_rank.py", "-k", "arrays or input or dtype")
 MUTANTS = [
     ("what is handed out can be written", "    view.flags.writeable = False\n", ""),

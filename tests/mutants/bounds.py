@@ -1,7 +1,7 @@
-"""Ways to break rankstudy/_bounds.py, each of which a test must notice: (what is wrong, old text, new text)."""
+"""Ways to break rankstudy/_linalg/bounds.py, each of which a test must notice: (what is wrong, old text, new text)."""
 # ruff: noqa: E501
 
-FILE = "rankstudy/_bounds.py"
+FILE = "rankstudy/_linalg/bounds.py"
 TESTS = ("tests/test_factorization.py",)
 MUTANTS = [
     ("factors in the wrong order", "return self.b @ self.c", "return (self.c.swapaxes(-1, -2) @ self.b.swapaxes(-1, -2)).swapaxes(-1, -2) * -1"),

@@ -1,7 +1,7 @@
-"""Ways to break rankstudy/_exact.py, each of which a test must notice: (what is wrong, old text, new text)."""
+"""Ways to break rankstudy/_linalg/exact.py, each of which a test must notice: (what is wrong, old text, new text)."""
 # ruff: noqa: E501
 
-FILE = "rankstudy/_exact.py"
+FILE = "rankstudy/_linalg/exact.py"
 TESTS = ("tests/test_rank.py", "-k", "exact or prime or modulo or integer_matrices")
 MUTANTS = [
     ("one prime is believed", ">= tried - 1e-6", ">= 1e9"),

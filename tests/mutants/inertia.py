@@ -1,7 +1,7 @@
-"""Ways to break rankstudy/_inertia.py, each of which a test must notice: (what is wrong, old text, new text)."""
+"""Ways to break rankstudy/_linalg/inertia.py, each of which a test must notice: (what is wrong, old text, new text)."""
 # ruff: noqa: E501
 
-FILE = "rankstudy/_inertia.py"
+FILE = "rankstudy/_linalg/inertia.py"
 TESTS = ("tests/test_rank.py", "-k", "not exact and not elimination_of and not bad_input and not integer_matrices")
 MUTANTS = [
     ("σ = τ counts", "return (s > tau)", "return (s >= tau)"),

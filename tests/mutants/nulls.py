@@ -1,7 +1,7 @@
-"""Ways to break rankstudy/_nulls.py, each of which a test must notice: (what is wrong, old text, new text)."""
+"""Ways to break rankstudy/_linalg/nulls.py, each of which a test must notice: (what is wrong, old text, new text)."""
 # ruff: noqa: E501
 
-FILE = "rankstudy/_nulls.py"
+FILE = "rankstudy/_linalg/nulls.py"
 TESTS = ("tests/test_spectrum.py",)
 MUTANTS = [
     ("the edge of the longer side alone", "* (np.sqrt(m) + np.sqrt(n))", "* 2 * np.sqrt(max(m, n))"),

@@ -2,7 +2,11 @@
 # ruff: noqa: E501
 
 FILE = "rankstudy/rank.py"
-TESTS = ("tests/test_rank.py", "-k", "not exact and not integer_matrices and not trained and not adversarial and not any_mixing")
+TESTS = (
+    "tests/test_rank.py",
+    "-k",
+    "not exact and not integer_matrices and not trained and not adversarial and not any_mixing",
+)
 MUTANTS = [
     ("a row swap is not recorded", "(rows, row, row + i), ", ""),
     ("rows are not swapped", "((work, row, row + i), ", "("),

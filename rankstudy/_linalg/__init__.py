@@ -1,0 +1,1 @@
+"""Pieces of the mathematics that nobody is meant to import from outside."""

@@ -1,0 +1,79 @@
+"""What every chapter says: where its numbers come from."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rankstudy.book import claims
+from rankstudy.book.tables import Markdown, table
+from rankstudy.study import questions
+from rankstudy.study.questions import Result
+from rankstudy.study.store import plain
+
+
+def _print_no_break_spaces() -> None:
+    """Plain `quarto render` prints a string in prose as Python represents it, and Python escapes no-break spaces."""
+    if shell := "IPython" in sys.modules and sys.modules["IPython"].get_ipython():
+
+        def represent(text: str, printer: Any, cycle: bool) -> None:
+            printer.text(repr(text).replace("\\u202f", "\u202f").replace("\\xa0", "\u00a0"))
+
+        shell.display_formatter.formatters["text/plain"].for_type(str, represent)
+
+
+_print_no_break_spaces()
+
+DATASETS = {"mnist": "MNIST", "digits": "the stand-in (scikit-learn's digits, resized to 28×28)"}
+
+
+def banner(result: Result) -> Markdown:
+    """Profile, data set and device of the numbers on the page; loud where they are not the real study."""
+    when = datetime.datetime.fromtimestamp(result.provenance["created"], datetime.UTC).strftime("%Y-%m-%d")
+    source = computed_under(result)
+    under = f", computed under `{source}`" if result.profile == "published" else ""
+    line = (
+        f"*Profile `{result.profile}`{under} · "
+        f"data: {DATASETS.get(result.data, result.data)} · computed on "
+        f"{result.provenance['device']} · {when} · commit `{result.provenance['commit'] or 'unknown'}`*"
+    )
+    if source == "quick":
+        line += " *· few seeds and short trainings, so intervals are wide, and claims that lack power say so*"
+    if result.data != "mnist":
+        line += (
+            '\n\n::: {.callout-warning title="This is not MNIST"}\n'
+            "MNIST could not be had or was not asked for. Every number on this page comes from the stand-in, "
+            "1\u202f797 small handwritten digits, and says nothing about MNIST.\n:::"
+        )
+    if result.profile == "published":
+        since = f"since commit `{result.provenance['commit'] or 'unknown'}` computed them"
+        line += '\n\n::: {.callout-note title="Published numbers"}\nNothing was computed to show this page. ' + (
+            f"The code behind its numbers has changed {since}; `make report PROFILE=full` computes them anew.\n:::"
+            if result.stale
+            else f"The code behind its numbers has not changed {since}.\n:::"
+        )
+    return Markdown(line)
+
+
+def computed_under(result: Result) -> str:
+    """The profile whose settings a result was computed with: that of the page, unless it is published."""
+    if result.profile != "published":
+        return result.profile
+    configs = questions.module(result.experiment).CONFIGS
+    found = (name for name in configs if plain(questions.on(configs[name], result.data)) == result.config)
+    return next(found, "settings of its time")
+
+
+def over(n: int, what: str = "networks") -> str:
+    """What a number in an answer box is: a mean with its interval over n networks (digits, rounds), if there is one."""
+    return f"mean ± 95 % interval over n = {n} {what}" if n > 1 else f"n = {n}, so there is no interval"
+
+
+def conclude(found: Sequence[claims.Claim]) -> Markdown:
+    """The chapter's claims, as printed at its end."""
+    return Markdown(claims.markdown(found))
+
+
+__all__ = ["Markdown", "banner", "conclude", "over", "table"]

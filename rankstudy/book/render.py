@@ -1,0 +1,152 @@
+"""The book: compute what it needs, render it with Quarto into a fresh folder, look at it, and only then swap it in.
+
+Quarto executes every chapter once per format, one after the other, answers an unresolved reference with a warning,
+and deletes the last good output when a chapter fails. Here chapters are executed once, two at a time, and both formats
+are made of the same outputs; a gap in a page is an error; and what was there stays until all is well. Plain
+`quarto render` works too. Where there is no Quarto, the preview is made instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rankstudy import UsageError
+from rankstudy.book.notebook import ChapterError, execute_all, listed, markdown
+from rankstudy.files import fresh
+
+REQUIRED = (1, 9)  # Quarto: the first that makes a book with Typst
+INSTALL_SECONDS = 300  # PyPI's quarto-cli fetches the Quarto release of some 150 MB
+TARGETS = {"html": ["html"], "pdf": ["typst"], "all": ["html", "typst"]}
+FAULTS = {  # what must not be in a page; Quarto itself goes on
+    r'class="[^"]*quarto-unresolved-ref[^>]*>[^<]*': "unresolved reference",
+    r"\?@[\w-]+": "unresolved reference",
+    r'class="citation"[^>]*>[^<]*<strong>[^<]*\?</strong>': "unknown citation",
+    r"\{python\}[^<]*": "code that was not executed",
+    r"Traceback \(most recent call last\)": "traceback",
+    r'<(?:script|link|img|iframe)[^>]*(?:src|href)="https?:[^"]*': "loaded from the web",
+    r'class="[^"]*cell-output-(?:stderr|error)[^>]*>[\s\S]{0,300}': "output on stderr",
+}
+WARNINGS = re.compile(r"^.*(?:Unable to resolve crossref|[Cc]itation \S+ not found).*$", re.M)
+
+
+class BookError(Exception):
+    """What is wrong with the book, and where."""
+
+
+def find_quarto() -> str | None:
+    """Path of a Quarto that is new enough: on the PATH, or else beside the running Python."""
+    for path in (None, str(Path(sys.executable).parent)):
+        found = shutil.which("quarto", path=path)
+        version = subprocess.run([found, "--version"], capture_output=True, text=True) if found else None
+        if version and version.returncode == 0 and _version(version.stdout) >= REQUIRED:
+            return found
+    return None
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:2])
+
+
+def install_quarto() -> str | None:
+    """Tries PyPI's quarto-cli in the running virtual environment; answers like `find_quarto`."""
+    if sys.prefix == sys.base_prefix:  # never touch the system's Python
+        return None
+    uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", sys.executable]
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    command = [*(uv if importlib.util.find_spec("uv") else pip), "quarto-cli>=1.9.36"]
+    try:
+        subprocess.run(command, capture_output=True, timeout=INSTALL_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return find_quarto()
+
+
+def render(quarto: str, to: str, root: Path, output: Path) -> None:
+    """Renders the book of the folder `root` in the formats of `TARGETS[to]`; the folder `output` is replaced.
+
+    Raises:
+        ChapterError: a cell raises or makes noise.
+        BookError: Quarto fails, or a page has one of `FAULTS`. In both cases `output` is as it was.
+    """
+    settings = {"QUARTO_PYTHON": sys.executable, "RANKSTUDY_SKIP_RUN": "1"}
+    with fresh(output) as folder, tempfile.TemporaryDirectory(prefix="rankstudy-") as copy:
+        project = executed_copy(root, Path(copy).resolve())
+        for form in TARGETS[to]:
+            command = [quarto, "render", str(project), "--to", form, "--no-clean", "--output-dir", "_book"]
+            done = subprocess.run(command, cwd=project, env=os.environ | settings, capture_output=True)
+            said = re.sub(r"\x1b\[[\d;]*m", "", (done.stdout + done.stderr).decode(errors="replace"))
+            if done.returncode:
+                raise BookError(f"quarto render --to {form} failed:\n{said[-6000:].strip()}")
+            if warning := WARNINGS.search(said):
+                raise BookError(f"quarto render --to {form}: {warning[0].strip()}")
+        shutil.copytree(project / "_book", folder, dirs_exist_ok=True)
+        check(folder)
+
+
+def executed_copy(root: Path, copy: Path) -> Path:
+    """The book's own files, with Markdown in place of chapters that would have to be executed."""
+    paths = listed(root)
+    executed = execute_all(paths)
+    shutil.copy(root / "_quarto.yml", copy)
+    shutil.copytree(root / "report", copy / "report")
+    for path, book in zip(paths, executed, strict=True):
+        page = copy / path.relative_to(root)
+        page.write_text(markdown(book, page.parent), encoding="utf-8")
+    return copy
+
+
+def check(folder: Path) -> None:
+    """Raises `BookError`, which names page and text, if a page of the folder has one of `FAULTS`."""
+    found = []
+    for page in sorted(folder.rglob("*.html")):
+        text = re.sub(r"(<script[^>]*>)[\s\S]*?</script>", r"\1", page.read_text(encoding="utf-8"))
+        for pattern, meaning in FAULTS.items():
+            if fault := re.search(pattern, text):
+                words = re.sub(r'<[^>]*>|class="[^>]*>', " ", fault[0]).split()
+                found.append(f"{page.relative_to(folder)}: {meaning}: {' '.join(words)}")
+    if found:
+        raise BookError("\n".join(found))
+
+
+def main(argv: Sequence[str]) -> int:
+    """`report [--to html|pdf|all]`: 0, or not and what is wrong on stderr."""
+    parser = argparse.ArgumentParser(prog="python -m rankstudy report", description="Compute, then render the book.")
+    parser.add_argument("--to", choices=TARGETS, default="all", help="default: %(default)s")
+    parser.add_argument("--install-quarto", action="store_true", help="try PyPI's quarto-cli where there is no Quarto")
+    given = parser.parse_args(argv[1:])
+    root = Path.cwd()
+    if not (root / "_quarto.yml").exists():
+        raise UsageError(f"no _quarto.yml in {root}; start this in the project's folder")
+    from rankstudy.study.run import main as run  # imports the study, which nobody needs to find Quarto
+
+    if code := run(["run"]):
+        return code
+    begun = time.perf_counter()
+    quarto = find_quarto() or (install_quarto() if given.install_quarto else None)
+    if quarto is None:
+        from rankstudy.book import preview
+
+        print("rankstudy: no Quarto 1.9 or later on the PATH or in this environment, so there is no PDF;")
+        print(
+            "rankstudy: the same chapters go to _preview/ as plain HTML (Quarto: https://quarto.org/docs/get-started)"
+        )
+        return preview.main(["preview"])
+    try:
+        print(f"rankstudy: rendering ({', '.join(TARGETS[given.to])}) with {quarto}", flush=True)
+        render(quarto, given.to, root, root / "_book")
+    except (ChapterError, BookError) as error:
+        print(f"rankstudy: {error}\nrankstudy: the book is not replaced", file=sys.stderr)
+        return 1
+    made = [*Path("_book").glob("index.html"), *Path("_book").glob("*.pdf")]
+    print(f"rankstudy: {' and '.join(map(str, made))} in {time.perf_counter() - begun:.0f} s")
+    return 0

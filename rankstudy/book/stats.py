@@ -1,0 +1,161 @@
+"""Means over networks with Student-t intervals, and how they are printed everywhere.
+
+The unit is the network: one value per seed, never per layer, epoch or digit. Arms of a comparison are paired by seed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import stdtr, stdtrit
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over n networks with its 95 % interval (NaN where n < 2). Prints as `98.31 ± 0.11`."""
+
+    mean: float
+    half: float  # half the width of the interval
+    n: int
+    p: float = math.nan  # two-sided t-test of mean 0; for paired differences
+
+    @property
+    def low(self) -> float:
+        return self.mean - self.half
+
+    @property
+    def high(self) -> float:
+        return self.mean + self.half
+
+    def printed(self) -> Estimate:
+        """To the two significant digits of its half that are printed, for what decides on it: an interval that touches
+        zero on the page shall not exclude it by a digit that nobody sees."""
+        if not self.half > 0:
+            return self
+        places = 1 - math.floor(math.log10(self.half))
+        return replace(self, mean=round(self.mean, places), half=round(self.half, places))
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def text(self, digits: int | None = None, scale: float = 1.0, unit: str = "", sign: bool = False) -> str:
+        """`mean ± half unit`, both times `scale`; digits after the point, or as many as the interval bears."""
+        if not math.isfinite(self.mean):
+            return "no value"
+        mean, half = self.mean * scale, self.half * scale
+        places = digits if digits is not None else _places(mean, half)
+        number = signed(mean, places) if sign else number_text(mean, places)
+        spread = f" ± {number_text(half, places)}" if math.isfinite(half) else ""
+        return f"{number}{spread}{' ' + unit if unit else ''}"
+
+    def percent(self, digits: int | None = None, sign: bool = False) -> str:
+        """A fraction in per cent."""
+        return self.text(digits, 100.0, "%", sign)
+
+    def points(self, digits: int | None = None) -> str:
+        """A difference of fractions in percentage points, with its sign."""
+        return self.text(digits, 100.0, "points", sign=True)
+
+
+def estimate(values: Sequence[float] | np.ndarray) -> Estimate:
+    """Mean and Student-t interval of one value per network; NaN values (diverged networks) make it NaN.
+
+    Raises:
+        ValueError: no values, or not one number per network.
+    """
+    array = np.asarray(values, dtype=float)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"values must be one number per network, got shape {array.shape}")
+    mean, n = float(array.mean()), array.size
+    if n < 2:
+        return Estimate(mean, math.nan, n)
+    error = float(array.std(ddof=1)) / math.sqrt(n)
+    half = t_quantile(n - 1) * error
+    if error == 0:
+        return Estimate(mean, half, n, 1.0 if mean == 0 else 0.0)
+    return Estimate(mean, half, n, two_sided(mean / error, n - 1))
+
+
+def paired(arm: Sequence[float] | np.ndarray, control: Sequence[float] | np.ndarray) -> Estimate:
+    """Mean difference arm − control over seeds, with its interval and p-value.
+
+    Raises:
+        ValueError: the arms have different numbers of seeds.
+    """
+    a, b = np.asarray(arm, dtype=float), np.asarray(control, dtype=float)
+    if a.shape != b.shape:
+        raise ValueError(f"arm and control must have the same seeds, got shapes {a.shape} and {b.shape}")
+    return estimate(a - b)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p-values corrected for being several (Holm 1979), in the given order."""
+    order = sorted(range(len(p)), key=lambda index: p[index])
+    corrected, largest = [0.0] * len(p), 0.0
+    for place, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p) - place) * p[index]))
+        corrected[index] = largest
+    return corrected
+
+
+def band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, low and high over axis 0 (networks), for curves; low and high are the mean where n < 2."""
+    array = np.asarray(values, dtype=float)
+    mean, n = array.mean(axis=0), array.shape[0]
+    if n < 2:
+        return mean, mean, mean
+    half = t_quantile(n - 1) * array.std(axis=0, ddof=1) / math.sqrt(n)
+    return mean, mean - half, mean + half
+
+
+def listed(items: Sequence[str | float]) -> str:
+    """200, 300 and 1 500."""
+    *first, last = [each if isinstance(each, str) else number_text(each) for each in items]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def number_text(value: float, places: int = 0) -> str:
+    """A number as printed in prose: thousands apart, a real minus sign, no minus before zero."""
+    if not math.isfinite(value):
+        return "no value"
+    text = f"{value:,.{places}f}".replace(",", "\u202f")
+    if text.strip("-0.\u202f") == "":
+        text = text.lstrip("-")
+    return text.replace("-", "−")
+
+
+def signed(value: float, places: int = 0) -> str:
+    text = number_text(value, places)
+    return text if text.startswith("−") or text == "no value" else f"+{text}"
+
+
+def percent(value: float, places: int = 1) -> str:
+    """A fraction in per cent."""
+    return f"{number_text(100 * value, places)} %"
+
+
+def _places(mean: float, half: float) -> int:
+    """Digits after the point: two significant ones of the interval, three of the mean where there is none."""
+    if math.isfinite(half) and half > 0:
+        return max(0, min(6, 1 - math.floor(math.log10(half))))
+    if mean == 0:
+        return 0
+    return 0 if float(mean).is_integer() else max(0, min(6, 2 - math.floor(math.log10(abs(mean)))))
+
+
+# Student's t from scipy.special: scipy.stats has the same, and takes a second to import in each chapter's kernel
+
+
+def t_quantile(freedom: int) -> float:
+    """What a CONFIDENCE interval multiplies the standard error by."""
+    return float(stdtrit(freedom, 0.5 + CONFIDENCE / 2))
+
+
+def two_sided(t: float, freedom: int) -> float:
+    """p of a t at least as far from 0."""
+    return float(2 * stdtr(freedom, -abs(t)))

@@ -1,0 +1,1 @@
+"""What is computed, once: the store, the engine and the experiments."""

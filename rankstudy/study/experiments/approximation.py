@@ -1,0 +1,162 @@
+"""Chapter 5: the big network's matrices as B·C, how wrong that is at each rank, and the one rank that is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from rankstudy import data
+from rankstudy.study import engine, provenance, questions
+from rankstudy.study.experiments import overfitting, truncation
+from rankstudy.study.store import Question
+
+
+@dataclass(frozen=True)
+class Config:
+    overfitting: overfitting.Config
+    sweep: truncation.Sweep
+    shorter: tuple[int, ...]  # epochs of trainings that are the same but for their length: does the rank hang on it?
+    tolerance: float = 0.005  # of validation accuracy that a cut network may lose
+    seconds: float = 1.0  # that the sweep of one network is expected to take a CPU core
+
+
+CONFIGS = {
+    "smoke": Config(
+        overfitting.CONFIGS["smoke"],
+        truncation.Sweep((1, 2, 4, 8, 16, 32, 64), (2, 8, 32), (2, 8), (2, 4, 8), (4,), inputs=200),
+        shorter=(5,),
+    ),
+    "quick": Config(
+        overfitting.CONFIGS["quick"],
+        truncation.Sweep(
+            ranks=(1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 512),
+            alternating=(4, 32),
+            traced=(4, 32),
+            compared=(8, 16, 32),
+            sequential=(8,),
+            inputs=2000,
+            max_iterations=60,
+        ),
+        shorter=(1,),
+        seconds=10.0,
+    ),
+    "full": Config(
+        overfitting.CONFIGS["full"],
+        truncation.Sweep(
+            ranks=(1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 80, 96, 128, 192, 256, 512, 1024),
+            alternating=(1, 4, 8, 16, 32, 64, 128),
+            traced=(4, 16, 64, 128),
+            compared=(4, 6, 8, 12, 16, 24, 32, 64, 128),
+            sequential=(4, 8, 16, 32),
+        ),
+        shorter=(1,),
+        seconds=110.0,
+    ),
+}
+
+
+def plan(settings: Config) -> questions.Plan:
+    runs, _ = overfitting.runs(settings.overfitting)
+    short = [run for chosen in shorter(settings) for run in chosen]
+    # a network that is only cut takes about a third of a sweep
+    return questions.Plan([*runs, *short], shared=settings.seconds * (len(runs) + len(short) / 3))
+
+
+def shorter(settings: Config) -> list[list[engine.Run]]:
+    """The overfitted networks' trainings with fewer epochs, one list a length: their seeds, rate and schedule."""
+    runs, _ = overfitting.runs(settings.overfitting)
+    return [
+        [replace(run, training=replace(run.training, epochs=epochs), observe="") for run in runs]
+        for epochs in settings.shorter
+    ]
+
+
+def compute(settings: Config) -> dict[str, Any]:
+    runs, _ = overfitting.runs(settings.overfitting)
+    short = shorter(settings)
+    briefly = [run for chosen in short for run in chosen]
+    engine.trained([*runs, *briefly])
+    sweeps = [(run, settings.sweep) for run in runs]  # the longest first: no hand waits for the last of them
+    questions.spread(truncation.measured, [*sweeps, *((run, settings.sweep.truncations()) for run in briefly)])
+    found = stacked([truncation.measured(run, settings.sweep) for run in runs])
+    own = own_ranks(settings, found)
+    return {
+        **found,
+        "shorter": [_shorter(settings, chosen) for chosen in short],
+        "seeds": np.array([run.seed for run in runs]),
+        "own_rank": own,
+        "rank": int(own.max()),  # the one that serves every network: what chapter 6 trains with
+    }
+
+
+def _shorter(settings: Config, runs: Sequence[engine.Run]) -> dict[str, Any]:
+    """`epochs`, `history`, `original` (networks, 2, 3), `truncated` (networks, ranks, 2, 3), `own_rank` (networks,),
+    `update` (networks, update_ranks, 2, 3)."""
+    sweep = settings.sweep.truncations()
+    found = stacked([truncation.measured(run, sweep) for run in runs])
+    return {
+        **found,
+        "update_ranks": np.array(sweep.compared),
+        "epochs": runs[0].training.epochs,
+        "history": engine.histories(engine.trained(runs)),
+        "own_rank": own_ranks(settings, found),
+    }
+
+
+def own_ranks(settings: Config, found: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(networks,) the smallest rank within tolerance of the whole network's validation accuracy."""
+    validation = truncation.SPLITS.index("validation")
+    lost = found["original"][:, None, 1, validation] - found["truncated"][:, :, 1, validation]
+    return enough(settings.sweep.ranks, lost, settings.tolerance)
+
+
+def enough(ranks: Sequence[int], lost: np.ndarray, tolerance: float) -> np.ndarray:
+    """The smallest rank from which on no rank loses more than the tolerance, one per network.
+
+    Args:
+        ranks: (R,) ascending; at the last one nothing is lost.
+        lost: (networks, R) accuracy below the original network's.
+        tolerance: fraction.
+    """
+    fits = lost <= tolerance + 1e-12  # accuracies are counts over a count: a tie is a tie
+    fits[:, -1] = True
+    from_here = np.flip(np.logical_and.accumulate(np.flip(fits, axis=1), axis=1), axis=1)
+    return np.asarray(ranks)[from_here.argmax(axis=1)]
+
+
+def answer(settings: Config) -> Mapping[str, Any]:
+    """This chapter's result for other experiments: from the store, or computed."""
+    return questions.obtain(question(settings), digest(), lambda: compute(settings)).value
+
+
+def known_rank(settings: Config, otherwise: int) -> int:
+    """The effective rank if it is known already, for predictions of time."""
+    record = questions.store().find(question(settings), digest())
+    return otherwise if record is None else record.value["rank"]
+
+
+def question(settings: Config) -> Question:
+    return Question("measured", "approximation", settings, data.CHECKSUMS[settings.overfitting.data.name])
+
+
+def digest() -> str:
+    return provenance.digest("study.experiments.approximation", *provenance.TRAINED)
+
+
+def stacked(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One nested dict of arrays per network -> one with the networks along the first axis.
+
+    Traces differ in length, and pictures are large; of each, the first network's is kept.
+    """
+    merged: dict[str, Any] = {}
+    for name, first in found[0].items():
+        if name in ("trace", "pictures"):
+            merged[name] = first
+        elif isinstance(first, Mapping):
+            merged[name] = stacked([each[name] for each in found])
+        else:
+            merged[name] = np.stack([each[name] for each in found])
+    return merged

@@ -1,0 +1,99 @@
+"""Every definition of rank, of every layer of trained networks, beside the two things a rank must be compared with.
+
+For each layer there are three matrices: `weights` W, `initial` W₀ (the null: random entries, full rank) and `update`
+W − W₀ (what training did, where a low rank is looked for).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rankstudy.config import Network
+from rankstudy.rank import matrix_rank
+from rankstudy.spectrum import Spectrum, battery, effective_rank, marchenko_pastur_edge, null_quantile, stable_rank
+from rankstudy.study.engine import Trained
+
+MATRICES = ("weights", "initial", "update")
+NULLS = ("signs", "shuffle")
+DRAWS = 19  # random copies per null: the fewest that test at 5 %
+
+
+def measure(found: Sequence[Trained]) -> dict[str, Any]:
+    """The battery of equal networks that differ in their seed.
+
+    Returns:
+        for each of MATRICES: {definition: (seeds, layers) float64}, where a definition is a name of `spectrum.battery`
+        or `elimination_float32`, `elimination_float64`; `norm` is ‖·‖_F. `edges` (layers,): Marchenko and Pastur's
+        edge of the initialisation. `spectra`: {matrix: {layer: (k,) float32}} of the first network.
+    """
+    network = found[0].run.network
+    deviations = initial_std(network)
+    shapes = network.shapes()
+    edges = np.array([marchenko_pastur_edge(shape, std) for shape, std in zip(shapes, deviations, strict=True)])
+    layers: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in MATRICES}
+    spectra: dict[str, dict[str, np.ndarray]] = {name: {} for name in MATRICES}
+    for layer, edge in enumerate(edges):
+        initial = np.stack([each.initial[layer] for each in found])  # (seeds, out, in) float32
+        weights = np.stack([each.weights[layer] for each in found])
+        for name, matrices in zip(MATRICES, (weights, initial, weights - initial), strict=True):
+            spectrum = Spectrum.of(matrices)
+            layers[name].append(_ranks(matrices, spectrum, edge))
+            spectra[name][str(layer)] = spectrum.values[0].astype(np.float32)
+    ranks = {
+        name: {rank: np.stack([each[rank] for each in found], axis=1) for rank in found[0]}
+        for name, found in layers.items()
+    }
+    return {**ranks, "edges": edges, "spectra": spectra, "limits": np.array([min(shape) for shape in shapes])}
+
+
+def outliers(found: Sequence[Trained]) -> dict[str, Any]:
+    """{matrix: {null: (seeds, layers)}}: singular values above the 95 % quantile of the largest one of random copies.
+
+    The copies have the matrix's own entries, with signs drawn anew ("signs") or in random order ("shuffle").
+    """
+    counted: dict[str, dict[str, list[np.ndarray]]] = {name: {null: [] for null in NULLS} for name in MATRICES}
+    for layer in range(len(found[0].weights)):
+        initial = np.stack([each.initial[layer] for each in found])
+        weights = np.stack([each.weights[layer] for each in found])
+        for name, matrices in zip(MATRICES, (weights, initial, weights - initial), strict=True):
+            values = Spectrum.of(matrices).values  # (seeds, k)
+            for null in NULLS:
+                edge = null_quantile(matrices, null, level=0.95, draws=DRAWS)
+                counted[name][null].append((values > edge[:, None]).sum(axis=1))
+    return {name: {null: np.stack(layers, axis=1) for null, layers in nulls.items()} for name, nulls in counted.items()}
+
+
+def products(found: Sequence[Trained]) -> dict[str, Any]:
+    """{"weights" | "initial": {definition: (seeds, layers)}} of the products W_k···W_1: a linear network's maps."""
+    result: dict[str, Any] = {}
+    for name, chosen in (("weights", [each.weights for each in found]), ("initial", [each.initial for each in found])):
+        ranks: dict[str, list[list[float]]] = {"effective_rank": [], "stable_rank": []}
+        for layers in chosen:
+            product, spectra = np.eye(layers[0].shape[1]), []
+            for weight in layers:
+                product = weight.astype(np.float64) @ product
+                spectra.append(Spectrum.of(product))
+            ranks["effective_rank"].append([float(effective_rank(spectrum)) for spectrum in spectra])
+            ranks["stable_rank"].append([float(stable_rank(spectrum)) for spectrum in spectra])
+        result[name] = {definition: np.array(values) for definition, values in ranks.items()}
+    return result
+
+
+def initial_std(network: Network) -> list[float]:
+    """Standard deviation of the initial entries of each layer: U(±1/√in), times the gain."""
+    return [network.gain / np.sqrt(3 * inp) for _, inp in network.shapes()]
+
+
+def _ranks(matrices: np.ndarray, spectrum: Spectrum, edge: float) -> dict[str, np.ndarray]:
+    """Every definition, of (seeds, out, in) float32 matrices; (seeds,) float64 each.
+
+    The tolerance follows the dtype: as float32 the matrix is known to float32's eps, as float64 it is taken as exact.
+    """
+    found = battery(spectrum, edges={"initialisation": edge})
+    found["elimination_float32"] = matrix_rank(matrices)
+    found["elimination_float64"] = matrix_rank(matrices.astype(np.float64))
+    found["norm"] = np.sqrt((spectrum.values**2).sum(-1))
+    return {name: np.asarray(value, dtype=np.float64) for name, value in found.items()}

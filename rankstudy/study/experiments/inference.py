@@ -1,0 +1,147 @@
+"""How long a forward pass takes, dense and factorised, beside what operations and bytes would let one expect.
+
+Design choices:
+- Variants take turns, block by block, so that a machine's moods hit all of them; a speed-up is the median of the
+  ratios of neighbours.
+- A layer and the whole network are measured each by itself: what holds for one need not hold for the other.
+- The merged network, B·C multiplied out, is the control: it must be as fast as the dense one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rankstudy import config, data
+from rankstudy.study import provenance, questions
+from rankstudy.study.store import Question
+
+BLOCKS = 20  # measurements of each time
+FLOAT = 4  # bytes
+COMPUTED_BY = ("study.experiments.inference", "layers")  # what a record depends on
+
+
+@dataclass(frozen=True)
+class Setting:
+    network: config.Network  # dense
+    ranks: tuple[int, ...]
+    batches: tuple[int, ...]  # images in one forward pass
+    seconds: float  # spent on each measurement, about
+    compiled: bool = False  # the whole network by torch.compile as well, dense and at the first of the ranks
+
+
+def measured(setting: Setting, dataset: str) -> Mapping[str, Any]:
+    """The times, from the store or measured now.
+
+    Returns:
+        `network` and `layer`: variant (`dense`, `merged`, `rank <r>`; of the network also `dense, compiled` and
+        `rank <r>, compiled`, where torch can compile here) -> (batches,) arrays, `median` and `iqr` in
+        seconds, `speedup` over dense with its quartiles `low` and `high`; `batches` and `ranks`; `device`, `threads`.
+    """
+    question = Question("measured", "inference", setting, data.CHECKSUMS[dataset])
+    return questions.obtain(question, provenance.digest(*COMPUTED_BY), lambda: times(setting)).value
+
+
+def times(setting: Setting) -> dict[str, Any]:
+    import torch
+
+    from rankstudy import device, layers
+
+    where = device.choose()
+    found: dict[str, Any] = {
+        "device": device.describe(where),
+        "threads": torch.get_num_threads(),
+        "batches": np.array(setting.batches),
+        "ranks": np.array(setting.ranks),
+    }
+    for name, widths in (("network", setting.network.widths), ("layer", setting.network.widths[1:3])):
+        dense = config.Network(widths, setting.network.activation)
+        models = {"dense": layers.build(dense, 0)}
+        for rank in setting.ranks:
+            models[f"rank {rank}"] = layers.build(config.Network(widths, dense.activation, rank), 0)
+        models["merged"] = merged(models[f"rank {setting.ranks[0]}"])
+        for model in models.values():
+            model.to(where)
+        compiled = ("dense", f"rank {setting.ranks[0]}") if name == "network" and setting.compiled else ()
+        rows = []
+        for batch in setting.batches:
+            images = torch.randn(batch, widths[0], generator=torch.Generator().manual_seed(0)).to(where)
+            if compiled:
+                torch.compiler.reset()  # one batch size after the other would else be taken for one of variable size
+            ready = {f"{label}, compiled": _compiled(models[label], images) for label in compiled}
+            ready = {label: model for label, model in ready.items() if model is not None}
+            rows.append(_in_turns(models | ready, images, setting.seconds))
+        found[name] = {
+            label: {key: np.array([row[label][key] for row in rows]) for key in rows[0][label]} for label in rows[0]
+        }
+    return found
+
+
+def _compiled(model: Any, images: Any) -> Any | None:
+    """The model compiled for images of this shape; None where there is no compiler."""
+    import torch
+
+    compiled = torch.compile(model)
+    try:
+        with torch.inference_mode():
+            compiled(images)
+    except RuntimeError as error:  # torch's own, of several kinds: no C++ compiler, no Triton, an unknown platform
+        print(f"rankstudy: torch.compile does not work here: {str(error).splitlines()[0]}", file=sys.stderr)
+        return None
+    return compiled
+
+
+def merged(model: Any) -> Any:
+    """The dense network with the same effective weights."""
+    import torch
+
+    from rankstudy import layers
+
+    widths = [model.layers[0].in_features, *(layer.out_features for layer in model.layers)]
+    whole = layers.MLP(widths, model.activation)
+    with torch.no_grad():
+        for layer, weight in zip(whole.layers, layers.weights(model), strict=True):
+            layer.weight.copy_(weight)
+    return whole
+
+
+def _in_turns(models: Mapping[str, Any], images: Any, seconds: float) -> dict[str, dict[str, float]]:
+    """Times of a forward pass, warm and without gradients, in `BLOCKS` blocks of each model: see `measured`."""
+    import torch
+    from torch.utils.benchmark import Timer
+
+    threads = torch.get_num_threads()
+    timers = {
+        label: Timer("model(images)", globals={"model": model, "images": images}, num_threads=threads)
+        for label, model in models.items()
+    }
+    blocks: dict[str, list[float]] = {label: [] for label in timers}
+    with torch.inference_mode():
+        calls = {label: max(1, int(seconds / BLOCKS / timer.timeit(3).mean)) for label, timer in timers.items()}
+        for _ in range(BLOCKS):
+            for label, timer in timers.items():
+                blocks[label].append(timer.timeit(calls[label]).mean)
+    found = {}
+    for label, own in blocks.items():
+        quarter, median, three_quarters = np.quantile(own, [0.25, 0.5, 0.75])
+        low, speedup, high = np.quantile(np.divide(blocks["dense"], own), [0.25, 0.5, 0.75])
+        found[label] = {"median": median, "iqr": three_quarters - quarter, "speedup": speedup, "low": low, "high": high}
+    return found
+
+
+def operations(shapes: Sequence[tuple[int, int]], rank: int | None, batch: int) -> int:
+    """Floating-point operations of a forward pass over layers of these (out, in) shapes, a multiply-add as two."""
+    return 2 * batch * sum(m * n if rank is None else rank * (m + n) for m, n in shapes)
+
+
+def moved(shapes: Sequence[tuple[int, int]], rank: int | None, batch: int) -> int:
+    """Bytes that a forward pass reads and writes at least: weights once, and what each product takes and gives."""
+    total = 0
+    for m, n in shapes:
+        products = [(m, n)] if rank is None else [(rank, n), (m, rank)]
+        total += sum(out * inp + batch * (out + inp) for out, inp in products)
+    return FLOAT * total

@@ -1,0 +1,199 @@
+"""Chapter 8: one digit is left out, the network learns the other nine, and then it is fine-tuned on that digit.
+
+The left-out digit is the block: arms are compared on the same networks, which differ in the digit they lack and in
+their seed. Learning rates are tuned on networks of another seed, for the harmonic mean of new and old accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from rankstudy import config
+from rankstudy.study import engine, questions
+from rankstudy.study.experiments import overheads
+from rankstudy.study.experiments import training as training_experiment
+from rankstudy.study.experiments.blocks import Arm, Block, Finetuning, answers
+
+
+@dataclass(frozen=True)
+class Config:
+    network: config.Network
+    training: config.Training  # on nine digits
+    data: config.Data
+    digits: tuple[int, ...]  # left out, one at a time
+    seeds: int  # per digit
+    finetuning: Finetuning
+    arms: tuple[Arm, ...]
+    learning_rates: tuple[tuple[str, tuple[float, ...]], ...]  # method -> tried
+    tuning_digits: tuple[int, ...]
+    ablation: tuple[Arm, ...]  # variants of LoRA, at `ablation_rate` but for PiSSA, which is tuned
+    ablation_digits: tuple[int, ...]
+    costs: overheads.Config
+
+
+def _arms(ranks: Sequence[int]) -> tuple[Arm, ...]:
+    methods = [("lora", rank) for rank in ranks] + [("full", None), ("last", None), ("row", None)]
+    return tuple(Arm(method, rank, replay) for replay in (False, True) for method, rank in methods)
+
+
+def _ablation(ranks: Sequence[int], pissa: int) -> tuple[Arm, ...]:
+    """Scales α/r and α/√r, each with one α for all ranks, equal at rank ALPHA, and the start from W's own leading
+    directions; with replay."""
+    scalings = (("lora", ALPHA), ("rslora", ALPHA**0.5))
+    arms = [Arm("lora", rank, True, alpha, scaling) for scaling, alpha in scalings for rank in ranks]
+    return (*arms, Arm("lora", pissa, True, initialisation="pissa"))
+
+
+ALPHA = 4.0  # of the ablation: both scales are 1 at rank 4
+_WIDE = config.Network(training_experiment.WIDTHS)
+_RATES = (
+    ("lora", (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)),
+    ("full", (1e-4, 3e-4, 1e-3, 3e-3)),
+    ("last", (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)),
+    ("row", (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)),
+)
+_FEW_RATES = (("lora", (1e-3, 3e-3, 1e-2)), ("full", (3e-4, 1e-3)), ("last", (1e-3, 1e-2)), ("row", (3e-3, 1e-2)))
+CONFIGS = {
+    "smoke": Config(
+        config.Network((784, 32, 32, 32, 10)),
+        config.Training(6, 32, learning_rate=3e-3),
+        config.Data("mnist"),
+        digits=(3, 8),
+        seeds=1,
+        finetuning=Finetuning(steps=24, looks=6, batch_size=32, memory=10, watch=(20, 3)),
+        arms=_arms((1, 4)),
+        learning_rates=(("lora", (1e-2, 3e-2)), ("full", (3e-3,)), ("last", (3e-2,)), ("row", (3e-2,))),
+        tuning_digits=(5,),
+        ablation=_ablation((1, 4), 4),
+        ablation_digits=(3, 8),
+        costs=overheads.Config(batches=(1, 64), rounds=2, steps=2, seconds=0.01, widths=(32, 64)),
+    ),
+    "quick": Config(
+        _WIDE,
+        config.Training(2, 128),
+        config.Data("mnist", train_size=20000),
+        digits=(0, 2, 4, 7, 9),
+        seeds=1,
+        finetuning=Finetuning(steps=42, looks=14, watch=(100, 20), train_size=2000),
+        arms=_arms((1, 4, 16)),
+        learning_rates=_FEW_RATES,
+        tuning_digits=(5,),
+        ablation=_ablation((16,), 4),
+        ablation_digits=(2, 7),
+        costs=overheads.Config(batches=(1, 128), rounds=5, steps=4, seconds=0.1, widths=(64, 256, 1024)),
+    ),
+    "full": Config(
+        _WIDE,
+        config.Training(4, 128),
+        config.Data("mnist"),
+        digits=tuple(range(10)),
+        seeds=3,
+        finetuning=Finetuning(steps=126, looks=26),
+        arms=_arms((1, 2, 4, 8, 16)),
+        learning_rates=_RATES,
+        tuning_digits=(0, 2, 4, 6, 8),
+        ablation=_ablation((1, 2, 4, 8, 16), 4),
+        ablation_digits=tuple(range(10)),
+        costs=overheads.Config(),
+    ),
+}
+
+
+def bases(settings: Config, digits: Sequence[int], seeds: Sequence[int]) -> list[engine.Run]:
+    """The networks that lack a digit: all seeds of the first digit first."""
+    return [
+        engine.Run(settings.network, settings.training, replace(settings.data, without=(digit,)), seed)
+        for digit in digits
+        for seed in seeds
+    ]
+
+
+def plan(settings: Config) -> questions.Plan:
+    tuning = bases(settings, settings.tuning_digits, [engine.TUNING_SEED])
+    chosen = bases(settings, settings.digits, range(settings.seeds))
+    ablated = len(settings.ablation) * len(settings.ablation_digits) * settings.seeds
+    rates, own = dict(settings.learning_rates), settings.finetuning
+    tried = sum(len(rates[arm.method]) for arm in (*settings.arms, settings.ablation[-1])) * len(tuning)
+    weights = sum(out * inp for out, inp in settings.network.shapes())
+    network = 0.2  # seconds to adapt, and to decompose
+    step, image = 1e-3 + 1.2e-8 * weights, 4e-11 * weights  # seconds of a training step, and of an image looked at
+    look = image * len(own.at()) * (own.watch[0] + 9 * own.watch[1])
+    whole = image * ((own.train_size or 55_000) + 20_000) + network
+    finetunings = len(settings.arms) * len(chosen) + ablated
+    seconds = tried * (own.steps * step + look) + finetunings * (own.steps * step + 3 * look + whole)
+    return questions.Plan(tuning + chosen, shared=seconds, alone=overheads.predicted(settings.costs))
+
+
+def compute(settings: Config) -> dict[str, Any]:
+    tuning = bases(settings, settings.tuning_digits, [engine.TUNING_SEED])
+    chosen = bases(settings, settings.digits, range(settings.seeds))
+    found = engine.trained(tuning + chosen)[len(tuning) :]  # before the fine-tunings, which use another data set
+    rates, evidence = tune(settings, settings.arms, tuning)
+    values = _finetunings(settings, chosen, settings.arms, rates)
+    return {
+        "base": engine.histories(found),
+        "arms": [arm.label() for arm in settings.arms],
+        "replay": np.array([arm.replay for arm in settings.arms]),
+        "rank": np.array([arm.rank or 0 for arm in settings.arms]),
+        "learning_rate": np.array(rates),
+        "tuning": evidence,
+        "steps": np.array(settings.finetuning.at()),
+        **values,
+        "ablation": ablation(settings, rates, tuning),
+        "costs": overheads.compute(settings.costs, settings.network, settings.finetuning.batch_size),
+    }
+
+
+def _finetunings(
+    settings: Config, runs: Sequence[engine.Run], arms: Sequence[Arm], rates: Sequence[float]
+) -> dict[str, np.ndarray]:
+    """Every arm on every network: arrays (digits, seeds, arms, …)."""
+    pairs = tuple(zip(arms, rates, strict=True))
+    values = answers([Block(run, settings.finetuning, pairs) for run in runs])
+    stacked = {name: np.stack([value[name] for value in values]) for name in values[0]}
+    return {name: array.reshape(-1, settings.seeds, *array.shape[1:]) for name, array in stacked.items()}
+
+
+def ablation(settings: Config, rates: Sequence[float], tuning: Sequence[engine.Run]) -> dict[str, Any]:
+    """Variants of LoRA on the same networks. Both scalings share the rate that was tuned at the rank nearest to ALPHA,
+    where they are the same: what is asked of them is whether it serves other ranks. PiSSA has a rate of its own."""
+    shared = min(
+        (index for index, arm in enumerate(settings.arms) if arm.method == "lora" and arm.replay),
+        key=lambda index: abs(settings.arms[index].rank - ALPHA),
+    )
+    pissa = [arm for arm in settings.ablation if arm.initialisation == "pissa"]
+    tuned = dict(zip(pissa, tune(settings, pissa, tuning)[0], strict=True))
+    chosen = [tuned.get(arm, rates[shared]) for arm in settings.ablation]
+    runs = bases(settings, settings.ablation_digits, range(settings.seeds))
+    values = _finetunings(settings, runs, settings.ablation, chosen)
+    return {
+        "rank": np.array([arm.rank for arm in settings.ablation]),
+        "variant": [arm.initialisation if arm in tuned else arm.scaling for arm in settings.ablation],
+        "learning_rate": np.array(chosen),
+        "control": shared,
+        "digits": np.array(settings.ablation_digits),
+        "confusion": values["confusion"][:, :, :, 1],  # (digits, seeds, arms, 10, 10), test
+    }
+
+
+def tune(
+    settings: Config, arms: Sequence[Arm], runs: Sequence[engine.Run]
+) -> tuple[list[float], dict[str, np.ndarray]]:
+    """For each arm the learning rate with the best harmonic mean of new and old validation accuracy, mean over runs.
+
+    Returns: the rates, and the evidence: `learning_rate` (arms, L), `score` (arms, L), NaN where fewer were tried.
+    """
+    tried = [dict(settings.learning_rates)[arm.method] for arm in arms]
+    pairs = tuple((arm, rate) for arm, rates in zip(arms, tried, strict=True) for rate in rates)
+    blocks = answers([Block(run, settings.finetuning, pairs, validation_only=True) for run in runs])
+    scores = iter(np.mean([block["validation_score"] for block in blocks], axis=0))
+    evidence = {name: np.full((len(tried), max(map(len, tried))), np.nan) for name in ("learning_rate", "score")}
+    for row, rates in enumerate(tried):
+        evidence["learning_rate"][row, : len(rates)] = rates
+        evidence["score"][row, : len(rates)] = [next(scores) for _ in rates]
+    best = np.nanargmax(evidence["score"], axis=1)
+    return [float(rates[index]) for rates, index in zip(tried, best, strict=True)], evidence

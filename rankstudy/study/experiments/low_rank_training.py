@@ -1,0 +1,246 @@
+"""Chapter 6: the big network with every layer as B·C from the start, at the rank that chapter 5 found to be enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from rankstudy import config
+from rankstudy.factorization import break_even_rank
+from rankstudy.study import engine, questions
+from rankstudy.study.experiments import approximation, inference, overfitting
+
+DENSE, PLAIN = "dense", "low rank"  # the control, and what the assignment asks for
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training."""
+
+    name: str
+    scale: float | None = 1.0  # rank as a multiple of the effective rank; None: dense
+    initialisation: str = "default"  # as in config.Network
+    frobenius_decay: float = 0.0  # as in config.Training
+    start: str = ""  # "": at the initialisation; "warm": after `warm_epochs` dense ones; "trained": chapter 5's network
+    learning_rates: tuple[float, ...] = ()  # tried on validation data; one only: taken as it is; none: the study's
+
+
+@dataclass(frozen=True)
+class Config:
+    approximation: approximation.Config  # where the architecture, the data and the rank come from
+    training: config.Training
+    arms: tuple[Arm, ...]
+    learning_rates: tuple[float, ...]
+    seeds: int
+    batches: tuple[int, ...]  # images per forward pass when latency is measured
+    ranks: tuple[int, ...]  # at which latency is measured, besides those of the arms
+    seconds: float  # per latency measurement
+    compiled: bool = False  # measure latency by torch.compile too
+    warm_epochs: int = 2  # of dense training, taken off the epochs of a "warm" arm
+    tuned_epochs: int = 3  # of a "trained" arm
+    expected_rank: int = 16  # for predictions of time, as long as chapter 5 has not been computed
+
+
+# the smaller the product at the start, the higher the rates that are tried, so that the best one is not at the edge
+_WIDE, _HIGH, _LOW = (1e-3, 3e-3, 1e-2, 3e-2), (3e-3, 1e-2, 3e-2), (3e-4, 1e-3, 3e-3)
+_LADDER = tuple(
+    Arm(f"rank × {scale:g}", scale, learning_rates=rates)
+    for scale, rates in ((0.25, _WIDE), (0.5, _HIGH), (2.0, ()), (4.0, _LOW))
+)
+_FACTORIAL = (  # with the plain arm: Khodak et al. 2021
+    Arm("spectral", initialisation="spectral"),
+    Arm("decay", frobenius_decay=1e-4),
+    Arm("spectral + decay", initialisation="spectral", frobenius_decay=1e-4),
+)
+_QUICK, _FULL = (overfitting.CONFIGS[profile] for profile in ("quick", "full"))
+CONFIGS = {
+    "smoke": Config(
+        approximation.CONFIGS["smoke"],
+        config.Training(3, 32, learning_rate=3e-3),
+        (
+            Arm(DENSE, None),
+            Arm(PLAIN),
+            _LADDER[2],
+            Arm("variance", initialisation="variance"),
+            *_FACTORIAL,
+            Arm("warm", start="warm"),
+            Arm("trained", start="trained", learning_rates=(1e-4, 1e-3)),
+        ),
+        (3e-3,),
+        seeds=2,
+        batches=(1, 64),
+        ranks=(),
+        seconds=0.002,
+        tuned_epochs=1,
+    ),
+    "quick": Config(
+        approximation.CONFIGS["quick"],
+        _QUICK.training,
+        (
+            Arm(DENSE, None, learning_rates=(_QUICK.training.learning_rate,)),
+            Arm(PLAIN),
+            Arm("variance", initialisation="variance", learning_rates=(1e-3,)),
+            Arm("trained", start="trained", learning_rates=(1e-3,)),
+        ),
+        (1e-3, 3e-3),
+        seeds=2,
+        batches=(1, 128, 1024),
+        ranks=(128,),
+        seconds=0.1,
+    ),
+    "full": Config(
+        approximation.CONFIGS["full"],
+        replace(_FULL.training, epochs=8),
+        (
+            Arm(DENSE, None, learning_rates=_LOW),
+            Arm(PLAIN),
+            *_LADDER,
+            Arm("variance", initialisation="variance", learning_rates=_WIDE),
+            *_FACTORIAL,
+            Arm("warm", start="warm", learning_rates=(*_LOW, 1e-2)),
+            Arm("trained", start="trained", learning_rates=(1e-4, 3e-4, 1e-3)),
+        ),
+        (1e-3, 3e-3, 1e-2),
+        seeds=5,
+        batches=(1, 8, 64, 256, 1024, 8192),
+        ranks=(8, 32, 128, 256, 384, 512),
+        seconds=0.5,
+        compiled=True,
+    ),
+}
+
+
+def plan(settings: Config) -> questions.Plan:
+    rank = approximation.known_rank(settings.approximation, settings.expected_rank)
+    runs = []
+    for arm in settings.arms:
+        first = [make(arm, settings, rank, seed) for seed in range(settings.seeds)]
+        runs += [run.start for run in first if run.start is not None]
+        if len(_rates(arm, settings)) > 1:
+            runs += _grid(arm, settings, rank)
+        runs += first
+    measurements = 2 * (len(_latency_ranks(settings, rank)) + 2) * len(settings.batches)
+    counting = 12.0  # seconds; to count operations loads torch's compiler
+    return questions.Plan(runs, alone=1.3 * settings.seconds * measurements + counting)
+
+
+def compute(settings: Config) -> dict[str, Any]:
+    rank = approximation.answer(settings.approximation)["rank"]
+    network = settings.approximation.overfitting.network
+    ranks = _latency_ranks(settings, rank)
+    setting = inference.Setting(network, ranks, settings.batches, settings.seconds, settings.compiled)
+    searched = [arm for arm in settings.arms if len(_rates(arm, settings)) > 1]
+    engine.trained([run for arm in searched for run in _grid(arm, settings, rank)])
+    engine.trained([run for arm in settings.arms for run in chosen(arm, settings, rank)[0]])
+    return {
+        "rank": rank,
+        "images": engine.training_images(make(settings.arms[0], settings, rank, 0)),
+        "arms": {arm.name: trained(arm, settings, rank) for arm in settings.arms},
+        "memory": memory(network, settings.training, sorted({*ranks, break_even_rank(*network.shapes()[1])})),
+        "inference": inference.measured(setting, settings.approximation.overfitting.data.name),
+    }
+
+
+def trained(arm: Arm, settings: Config, rank: int) -> dict[str, Any]:
+    """The arm's networks at their tuned learning rate.
+
+    Returns:
+        `history`, `learning_rate`, `tuning` (its evidence, empty where nothing was tuned), `rank` (None: dense) and
+        `before` (seeds,): seconds of the dense training that the arm begins with; 0 where it begins at random.
+    """
+    runs, rate, evidence = chosen(arm, settings, rank)
+    found = engine.trained(runs)
+    starts = [engine.trained([run.start])[0] if run.start else None for run in runs]
+    return {
+        "history": engine.histories(found),
+        "learning_rate": rate,
+        "tuning": evidence,
+        "rank": runs[0].network.rank,
+        "before": np.array([start.history["seconds"][-1] if start else 0.0 for start in starts]),
+    }
+
+
+def chosen(arm: Arm, settings: Config, rank: int) -> tuple[list[engine.Run], float, dict[str, np.ndarray]]:
+    """The arm's runs at their tuned learning rate, that rate, and the evidence for it."""
+    rates = _rates(arm, settings)
+    rate, evidence = rates[0], {}
+    if len(rates) > 1:
+        rate, evidence = engine.tune(make(arm, settings, rank, engine.TUNING_SEED), rates)
+    runs = [make(arm, settings, rank, seed) for seed in range(settings.seeds)]
+    return [replace(run, training=replace(run.training, learning_rate=rate)) for run in runs], rate, evidence
+
+
+def make(arm: Arm, settings: Config, rank: int, seed: int) -> engine.Run:
+    """The arm's run of that seed, at the first of its learning rates."""
+    source = settings.approximation.overfitting
+    own = None if arm.scale is None else scaled(arm.scale, rank)
+    network = replace(source.network, rank=own, initialisation=arm.initialisation)
+    rate = _rates(arm, settings)[0]
+    training = replace(settings.training, learning_rate=rate, frobenius_decay=arm.frobenius_decay)
+    run = engine.Run(network, training, source.data, seed)
+    if arm.start == "warm":
+        warm = replace(settings.training, epochs=settings.warm_epochs, schedule="constant")
+        start = engine.Run(source.network, warm, source.data, seed)
+        return replace(run, start=start, training=replace(training, epochs=training.epochs - settings.warm_epochs))
+    if arm.start == "trained":
+        chosen, _ = overfitting.runs(source)
+        start = chosen[seed % len(chosen)]  # a tuning seed decides the order of the images only
+        return replace(run, start=start, training=replace(training, epochs=settings.tuned_epochs))
+    return run
+
+
+def scaled(scale: float, rank: int) -> int:
+    return max(1, round(scale * rank))
+
+
+def memory(network: config.Network, training: config.Training, ranks: Sequence[int]) -> dict[str, Any]:
+    """What each variant holds, counted on modules that are never filled: dense, every layer factorised, and (`spared`)
+    every layer but the last.
+
+    Returns:
+        variant -> `parameters` (counted), `formula`, `file` (bytes on disk), `flops` of a training step per image, and
+        the bytes `weights`, `gradients`, `optimizer`, `activations` of a training step on one batch.
+    """
+    import torch
+    from safetensors.torch import save
+
+    from rankstudy import measure
+    from rankstudy.layers import MLP
+
+    shapes = network.shapes()
+    variants: dict[str, list[int | None]] = {"dense": [None] * len(shapes)}
+    for rank in ranks:
+        variants[f"rank {rank}"] = [rank] * len(shapes)
+        variants[f"spared {rank}"] = [rank] * (len(shapes) - 1) + [None]
+    found = {}
+    for name, each in variants.items():
+        with torch.device("meta"):
+            model = MLP(network.widths, network.activation, rank=each)
+            images = torch.empty(training.batch_size, network.widths[0])
+        state = {key: torch.zeros(tensor.shape) for key, tensor in model.state_dict().items()}
+        found[name] = {
+            "parameters": measure.parameters(model),
+            "formula": sum(m * n if r is None else r * (m + n) for r, (m, n) in zip(each, shapes, strict=True)),
+            "file": len(save(state)),
+            "flops": measure.flops(model, images, backward=True) / training.batch_size,
+            **asdict(measure.training_memory(model, training, images)),
+        }
+    return found
+
+
+def _rates(arm: Arm, settings: Config) -> tuple[float, ...]:
+    return arm.learning_rates or settings.learning_rates
+
+
+def _grid(arm: Arm, settings: Config, rank: int) -> list[engine.Run]:
+    """What the search for the arm's learning rate trains."""
+    return engine.grid(make(arm, settings, rank, engine.TUNING_SEED), _rates(arm, settings))
+
+
+def _latency_ranks(settings: Config, rank: int) -> tuple[int, ...]:
+    """The effective rank first, then the others in order."""
+    others = {scaled(arm.scale, rank) for arm in settings.arms if arm.scale is not None} | set(settings.ranks)
+    return (rank, *sorted(others - {rank}))

@@ -1,0 +1,223 @@
+"""Chapter 3: the rank of the trained matrices, by elimination and by every other definition, beside its nulls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from rankstudy import config, data
+from rankstudy.rank import eliminate, matrix_rank, rank_tolerance
+from rankstudy.study import engine, provenance, questions
+from rankstudy.study.experiments import arms, battery, inputs, training
+from rankstudy.study.experiments.arms import Arms
+from rankstudy.study.experiments.inputs import Inputs
+from rankstudy.study.store import Question
+
+COMPUTED_BY = ("study.experiments.battery", *provenance.TRAINED)  # what `outliers` depends on
+
+
+@dataclass(frozen=True)
+class Config:
+    base: training.Config  # Task 2's networks
+    shallow: Arms  # Task 2's shape, one arm per activation
+    deep: Arms  # six square hidden layers, so that depth is not confounded with shape
+    matched: Arms  # the shallow arms again, with gains that suit each activation; no arm: not done
+    inputs: Inputs  # what the images alone say
+    images: int  # whose features are measured, of each of training and test set
+    textbook: tuple[int, int, int]  # rows, columns and rank of the matrix that the textbook's elimination is tried on
+    null_seeds: int  # of Task 2's networks that are compared with random copies of themselves
+
+
+DEEP = (784, 256, 256, 256, 256, 256, 256, 256, 10)
+# rates for the profile that does not search; sigmoid needs a larger one to train in so few steps
+RATES = (
+    ("relu", (1e-3,)),
+    ("leaky_relu", (1e-3,)),
+    ("gelu", (1e-3,)),
+    ("tanh", (1e-3,)),
+    ("sigmoid", (6e-3,)),
+    ("identity", (1e-3,)),
+)
+# far enough apart that the best of them lies between the others; where the layers are few, a larger one for those that
+# want it
+SEARCHED_DEEP = tuple((activation, (5e-4, 2e-3, 8e-3)) for activation, _ in RATES)
+SEARCHED = tuple(
+    (name, (*rates, 3.2e-2) if name in ("sigmoid", "identity") else rates) for name, rates in SEARCHED_DEEP
+)
+
+
+MNIST = config.Data("mnist")
+SMALL = replace(MNIST, train_size=3000, validation_size=1000)
+
+
+def _arms(
+    widths: tuple[int, ...], training: config.Training, rates: Any, seeds: int, data: config.Data = MNIST
+) -> Arms:
+    return Arms(config.Network(widths), training, data, rates, seeds, observed=("relu",))
+
+
+def _inputs(training: config.Training, seeds: int, data: config.Data = MNIST) -> Inputs:
+    return Inputs(config.Network((784, 1024, 10)), training, data, (0.05, 1e-3), seeds)
+
+
+def _matched(arms: Arms, seeds: int, rates: Any) -> Arms:
+    return replace(arms, matched=True, rates=rates, seeds=seeds, observed=())
+
+
+_FEW = tuple((activation, (3e-3,)) for activation in ("relu", "tanh", "identity"))
+CONFIGS = {
+    "smoke": Config(
+        training.CONFIGS["smoke"],
+        _arms((784, 32, 32, 32, 10), config.Training(3, 32), _FEW, 2),
+        _arms((784, 32, 32, 32, 32, 10), config.Training(3, 32), _FEW[:1], 2),
+        _matched(_arms((784, 32, 32, 32, 10), config.Training(3, 32), _FEW, 2), 2, _FEW),
+        _inputs(config.Training(1, 50, schedule="constant"), 1),
+        200,
+        (48, 40, 20),
+        2,
+    ),
+    "quick": Config(
+        training.CONFIGS["quick"],
+        _arms(training.WIDTHS, config.Training(3, 64), RATES, 3, SMALL),
+        _arms(DEEP, config.Training(3, 16), RATES[:1], 2, SMALL),
+        _matched(_arms(training.WIDTHS, config.Training(3, 64), RATES, 3, SMALL), 0, ()),
+        _inputs(config.Training(1, 50, schedule="constant"), 1, replace(SMALL, train_size=1000)),
+        200,
+        (512, 392, 250),
+        2,
+    ),
+    "full": Config(
+        training.CONFIGS["full"],
+        _arms(training.WIDTHS, config.Training(3, 128), SEARCHED, 10),
+        _arms(DEEP, config.Training(3, 128), SEARCHED_DEEP, 5),
+        _matched(_arms(training.WIDTHS, config.Training(3, 128), SEARCHED, 10), 5, SEARCHED),
+        _inputs(config.Training(2, 100, schedule="constant"), 3),
+        2000,
+        (1024, 784, 500),
+        10,
+    ),
+}
+
+
+GROUPS = ("shallow", "deep", "matched")
+
+
+def plan(settings: Config) -> questions.Plan:
+    planned = training.plan(settings.base).runs
+    planned = planned + [run for name in GROUPS for run in arms.plan(getattr(settings, name))]
+    rows, columns, rank = settings.textbook
+    shared = arms.seconds_to_measure(planned, settings.images) + _seconds_of_parts(settings)
+    return questions.Plan(planned, shared=shared, alone=1.0 + 1e-8 * rows * columns * rank)
+
+
+def _seconds_of_parts(settings: Config) -> float:
+    """Of the nulls and of the trainings of `inputs`."""
+    nulls = settings.null_seeds * sum(max(s) * min(s) ** 2 for s in settings.base.network.shapes()) * battery.DRAWS * 6
+    chosen = settings.inputs.data
+    evaluated = 10_000 + chosen.validation_size
+    images = settings.inputs.seeds * (settings.inputs.training.epochs * (chosen.train_size or 55_000) + evaluated)
+    return 3e-11 * nulls + 4e-4 * images
+
+
+def compute(settings: Config) -> dict[str, Any]:
+    chosen, _ = training.runs(settings.base)
+    groups = {name: getattr(settings, name) for name in GROUPS}
+    tuned = [each for group in groups.values() for each, _ in arms.runs(group).values()]
+    # all at once, the longest first: no hand waits for the end of a group
+    engine.trained([*chosen, *(run for each in tuned for run in each)])
+    compared, cases = chosen[: settings.null_seeds], inputs.cases(settings.inputs)
+    parts: list[tuple[Any, ...]] = [(inputs.measured, case) for case in cases]
+    parts += [(outliers, run) for run in compared]
+    parts += [(arms.measured, tuple(each), settings.images) for each in (chosen, *tuned)]
+    questions.spread(_answered, parts)
+    return {
+        "base": arms.measured(tuple(chosen), settings.images),
+        **arms.compute(groups, settings.images),
+        "nulls": _stacked([outliers(run) for run in compared]),
+        "products": _products(settings),
+        "inputs": inputs.compute(settings.inputs),
+        "textbook": textbook(*settings.textbook),
+        "pivots": pivots(engine.trained(chosen)),
+    }
+
+
+def _answered(function: Callable[..., Any], *arguments: Any) -> None:
+    """Have one of the parts answered into the store."""
+    function(*arguments)
+
+
+def outliers(run: engine.Run) -> Mapping[str, Any]:
+    """`battery.outliers` of one network, from the store or counted."""
+    question = Question("measured", "network-outliers", run, data.CHECKSUMS[run.data.name])
+    digest = provenance.digest(*COMPUTED_BY)
+    return questions.obtain(question, digest, lambda: battery.outliers(engine.trained([run]))).value
+
+
+def _stacked(found: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, np.ndarray]]:
+    """{matrix: {null: (seeds, layers)}} of several networks."""
+    return {
+        matrix: {null: np.concatenate([each[matrix][null] for each in found]) for null in nulls}
+        for matrix, nulls in found[0].items()
+    }
+
+
+def _products(settings: Config) -> dict[str, Any]:
+    """Of the linear networks."""
+    chosen = {
+        name: arms.runs(group)["identity"][0]
+        for name, group in (("shallow", settings.shallow), ("deep", settings.deep))
+        if "identity" in dict(group.rates)
+    }
+    return {name: battery.products(engine.trained(runs)) for name, runs in chosen.items()}
+
+
+def pivots(found: Sequence[engine.Trained]) -> dict[str, dict[str, np.ndarray]]:
+    """The question as it is asked: how many pivots Gaussian elimination finds in each trained matrix.
+
+    `matrix_rank` may answer by other means; here every matrix is eliminated, in double precision.
+
+    Returns:
+        {"partial" | "complete": {"float32" | "float64": (seeds, layers)}}, pivots above the tolerance of that dtype.
+    """
+    counts: dict[str, dict[str, np.ndarray]] = {}
+    for pivoting in ("partial", "complete"):
+        counts[pivoting] = {}
+        for dtype in ("float32", "float64"):
+            ranks = [
+                [
+                    eliminate(w.astype(np.float64), pivoting=pivoting, tol=rank_tolerance(w.astype(dtype))).rank
+                    for w in each.weights
+                ]
+                for each in found
+            ]
+            counts[pivoting][dtype] = np.array(ranks)
+    return counts
+
+
+def textbook(rows: int, columns: int, rank: int) -> dict[str, Any]:
+    """What elimination's pivots say of a matrix whose rank is known: a product of Gaussian factors.
+
+    Returns:
+        `singular_values`, `partial`, `complete` (pivots, largest first), `tolerance`, and the ranks that follow:
+        `rank_partial`, `rank_complete`, `rank_ours`, `rank_svd`; `seconds_…` of each.
+    """
+    generator = np.random.default_rng(0)
+    a = generator.standard_normal((rows, rank)) @ generator.standard_normal((rank, columns)) / np.sqrt(rank)
+    found: dict[str, Any] = {"shape": [rows, columns], "rank": rank}
+    for pivoting in ("partial", "complete"):
+        begun = time.perf_counter()
+        elimination = eliminate(a, pivoting=pivoting)
+        found[f"seconds_{pivoting}"] = time.perf_counter() - begun
+        found[f"rank_{pivoting}"] = elimination.rank
+        found[pivoting] = np.sort(np.abs(eliminate(a, pivoting=pivoting, tol=0.0).pivots))[::-1].astype(np.float32)
+        found["tolerance"] = elimination.tolerance
+    for method, name in (("elimination", "ours"), ("svd", "svd")):
+        begun = time.perf_counter()
+        found[f"rank_{name}"] = matrix_rank(a, method=method)
+        found[f"seconds_{name}"] = time.perf_counter() - begun
+    found["singular_values"] = np.linalg.svd(a, compute_uv=False).astype(np.float32)
+    return found

@@ -1,0 +1,301 @@
+"""A trained network, its matrices cut to low rank in several ways, and what each way costs in error and in accuracy.
+
+Design choices:
+- One record per network, so that a study resumes where it stopped.
+- One SVD of a matrix serves every rank of a sweep.
+- A rank is asked of every layer alike; a layer that has fewer rows or columns is then left whole.
+- Whatever uses images (the weighted norm) sees training images only.
+- A few rows of the first matrix are kept as pictures, one at each rank of the sweep, since chapters never see weights.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rankstudy import config, data, factorization
+from rankstudy.factorization import Factors
+from rankstudy.spectrum import Spectrum
+from rankstudy.study import engine, provenance, questions
+from rankstudy.study.store import Question
+
+SPLITS = ("train", "validation", "test")
+PICTURES = 8  # rows of the first matrix that are kept as pictures
+STEPS = 127  # of a picture's values between 0 and the largest
+METHODS = {
+    "least_squares": factorization.alternating_least_squares,
+    "gradient": factorization.alternating_gradient,
+}
+
+
+COMPUTED_BY = ("study.experiments.truncation", *provenance.TRAINED)  # what a record depends on
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is tried on a network: all of it, or where nothing alternates, W and W − W₀ cut by SVD and no more."""
+
+    ranks: tuple[int, ...]  # of the truncated SVD, ascending, up to the full rank
+    alternating: tuple[int, ...] = ()  # ranks of the alternating methods
+    traced: tuple[int, ...] = ()  # those of which every half-step is kept
+    compared: tuple[int, ...] = ()  # ranks at which ways of cutting are compared, below the smallest hidden width
+    sequential: tuple[int, ...] = ()  # ranks at which each layer is fitted to the compressed layers before it
+    inputs: int = 5000  # training images behind the weighted norm
+    max_iterations: int = 300  # of an alternating method; one that needs more says so
+    tol: float = 1e-4  # excess over the Eckart–Young bound, as a share of ‖A‖², at which alternating methods stop
+
+    def truncations(self) -> Sweep:
+        """Truncated SVDs and nothing else: of W at each rank, of W − W₀ at every other of those compared, for time."""
+        return Sweep(self.ranks, compared=self.compared[1::2])
+
+
+@dataclass(frozen=True)
+class Piece:
+    run: engine.Run
+    sweep: Sweep
+
+    def question(self) -> Question:
+        return Question("measured", "truncated-network", self, data.CHECKSUMS[self.run.data.name])
+
+
+def measured(run: engine.Run, sweep: Sweep) -> Mapping[str, Any]:
+    """The sweep on the network of the run, from the store or computed.
+
+    Returns:
+        loss and accuracy by split: `original` (2, 3), `truncated` (ranks, 2, 3) and `update` (compared, 2, 3); in a
+        whole sweep also `weighted`, `sequential`, `allotted`, `allotted_weighted`, with `allotted_ranks` …
+        (compared, layers), `spectra`: kind -> layer -> singular values, `svd_seconds` (layers,), `alternating`: see
+        there, and `pictures`.
+    """
+    piece = Piece(run, sweep)
+    return questions.obtain(piece.question(), provenance.digest(*COMPUTED_BY), lambda: _measure(piece)).value
+
+
+def _measure(piece: Piece) -> dict[str, Any]:
+    (found,) = engine.trained([piece.run])
+    sweep, network = piece.sweep, piece.run.network
+    dataset = engine.dataset_on_device(piece.run.data)
+
+    def scored(layers: Sequence[Any]) -> np.ndarray:
+        return scores(assembled(network, layers), dataset)
+
+    plain, seconds = [], []
+    for weight in found.weights:
+        begun = time.perf_counter()
+        plain.append(factorization.truncated_svd(weight, min(weight.shape)))
+        seconds.append(time.perf_counter() - begun)
+    initial = found.initial
+    changes = [factorization.truncated_svd(w - w0, min(w.shape)) for w, w0 in zip(found.weights, initial, strict=True)]
+    original = scores(found.model(), dataset)
+    whole = max(each.rank for each in plain)  # from this rank on nothing is cut
+
+    def with_start(rank: int) -> list[np.ndarray]:
+        return [old + change.product() for old, change in zip(initial, cut(changes, rank), strict=True)]
+
+    result: dict[str, Any] = {
+        "original": original,
+        "truncated": np.stack([scored(cut(plain, rank)) if rank < whole else original for rank in sweep.ranks]),
+        "update": np.stack([scored(with_start(rank)) for rank in sweep.compared]),
+    }
+    if sweep.alternating:
+        result |= _compared(found, sweep, plain, changes, dataset.train.images[: sweep.inputs], scored)
+        result |= {"svd_seconds": np.array(seconds), "pictures": pictures(found.weights[0], plain[0], sweep.ranks)}
+    return result
+
+
+def _compared(
+    found: engine.Trained,
+    sweep: Sweep,
+    plain: Sequence[Factors],
+    changes: Sequence[Factors],
+    images: Any,
+    scored: Callable[[Sequence[Any]], np.ndarray],
+) -> dict[str, Any]:
+    """What else a whole sweep tries; `plain` and `changes` are the factors at full rank of W and of W − W₀."""
+    weights = found.weights
+    triangles = [np.linalg.qr(x, mode="r") for x in layer_inputs(found.model().to(images.device), images)]
+    weighted = [
+        factorization.weighted_svd(weight, min(weight.shape), r) for weight, r in zip(weights, triangles, strict=True)
+    ]
+    spectra = {
+        "weights": [_spectrum(factors, weight.shape) for factors, weight in zip(plain, weights, strict=True)],
+        "initial": [Spectrum.of(weight) for weight in found.initial],
+        "update": [_spectrum(factors, weight.shape) for factors, weight in zip(changes, weights, strict=True)],
+        "weighted": [weighted_spectrum(factors, r) for factors, r in zip(weighted, triangles, strict=True)],
+    }
+    network = found.run.network
+    result: dict[str, Any] = {
+        "sequential": np.stack([scored(sequential(network, weights, images, rank)) for rank in sweep.sequential]),
+        "weighted": np.stack([scored(cut(weighted, rank)) for rank in sweep.compared]),
+    }
+    for name, kind, factors in (("allotted", "weights", plain), ("allotted_weighted", "weighted", weighted)):
+        ranks = [allotted(spectra[kind], [w.shape for w in weights], rank) for rank in sweep.compared]
+        result[f"{name}_ranks"] = np.array(ranks)
+        result[name] = np.stack(
+            [scored([each.leading(r) for each, r in zip(factors, row, strict=True)]) for row in ranks]
+        )
+    result["spectra"] = {
+        kind: {str(layer): each.values.astype(np.float32) for layer, each in enumerate(by_layer)}
+        for kind, by_layer in spectra.items()
+    }
+    result["alternating"] = alternating(weights, spectra["weights"], sweep, scored)
+    return result
+
+
+def alternating(
+    weights: Sequence[np.ndarray],
+    spectra: Sequence[Spectrum],
+    sweep: Sweep,
+    scored: Callable[[Sequence[Factors]], np.ndarray],
+) -> dict[str, Any]:
+    """Both alternating methods on every layer at every rank, each from a random start.
+
+    Returns:
+        method -> `error`, `excess`, `ratio`, `iterations`, `seconds`, `reached` (ranks, layers), `scores`
+        (ranks, 2, 3) and `trace`: rank -> relative error after each half-step on the second layer.
+    """
+    found: dict[str, Any] = {}
+    for name, method in METHODS.items():
+        rows: dict[str, list[list[Any]]] = {
+            key: [] for key in ("error", "excess", "ratio", "iterations", "seconds", "reached")
+        }
+        trace, scored_rows = {}, []
+        for rank in sweep.alternating:
+            fits, seconds = [], []
+            for weight, spectrum in zip(weights, spectra, strict=True):
+                begun = time.perf_counter()
+                fits.append(
+                    method(
+                        weight,
+                        min(rank, *weight.shape),
+                        tol=sweep.tol,
+                        max_iterations=sweep.max_iterations,
+                        spectrum=spectrum,
+                    )
+                )
+                seconds.append(time.perf_counter() - begun)
+            for key in ("error", "excess", "ratio"):
+                rows[key].append([float(getattr(fit.certificate, key)) for fit in fits])
+            rows["iterations"].append([int(fit.iterations) for fit in fits])
+            rows["reached"].append([bool(fit.certificate.excess <= 1.01 * sweep.tol) for fit in fits])
+            rows["seconds"].append(seconds)
+            scored_rows.append(scored([fit.factors for fit in fits]))
+            if rank in sweep.traced:
+                trace[str(rank)] = fits[1].errors.astype(np.float32)
+        found[name] = {key: np.array(values) for key, values in rows.items()}
+        found[name] |= {"scores": np.stack(scored_rows), "trace": trace}
+    return found
+
+
+def cut(factors: Sequence[Factors], rank: int) -> list[Factors]:
+    """Every layer's leading part of that rank, or the whole layer where it has no more."""
+    return [each.leading(min(rank, each.rank)) for each in factors]
+
+
+def assembled(network: config.Network, layers: Sequence[Factors | np.ndarray]) -> Any:
+    """An MLP with these effective weights, on the CPU.
+
+    Factors stay apart where that is fewer multiplications; the product is formed where it is not.
+    """
+    import torch
+
+    from rankstudy.layers import MLP
+
+    layers = [
+        each.product()
+        if isinstance(each, Factors) and each.rank > factorization.break_even_rank(each.b.shape[0], each.c.shape[1])
+        else each
+        for each in layers
+    ]
+    ranks = [each.rank if isinstance(each, Factors) else None for each in layers]
+    model = MLP(network.widths, network.activation, rank=ranks)
+    with torch.no_grad():
+        for module, each in zip(model.layers, layers, strict=True):
+            if isinstance(each, Factors):
+                module.b.copy_(torch.from_numpy(np.array(each.b)))
+                module.c.copy_(torch.from_numpy(np.array(each.c)))
+            else:
+                module.weight.copy_(torch.from_numpy(np.array(each)))
+    return model
+
+
+def scores(model: Any, dataset: Any) -> np.ndarray:
+    """(2, 3): loss in nats and accuracy, on the training, validation and test split."""
+    from rankstudy.training import evaluate
+
+    model = model.to(dataset.train.images.device)
+    return np.array([evaluate(model, getattr(dataset, split)) for split in SPLITS]).T
+
+
+def layer_inputs(model: Any, images: Any) -> list[np.ndarray]:
+    """What each layer is given on these images, (N, in) float64 each."""
+    import torch
+
+    with torch.no_grad():
+        found = [images, *model.features(images)[:-1]]
+    return [each.double().cpu().numpy() for each in found]
+
+
+def sequential(network: config.Network, weights: Sequence[np.ndarray], images: Any, rank: int) -> list[Factors]:
+    """Data-weighted factors, layer by layer, each for the inputs that the compressed layers before it produce."""
+    found: list[Factors] = []
+    for index, weight in enumerate(weights):
+        model = assembled(network, [*found, *weights[index:]]).to(images.device)
+        inputs = layer_inputs(model, images)[index]
+        found.append(factorization.weighted_svd(weight, min(rank, *weight.shape), inputs))
+    return found
+
+
+def allotted(spectra: Sequence[Spectrum], shapes: Sequence[tuple[int, int]], rank: int) -> list[int]:
+    """One rank per layer, of least Σ (relative error)², with no more parameters than `rank` for every layer has.
+
+    A further rank of an (m, n) layer costs m + n numbers and saves σ²/‖A‖². Singular values fall, so taking the best
+    bargain again and again is optimal, up to what is left over when the next one no longer fits. Every layer keeps
+    rank 1, for a layer of rank 0 cuts the network through.
+    """
+    cost = [m + n for m, n in shapes]
+    budget = sum(min(rank, m, n) * (m + n) for m, n in shapes) - sum(cost)
+    offers = sorted(
+        (
+            (value**2 / price, layer)
+            for layer, (spectrum, price) in enumerate(zip(spectra, cost, strict=True))
+            for value in spectrum.values[1:] / np.linalg.norm(spectrum.values)
+        ),
+        key=lambda offer: -offer[0],
+    )
+    ranks = [1] * len(shapes)
+    for _, layer in offers:
+        if cost[layer] > budget:
+            break
+        budget -= cost[layer]
+        ranks[layer] += 1
+    return ranks
+
+
+def pictures(weight: np.ndarray, factors: Factors, ranks: Sequence[int]) -> dict[str, np.ndarray]:
+    """Rows of a matrix (out, in), and what is left of them at each rank: those of largest norm, which say the most.
+
+    Returns:
+        `rows` (PICTURES,): which rows; `images` (ranks, PICTURES, in) int8: entries as a share of the largest in the
+        whole row, in `STEPS`; what is larger after the cut counts as that.
+    """
+    rows = np.argsort(-np.linalg.norm(weight, axis=1), kind="stable")[:PICTURES]
+    largest = np.abs(weight[rows]).max(axis=1, keepdims=True)
+    kept = (factors.leading(min(rank, factors.rank)) for rank in ranks)
+    images = np.stack([each.b[rows] @ each.c / largest for each in kept])
+    return {"rows": rows, "images": np.rint(STEPS * images.clip(-1, 1)).astype(np.int8)}
+
+
+def weighted_spectrum(factors: Factors, triangle: np.ndarray) -> Spectrum:
+    """Singular values of A·Rᵀ from A's weighted factors at full rank: B = U, so the rows of C·Rᵀ have length σ."""
+    lengths = np.linalg.norm(factors.c @ triangle.T, axis=1)
+    return Spectrum(np.sort(lengths)[::-1], (len(factors.b), factors.c.shape[1]))
+
+
+def _spectrum(factors: Factors, shape: tuple[int, int]) -> Spectrum:
+    """The singular values out of balanced factors: B's columns have length √σ."""
+    return Spectrum(np.sort((factors.b**2).sum(axis=0))[::-1], shape)

@@ -1,0 +1,1 @@
+"""The same mathematics for anyone's network."""
