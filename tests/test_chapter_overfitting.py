@@ -11,6 +11,7 @@ import pytest
 from rankstudy.book import claims
 from rankstudy.book.chapters import bound, overfitting_claims
 from rankstudy.book.chapters.sizes import Sizes
+from rankstudy.registry import OPTIMIZERS
 from rankstudy.study import engine, questions
 from rankstudy.study.experiments import battery, decay, overfitting, trajectory
 
@@ -170,7 +171,8 @@ def test_the_arms_of_the_bound_last_equally_many_decay_times(profile):
         run = settings.runs(arm)[0]
         steps = run.training.epochs * settings.images / run.training.batch_size
         assert steps * arm[1] * arm[2] / (1 - arm[3]) == pytest.approx(settings.times, rel=0.02)
-        assert (run.training.optimizer, run.training.momentum, run.training.schedule) == ("sgd", arm[3], "constant")
+        optimizer = OPTIMIZERS[run.training.optimizer]
+        assert (optimizer.options.get("momentum", 0.0), run.training.schedule) == (arm[3], "constant")
 
 
 def test_ranks_within_an_error_are_ordered(chapter):

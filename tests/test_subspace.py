@@ -313,7 +313,7 @@ def test_all_directions_together_are_the_whole_network(kind):
     split = data.Split(images, torch.arange(40) % 16)
     everything = data.Dataset("toy", "", split, split, split)
     s = Subspace(model, 256, kind, seed=0)
-    settings = config.Training(5, 10, "sgd", 0.1, momentum=0.0)
+    settings = config.Training(5, 10, "sgd", 0.1)
     direct, inside = train(settings, [model], everything, [0]), train(settings, [s], everything, [0])
     np.testing.assert_allclose(inside.train_loss, direct.train_loss, rtol=1e-4)
     for a, b in zip(weights(model), weights(s.network()), strict=True):

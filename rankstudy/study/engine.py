@@ -32,7 +32,7 @@ class Run:
     observe: str = ""  # "spectra": singular values of every layer after each epoch
 
     def question(self) -> Question:
-        return Question("trained", "network", self, data.CHECKSUMS[self.data.name])
+        return Question("trained", "network", self, data.checksum(self.data.name))
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ def _timed(run: Run) -> float:
     part = replace(
         whole, train=data.Split(whole.train.images[:count], whole.train.labels[:count]), validation=small, test=small
     )
-    once = replace(run.training, epochs=1, target_accuracy=None)
+    once = replace(run.training, epochs=1)
     for _ in range(2):  # the first one warms up
         history = training.train(once, [model], part, [run.seed])
     step = float(history.seconds[0, -1]) / -(-count // run.training.batch_size)

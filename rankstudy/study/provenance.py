@@ -26,6 +26,7 @@ TRAINED = ("layers", "data", "training", "config")
 # these ask, keep and tell results; they do not compute them
 NOT_COMPUTING = {
     "",
+    "registry",  # what its entries do is in the key of every question that names them
     "study",
     "study.store",
     "study.provenance",

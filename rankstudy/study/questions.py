@@ -16,7 +16,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from rankstudy import UsageError, config, data, device
+from rankstudy import UsageError, config, data, device, sources
+from rankstudy.registry import FALLBACK
 from rankstudy.study import provenance
 from rankstudy.study.store import UNFINISHED, Question, Record, Store, decode, exported
 
@@ -42,7 +43,7 @@ class Result:
 
     experiment: str
     profile: str
-    data: str  # "mnist" or "digits"
+    data: str  # a key of `registry.DATASETS`, or the path of an .npz
     config: Any  # as stored: plain values
     provenance: Mapping[str, Any]
     value: Mapping[str, Any] = dataclasses.field(repr=False)
@@ -137,7 +138,7 @@ def result(experiment: str) -> Result:
     if chosen == "published":
         return _published(name)
     digest = provenance.digest(f"study.experiments.{name}", *provenance.TRAINED)
-    dataset = "digits" if chosen == "smoke" else data.available()
+    dataset = FALLBACK if chosen == "smoke" else data.available()
     question, settings = _question(name, chosen, dataset)
     found = store().find(question, digest)
     if found is None and chosen != "smoke" and (prepared := data.prepare()) != dataset:
@@ -151,7 +152,7 @@ def record(experiment: str) -> Record | None:
     """The record from which `result` would answer under a profile that computes; None if it would have to compute."""
     chosen = profile()
     name = module(experiment).__name__.rpartition(".")[2]
-    question, _ = _question(name, chosen, "digits" if chosen == "smoke" else data.available())
+    question, _ = _question(name, chosen, FALLBACK if chosen == "smoke" else data.available())
     return store().find(question, provenance.digest(f"study.experiments.{name}", *provenance.TRAINED))
 
 
@@ -163,7 +164,7 @@ def stored(experiment: str) -> bool:
 def settings(experiment: str) -> Any:
     """The config of the experiment under the current profile, on the data that is there."""
     chosen = profile()
-    return _question(experiment, chosen, "digits" if chosen == "smoke" else data.available())[1]
+    return _question(experiment, chosen, FALLBACK if chosen == "smoke" else data.available())[1]
 
 
 def obtain(question: Question, digest: str, compute: Callable[[], Mapping[str, Any]]) -> Record:
@@ -188,11 +189,18 @@ def keep(question: Question, digest: str, compute: Callable[[], Mapping[str, Any
 
 
 def on(settings: Any, dataset: str) -> Any:
-    """A config moved to a data set: every `config.Data` in it is renamed and, on the stand-in, fitted to its size."""
+    """A config moved to a data set: every `config.Data` in it is renamed and, on a smaller one, fitted to its size."""
     if isinstance(settings, config.Data):
         if dataset == settings.name:
             return settings
-        return dataclasses.replace(settings, name=dataset, train_size=None, validation_size=200)
+        if dataset == FALLBACK:
+            return dataclasses.replace(settings, name=dataset, train_size=None, validation_size=200)
+        if not sources.is_own(dataset):  # as large as MNIST, or larger
+            return dataclasses.replace(settings, name=dataset)
+        whole, _ = sources.sizes(dataset)
+        held_out = min(settings.validation_size, whole // 6)
+        size = settings.train_size if settings.train_size and settings.train_size <= (whole - held_out) // 2 else None
+        return dataclasses.replace(settings, name=dataset, train_size=size, validation_size=held_out)
     if dataclasses.is_dataclass(settings):
         fields = {field.name: on(getattr(settings, field.name), dataset) for field in dataclasses.fields(settings)}
         return dataclasses.replace(settings, **fields)
@@ -203,7 +211,7 @@ def on(settings: Any, dataset: str) -> Any:
 
 def _question(name: str, chosen: str, dataset: str) -> tuple[Question, Any]:
     settings = on(module(name).CONFIGS[chosen], dataset)
-    return Question("measured", name, settings, data.CHECKSUMS[dataset]), settings
+    return Question("measured", name, settings, data.checksum(dataset)), settings
 
 
 def published() -> dict[str, Record]:
@@ -224,8 +232,8 @@ def _published(name: str) -> Result:
     if record is None:
         raise UsageError(f"no result of {name} is published; choose another RANKSTUDY_PROFILE")
     today = provenance.digest(f"study.experiments.{name}", *provenance.TRAINED)
-    dataset = next((known for known, checksum in data.CHECKSUMS.items() if checksum == record.data), "unknown")
-    return Result(name, "published", dataset, record.config, record.provenance, record.value, record.digest != today)
+    dataset, stale = dataset_of(record.config), record.digest != today
+    return Result(name, "published", dataset, record.config, record.provenance, record.value, stale)
 
 
 def accepted(record: Any) -> bool:
@@ -245,3 +253,13 @@ def accepted(record: Any) -> bool:
         "intrinsic_dimension-subspace": subspaces.COMPUTED_BY,
     }.get(record.experiment)
     return modules is None or record.digest == provenance.digest(*modules)
+
+
+def dataset_of(settings: Any) -> str:
+    """The data set of a stored config: the first that it names."""
+    if isinstance(settings, Mapping):
+        if "validation_size" in settings:
+            return str(settings["name"])
+        settings = list(settings.values())
+    found = (name for item in settings if isinstance(item, (Mapping, list)) and (name := dataset_of(item)))
+    return next(found, "")

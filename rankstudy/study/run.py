@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from rankstudy import UsageError, data
+from rankstudy import UsageError, data, registry
 from rankstudy.study import questions
 from rankstudy.study.provenance import duration
 from rankstudy.study.store import KINDS, SUFFIX, UNFINISHED, Question
@@ -295,11 +295,12 @@ def _network(settings: Any) -> str:
 
 
 def _same(settings: Any, record: Any) -> bool:
-    names = [name for name, checksum in data.CHECKSUMS.items() if checksum == record.data]
-    return any(
-        Question(record.kind, record.experiment, questions.on(settings, name), record.data).key == record.key
-        for name in names
-    )
+    name = questions.dataset_of(record.config)
+    try:
+        moved = questions.on(settings, name)
+    except UsageError:  # own pictures that are not there any more
+        return False
+    return bool(name) and Question(record.kind, record.experiment, moved, record.data).key == record.key
 
 
 def _name(chapter: str) -> str:
@@ -311,4 +312,5 @@ def _number(name: str) -> str:
 
 
 def _dataset(chosen: str) -> str:
-    return "digits (stand-in)" if chosen == "smoke" or data.available() == "digits" else "mnist"
+    name = registry.FALLBACK if chosen == "smoke" else data.available()
+    return "digits (fallback)" if name == registry.FALLBACK else name

@@ -28,7 +28,7 @@ from filelock import FileLock
 from safetensors.numpy import load as _load_tensors
 from safetensors.numpy import save as _save_tensors
 
-from rankstudy import UsageError
+from rankstudy import UsageError, registry
 from rankstudy.files import write_atomically
 
 FORMAT = 1  # of a record; a record of another format is not read
@@ -49,7 +49,10 @@ class Question:
 
     @property
     def key(self) -> str:
-        return hashlib.sha256(canonical([self.experiment, plain(self.config), self.data]).encode()).hexdigest()[:20]
+        asked = plain(self.config)
+        # an activation or optimiser is in the key with what it does, so that its name may not change its meaning
+        content = canonical([self.experiment, asked, self.data, registry.named(asked)])
+        return hashlib.sha256(content.encode()).hexdigest()[:20]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from rankstudy import registry, sources
 from rankstudy.book import claims
 from rankstudy.book.tables import Markdown, table
 from rankstudy.study import questions
@@ -26,8 +27,6 @@ def _print_no_break_spaces() -> None:
 
 _print_no_break_spaces()
 
-DATASETS = {"mnist": "MNIST", "digits": "the stand-in (scikit-learn's digits, resized to 28×28)"}
-
 
 def banner(result: Result) -> Markdown:
     """Profile, data set and device of the numbers on the page; loud where they are not the real study."""
@@ -36,16 +35,22 @@ def banner(result: Result) -> Markdown:
     under = f", computed under `{source}`" if result.profile == "published" else ""
     line = (
         f"*Profile `{result.profile}`{under} · "
-        f"data: {DATASETS.get(result.data, result.data)} · computed on "
+        f"data: {sources.label(result.data)} · computed on "
         f"{result.provenance['device']} · {when} · commit `{result.provenance['commit'] or 'unknown'}`*"
     )
     if source == "quick":
         line += " *· few seeds and short trainings, so intervals are wide, and claims that lack power say so*"
-    if result.data != "mnist":
+    if result.data == registry.FALLBACK:
         line += (
             '\n\n::: {.callout-warning title="This is not MNIST"}\n'
-            "MNIST could not be had or was not asked for. Every number on this page comes from the stand-in, "
+            "MNIST could not be had or was not asked for. Every number on this page comes from the fallback data set, "
             "1\u202f797 small handwritten digits, and says nothing about MNIST.\n:::"
+        )
+    elif result.data != "mnist":
+        line += (
+            f'\n\n::: {{.callout-warning title="This is not MNIST"}}\n'
+            f"Every number on this page comes from {sources.label(result.data)}. Where the text says MNIST, it "
+            "means what the study was designed for.\n:::"
         )
     if result.profile == "published":
         since = f"since commit `{result.provenance['commit'] or 'unknown'}` computed them"
@@ -62,8 +67,17 @@ def computed_under(result: Result) -> str:
     if result.profile != "published":
         return result.profile
     configs = questions.module(result.experiment).CONFIGS
-    found = (name for name in configs if plain(questions.on(configs[name], result.data)) == result.config)
+    found = (name for name in configs if _same(plain(questions.on(configs[name], result.data)), result.config))
     return next(found, "settings of its time")
+
+
+def _same(today: Any, then: Any) -> bool:
+    """Whether settings are today's; a field that there is no longer says nothing."""
+    if isinstance(today, dict) and isinstance(then, dict):
+        return all(name in then and _same(value, then[name]) for name, value in today.items())
+    if isinstance(today, list) and isinstance(then, list):
+        return len(today) == len(then) and all(map(_same, today, then))
+    return today == then
 
 
 def over(n: int, what: str = "networks") -> str:

@@ -139,7 +139,7 @@ def known_rank(settings: Config, otherwise: int) -> int:
 
 
 def question(settings: Config) -> Question:
-    return Question("measured", "approximation", settings, data.CHECKSUMS[settings.overfitting.data.name])
+    return Question("measured", "approximation", settings, data.checksum(settings.overfitting.data.name))
 
 
 def digest() -> str:

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from rankstudy import config, data
+from rankstudy.registry import ACTIVATIONS
 from rankstudy.study import engine, provenance, questions
 from rankstudy.study.experiments import battery, features, trajectory
 from rankstudy.study.store import Question
@@ -27,31 +26,10 @@ class Arms:
     observed: tuple[str, ...] = ()  # activations whose ranks are written down after each epoch
 
     def run(self, activation: str) -> engine.Run:
-        gain = matched_gain(activation) if self.matched else self.network.gain
+        gain = ACTIVATIONS[activation].gain if self.matched else self.network.gain
         network = replace(self.network, activation=activation, gain=gain)
         observe = trajectory.NAME if activation in self.observed else ""
         return engine.Run(network, self.training, self.data, 0, observe=observe)
-
-
-def matched_gain(activation: str) -> float:
-    """The factor on torch's initialisation at which E[φ(z)²] = E[z²] = 1 is kept from layer to layer.
-
-    Entries U(±1/√n) have variance 1/(3n), so n inputs of second moment q give pre-activations of variance gain²·q/3;
-    q = E[φ(z)²] under z ~ N(0, 1), by Gauss and Hermite's quadrature. For ReLU it is He's rule, gain √6.
-    """
-    from scipy.special import erf
-
-    functions = {
-        "relu": lambda z: np.maximum(z, 0),
-        "leaky_relu": lambda z: np.where(z > 0, z, 0.01 * z),
-        "gelu": lambda z: z * (1 + erf(z / np.sqrt(2))) / 2,
-        "tanh": np.tanh,
-        "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
-        "identity": lambda z: z,
-    }
-    z, weight = np.polynomial.hermite_e.hermegauss(100)
-    second = (weight * functions[activation](z) ** 2).sum() / weight.sum()
-    return float(np.sqrt(3 / second))
 
 
 def plan(arms: Arms) -> list[engine.Run]:
@@ -114,7 +92,7 @@ class Arm:
     images: int
 
     def question(self) -> Question:
-        return Question("measured", "arm", self, data.CHECKSUMS[self.runs[0].data.name])
+        return Question("measured", "arm", self, data.checksum(self.runs[0].data.name))
 
 
 def measured(runs: tuple[engine.Run, ...], images: int) -> Mapping[str, Any]:

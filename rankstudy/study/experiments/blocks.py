@@ -63,7 +63,7 @@ class Block:
     validation_only: bool = False  # looked at on validation data alone, as tuning needs it
 
     def question(self) -> Question:
-        return Question("measured", "lora-block", self, data.CHECKSUMS[self.base.data.name])
+        return Question("measured", "lora-block", self, data.checksum(self.base.data.name))
 
 
 SPLITS = ("train", "test")

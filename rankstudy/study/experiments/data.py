@@ -43,7 +43,8 @@ def compute(settings: Config) -> dict[str, Any]:
     labels = dataset.train.labels.cpu().numpy()
     chosen = np.concatenate([np.flatnonzero(labels == digit)[: settings.examples] for digit in range(10)])
     images = dataset.train.images.cpu().numpy()
-    pixels = np.clip((images[chosen] * data.STD + data.MEAN) * 255, 0, 255).round().astype(np.uint8)
+    mean, std = data.scaling(dataset.name)
+    pixels = np.clip((images[chosen] * std + mean) * 255, 0, 255).round().astype(np.uint8)
     return {
         "counts": counts,
         "examples": pixels.reshape(10, settings.examples, 28, 28),

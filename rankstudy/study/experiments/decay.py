@@ -19,6 +19,7 @@ from rankstudy import config
 from rankstudy.spectrum import Spectrum, energy_rank
 from rankstudy.study import engine
 
+OPTIMIZERS = {0.0: "sgd", 0.9: "momentum"}  # by β
 ERRORS = (0.1, 0.01)  # ε, relative error in Frobenius norm
 
 
@@ -35,7 +36,8 @@ class Decay:
     def runs(self, arm: tuple[int, float, float, float]) -> list[engine.Run]:
         batch, rate, decay, momentum = arm
         epochs = max(1, round(self.times * (1 - momentum) / (rate * decay) * batch / self.images))
-        training = config.Training(epochs, batch, "sgd", rate, momentum, weight_decay=decay, schedule="constant")
+        optimizer = OPTIMIZERS[momentum]
+        training = config.Training(epochs, batch, optimizer, rate, weight_decay=decay, schedule="constant")
         run = engine.Run(self.network, training, self.data, 0)
         return [replace(run, seed=seed) for seed in range(self.seeds)]
 

@@ -42,7 +42,7 @@ def measured(setting: Setting, dataset: str) -> Mapping[str, Any]:
         `rank <r>, compiled`, where torch can compile here) -> (batches,) arrays, `median` and `iqr` in
         seconds, `speedup` over dense with its quartiles `low` and `high`; `batches` and `ranks`; `device`, `threads`.
     """
-    question = Question("measured", "inference", setting, data.CHECKSUMS[dataset])
+    question = Question("measured", "inference", setting, data.checksum(dataset))
     return questions.obtain(question, provenance.digest(*COMPUTED_BY), lambda: times(setting)).value
 
 

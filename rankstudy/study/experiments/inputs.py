@@ -20,7 +20,7 @@ from rankstudy.study import provenance, questions
 from rankstudy.study.store import Question
 
 COMPUTED_BY = ("study.experiments.inputs", *provenance.TRAINED)  # what a record depends on
-OPTIMIZERS = ("sgd", "adam")
+OPTIMIZERS = {"sgd": "momentum", "adam": "adam"}  # what the result calls it: what trains
 PRECISIONS = ("float32", "float64")
 
 
@@ -42,7 +42,7 @@ class Case:
     precision: str
 
     def question(self) -> Question:
-        return Question("measured", "update-in-span", self, data.CHECKSUMS[self.settings.data.name])
+        return Question("measured", "update-in-span", self, data.checksum(self.settings.data.name))
 
 
 def cases(settings: Inputs) -> list[Case]:
@@ -93,8 +93,8 @@ def _measure(case: Case) -> dict[str, Any]:
         return replace(split, images=split.images.to(dtype))
 
     settings, dtype = case.settings, getattr(torch, case.precision)
-    rate = settings.learning_rates[OPTIMIZERS.index(case.optimizer)]
-    training = replace(settings.training, optimizer=case.optimizer, learning_rate=rate)
+    rate = settings.learning_rates[list(OPTIMIZERS).index(case.optimizer)]
+    training = replace(settings.training, optimizer=OPTIMIZERS[case.optimizer], learning_rate=rate)
     dataset = dataset_on_device(settings.data)
     cast_data = replace(
         dataset, train=cast(dataset.train), validation=cast(dataset.validation), test=cast(dataset.test)

@@ -130,7 +130,7 @@ def _ablations(curve: Curve) -> tuple[tuple[str, Curve], ...]:
     points.
     """
     few = replace(curve, dimensions=(500,), learning_rates=RATES, seeds=3)
-    sgd = replace(curve.training, optimizer="sgd")
+    sgd = replace(curve.training, optimizer="momentum")
     cut = replace(curve.network, gain=HE * TRUNCATED)
     larger = replace(few, network=cut, dimensions=(200, 300, 500, 600, 750), learning_rates=(*RATES, 3.0), seeds=5)
     return (

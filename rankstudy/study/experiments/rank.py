@@ -152,7 +152,7 @@ def _answered(function: Callable[..., Any], *arguments: Any) -> None:
 
 def outliers(run: engine.Run) -> Mapping[str, Any]:
     """`battery.outliers` of one network, from the store or counted."""
-    question = Question("measured", "network-outliers", run, data.CHECKSUMS[run.data.name])
+    question = Question("measured", "network-outliers", run, data.checksum(run.data.name))
     digest = provenance.digest(*COMPUTED_BY)
     return questions.obtain(question, digest, lambda: battery.outliers(engine.trained([run]))).value
 

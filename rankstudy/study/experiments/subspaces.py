@@ -35,7 +35,7 @@ class Run:
     digits: bool = False  # record the accuracy on each digit after each epoch
 
     def question(self) -> Question:
-        return Question("measured", "intrinsic_dimension-subspace", self, data.CHECKSUMS[self.data.name])
+        return Question("measured", "intrinsic_dimension-subspace", self, data.checksum(self.data.name))
 
 
 def trained(runs: Sequence[Run]) -> list[dict[str, np.ndarray]]:
@@ -250,7 +250,7 @@ def _timed(run: Run) -> float:
     part = replace(
         whole, train=data.Split(whole.train.images[:count], whole.train.labels[:count]), validation=small, test=small
     )
-    once = replace(run.training, epochs=1, target_accuracy=None)
+    once = replace(run.training, epochs=1)
     for _ in range(2):  # the first one warms up
         history = training.train(once, [model], part, [run.seed])
     step = float(history.seconds[0, -1]) / -(-count // run.training.batch_size)

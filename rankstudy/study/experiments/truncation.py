@@ -59,7 +59,7 @@ class Piece:
     sweep: Sweep
 
     def question(self) -> Question:
-        return Question("measured", "truncated-network", self, data.CHECKSUMS[self.run.data.name])
+        return Question("measured", "truncated-network", self, data.checksum(self.run.data.name))
 
 
 def measured(run: engine.Run, sweep: Sweep) -> Mapping[str, Any]:
