@@ -172,6 +172,7 @@ class Images:
     label: str  # in sentences: "MNIST"
     mean: float
     std: float
+    size: int  # official training pictures
     torchvision: str = ""  # the class in `torchvision.datasets`; empty: not from there
     options: Mapping[str, str] = field(default_factory=dict)  # what that class is told
     stem: str = ""  # what its files' names begin with, as in "emnist-digits-train-images-idx3-ubyte"
@@ -200,6 +201,7 @@ DATASETS: dict[str, Images] = {
         "MNIST",
         0.1307,
         0.3081,
+        60_000,
         "MNIST",
         checksums=(
             "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -211,13 +213,14 @@ DATASETS: dict[str, Images] = {
         citation="lecun1998",
     ),
     "fashion": Images(
-        "FashionMNIST", 0.2860, 0.3530, "FashionMNIST", licence="MIT", citation="xiao2017"
+        "FashionMNIST", 0.2860, 0.3530, 60_000, "FashionMNIST", licence="MIT", citation="xiao2017"
     ),  # mean and deviation: of its 60,000 training pictures, as its authors' code normalises them
-    "kmnist": Images("KMNIST", 0.1918, 0.3483, "KMNIST", licence="CC BY-SA 4.0", citation="clanuwat2018"),
+    "kmnist": Images("KMNIST", 0.1918, 0.3483, 60_000, "KMNIST", licence="CC BY-SA 4.0", citation="clanuwat2018"),
     "emnist": Images(
         "EMNIST digits",
         0.1722,
         0.3309,
+        240_000,
         "EMNIST",
         options={"split": "digits"},
         stem="emnist-digits-",
@@ -228,6 +231,7 @@ DATASETS: dict[str, Images] = {
         "the fallback data set (scikit-learn's digits, resized to 28×28)",
         0.1307,  # as MNIST's, so that a network sees the same range
         0.3081,
+        1_437,
         checksums=("87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826",),
         licence="CC BY 4.0 (UCI)",
         citation="alpaydin1998",

@@ -97,10 +97,9 @@ def checksum(name: str) -> str:
     return hashlib.sha256("".join(_sha256(path) for path in files).encode()).hexdigest()
 
 
-def sizes(name: str) -> tuple[int, int]:
-    """Pictures of the official training and test set."""
-    source = read(name)
-    return len(source.train_labels), len(source.test_labels)
+def official(name: str) -> int:
+    """Pictures of the official training set, from which training and validation split are taken."""
+    return len(read(name).train_labels) if is_own(name) else DATASETS[name].size
 
 
 def read(name: str) -> Source:

@@ -12,7 +12,6 @@ from rankstudy.book import claims
 from rankstudy.book.tables import Markdown, table
 from rankstudy.study import questions
 from rankstudy.study.questions import Result
-from rankstudy.study.store import plain
 
 
 def _print_no_break_spaces() -> None:
@@ -66,18 +65,7 @@ def computed_under(result: Result) -> str:
     """The profile whose settings a result was computed with: that of the page, unless it is published."""
     if result.profile != "published":
         return result.profile
-    configs = questions.module(result.experiment).CONFIGS
-    found = (name for name in configs if _same(plain(questions.on(configs[name], result.data)), result.config))
-    return next(found, "settings of its time")
-
-
-def _same(today: Any, then: Any) -> bool:
-    """Whether settings are today's; a field that there is no longer says nothing."""
-    if isinstance(today, dict) and isinstance(then, dict):
-        return all(name in then and _same(value, then[name]) for name, value in today.items())
-    if isinstance(today, list) and isinstance(then, list):
-        return len(today) == len(then) and all(map(_same, today, then))
-    return today == then
+    return questions.computed_under(result.experiment, result.config) or "settings of its time"
 
 
 def over(n: int, what: str = "networks") -> str:
