@@ -15,6 +15,7 @@ from rankstudy.sources import checked
 
 INITIALISATIONS = ("default", "variance", "spectral")
 SCHEDULES = ("cosine", "constant")
+PROJECTIONS = ("partition", "fastfood", "sparse", "dense")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,24 @@ class Network:
     def shapes(self) -> list[tuple[int, int]]:
         """(out, in) of each weight matrix, input side first."""
         return [(out, inp) for inp, out in zip(self.widths[:-1], self.widths[1:], strict=True)]
+
+
+@dataclass(frozen=True)
+class Subspace:
+    """A random subspace of a network's parameters, in which alone it is trained (Li et al. 2018).
+
+    Raises: ValueError that names the field and says what is allowed.
+
+    Example: `Subspace(750)` has 750 numbers to train, whatever the network's size.
+    """
+
+    dimension: int  # numbers that are trained
+    projection: str = "partition"  # how they reach the parameters, one of PROJECTIONS
+    scales: bool = False  # one trained factor a layer besides ("SAID"), counted in the dimension
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dimension", whole(self.dimension, "dimension", 1))
+        one_of(self.projection, "projection", PROJECTIONS)
 
 
 @dataclass(frozen=True)

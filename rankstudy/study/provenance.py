@@ -22,11 +22,14 @@ from typing import Any
 PACKAGE = Path(__file__).parents[1]
 
 # what networks and their histories depend on; editing anything else retrains nothing
-TRAINED = ("layers", "data", "training", "config")
+TRAINED = ("study.starts", "layers", "data", "training", "config")
 # these ask, keep and tell results; they do not compute them
 NOT_COMPUTING = {
     "",
     "registry",  # what its entries do is in the key of every question that names them
+    "sources",  # what it finds is in every key, by its checksum
+    "study.jobs",
+    "study.typed",
     "study",
     "study.store",
     "study.provenance",

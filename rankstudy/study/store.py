@@ -48,6 +48,7 @@ class Question:
     experiment: str  # name of the experiment
     config: Any  # frozen dataclass
     data: str  # checksum of the data set
+    version: int = 1  # of what the fields of the result mean
 
     @property
     def key(self) -> str:
@@ -68,7 +69,9 @@ class Record:
     data: str  # checksum of the data set
     digest: str  # of the computing code
     provenance: Mapping[str, Any]  # device, versions, commit, seconds, created (seconds since 1970) …
-    value: Mapping[str, Any] = dataclasses.field(repr=False)  # nested; NumPy arrays (read-only) and plain values
+    version: int = 1
+    # nested; NumPy arrays (read-only) and plain values
+    value: Mapping[str, Any] = dataclasses.field(repr=False, default_factory=dict)
     path: Path | None = None
 
 
@@ -98,6 +101,7 @@ class Store:
             "key": question.key,
             "config": plain(question.config),
             "data": question.data,
+            "version": question.version,
             "digest": digest,
             "provenance": {"created": time.time(), **provenance},
             "value": tree,
@@ -146,7 +150,8 @@ class Store:
         for folder in KINDS if kind is None else (kind,):
             for path in (self.root / folder).glob(f"*{SUFFIX}"):
                 if (header := self._header(path)) is not None:
-                    found.append(Record(**{name: header[name] for name in FIELDS}, value={}, path=path))
+                    fields = {name: header[name] for name in FIELDS} | {"version": header.get("version", 1)}
+                    found.append(Record(**fields, path=path))
         yield from sorted(found, key=lambda record: (record.provenance["created"], record.path.name))
 
     @contextmanager
@@ -208,7 +213,7 @@ def decode(name: str, content: bytes, path: Path | None = None) -> Record | None
         arrays = _load_tensors(content)
         for array in arrays.values():
             array.flags.writeable = False
-        fields = {field: header[field] for field in FIELDS}
+        fields = {field: header[field] for field in FIELDS} | {"version": header.get("version", 1)}
         _ = header["provenance"]["created"], header["provenance"]["seconds"]
         return Record(**fields, value=_join(header["value"], "", arrays), path=path)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
