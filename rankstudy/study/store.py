@@ -103,7 +103,7 @@ class Store:
             "data": question.data,
             "version": question.version,
             "digest": digest,
-            "provenance": {"created": time.time(), **provenance},
+            "provenance": {"created": time.time(), "seconds": 0.0, **provenance},
             "value": tree,
         }
         content = _save_tensors(arrays, metadata={"record": canonical(header)})
