@@ -16,7 +16,7 @@ from tests import strategies as own
 
 @given(own.float_matrices(min_side=0), own.containers())
 def test_values_are_float64_and_eps_is_the_dtypes(a, container):
-    values, eps, integers = matrices(container(a))
+    values, eps, integers, _ = matrices(container(a))
     assert values.dtype == np.float64 and integers is None
     assert eps == container.eps
     np.testing.assert_array_equal(values, a)  # entries are exact in float32
@@ -25,7 +25,7 @@ def test_values_are_float64_and_eps_is_the_dtypes(a, container):
 @pytest.mark.parametrize("make", [np.array, torch.tensor, lambda x: x])
 def test_integers_come_along(make):
     for a in ([[1, 2], [3, 4]], [[True, False], [False, True]]):
-        values, eps, integers = matrices(make(a))
+        values, eps, integers, _ = matrices(make(a))
         assert eps == FLOAT64_EPS and integers is not None and integers.dtype.kind in "bi"
         np.testing.assert_array_equal(integers, a)
         np.testing.assert_array_equal(values, a)
