@@ -370,8 +370,8 @@ SPECTRA = {
 @pytest.mark.parametrize("spectrum", SPECTRA)
 @pytest.mark.parametrize(("name", "tol", "most"), [("least squares", 1e-4, 20), ("gradient", 1e-2, 60)])
 def test_the_error_is_within_its_tolerance_of_the_least_one_at_every_rank(spectrum, name, tol, most, thorough):
-    """Whatever the spectrum, and in few iterations; but for gradient steps where singular values below 1e-5·σ₁ are asked
-    of them, which then say that they have not arrived."""
+    """Whatever the spectrum, and in few iterations; but for gradient steps where singular values below 1e-5·σ₁ are
+    asked of them, which then say that they have not arrived."""
     a = own.with_spectrum(SPECTRA[spectrum], (40, 30), np.random.default_rng(0))
     for rank in range(1, 30, 1 if thorough else 4):
         hard = name == "gradient" and spectrum == "ten decades" and rank > 15
