@@ -21,7 +21,7 @@ METRIC, EXPERIMENT, CHAPTER = re.findall(r"^```python\n(.*?)^```$", TEXT, re.M |
 (PAGE,) = re.findall(r"^````markdown\n(.*?)^````$", TEXT, re.M | re.S)
 
 
-@pytest.mark.parametrize(("module", "least"), [(rank, 1), (rounding, 3), (spectrum, 3), (factorization, 3), (stats, 0)])
+@pytest.mark.parametrize(("module", "least"), [(rank, 1), (rounding, 2), (spectrum, 3), (factorization, 3), (stats, 0)])
 def test_the_examples_in_docstrings(module, least):
     failed, tried = doctest.testmod(module)
     assert failed == 0 and tried >= least
