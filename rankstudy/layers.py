@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from rankstudy.config import ACTIVATIONS, Network
-from rankstudy.replace import replaced, ties
+from rankstudy.replace import join, replaced, ties
 from rankstudy.targets import chosen, of_each, own_forward, refusal
 
 _FUNCTIONS = {
@@ -227,10 +227,10 @@ def factorised(
 ) -> nn.Module:
     """A copy of the model with the truncated SVD of each layer's weight, a `LowRankLinear`, in the layer's place.
 
-    One `rank` for every `nn.Linear` and `LowRankLinear`, or for those that `targets` means (a name, the end of one, or
-    a regular expression; or several); or `ranks`, one for each layer that its keys mean. √σ goes to each factor. A layer
-    keeps bias, dtype, device, flags, hooks and sharing; layers of one weight share the factors. On the meta device
-    there are shapes alone.
+    One `rank` for every `nn.Linear` and `LowRankLinear`, or for those that `targets` means (a name, the end of one or
+    a regular expression, or several); or `ranks`, one for each layer that its keys mean. √σ goes to each factor. Bias,
+    dtype, device, flags, hooks and sharing are kept; layers of one weight share the factors. On the meta device there
+    are shapes alone.
 
     Example:
         small = factorised(model, 16)
@@ -267,7 +267,7 @@ def factorised(
     shared = ties(model)
     for name in wanted:
         for own in model.get_submodule(name)._parameters.keys() & {"weight", "b", "c"}:
-            for other in shared[_join(name, own)]:
+            for other in shared[join(name, own)]:
                 partner = other.rpartition(".")[0]
                 if wanted.get(partner) != wanted[name] or (own != "weight" and partner != name):
                     raise ValueError(
@@ -279,7 +279,7 @@ def factorised(
     def make(name: str, layer: nn.Module) -> nn.Module | None:
         if name not in wanted:
             return None
-        first = shared.get(_join(name, "weight"), (name,))[0]
+        first = shared.get(join(name, "weight"), (name,))[0]
         if first in factors:
             return LowRankLinear.standing_for(layer, factors[first].b, factors[first].c)
         factors[first] = LowRankLinear.standing_for(layer, *spectral_factors(layer.weight, wanted[name]))
@@ -300,7 +300,3 @@ def _unfactorisable(layer: nn.Module) -> str | None:
         return f"a {type(layer).__name__} has a forward of its own"
     extra = (layer._parameters.keys() | layer._buffers.keys() | layer._modules.keys()) - {"weight", "bias"}
     return f"it has a {min(extra)} beside weight and bias" if extra else refusal(layer)
-
-
-def _join(module: str, own: str) -> str:
-    return f"{module}.{own}" if module else own

@@ -100,5 +100,10 @@ def ties(model: nn.Module) -> dict[str, tuple[str, ...]]:
     for path, module in model.named_modules():
         for own, parameter in module._parameters.items():
             if parameter is not None:
-                groups.setdefault(id(parameter), []).append(f"{path}.{own}" if path else own)
+                groups.setdefault(id(parameter), []).append(join(path, own))
     return {name: tuple(names) for names in groups.values() for name in names}
+
+
+def join(path: str, own: str) -> str:
+    """The name of a module's own parameter or part; the model itself has the name ""."""
+    return f"{path}.{own}" if path else own
