@@ -76,7 +76,8 @@ class LoRALinear(LowRankUpdate):
     `base` is an `nn.Linear` or a `LowRankLinear`. `alpha` is α, by default the rank. `scaling` is "lora", α/r, or
     "rslora", α/√r (Kalajdzievski 2023). `initialisation` is "zero": B = 0 and A as in `nn.Linear`, so that the layer
     begins as its base; or "pissa": the adapter takes the base's leading singular triplets and the base keeps the rest
-    (Meng et al. 2024, equations 2 to 4). `dropout` is the share of the inputs that the adapter misses in training.
+    (Meng et al. 2024, equations 2 to 4). `dropout` is the share of the inputs that the adapter misses in training, when
+    the layer is called; a module that reads `weight` instead of calling gets W + ΔW whole.
     With `copied=False` it is `base` itself that is wrapped and frozen.
 
     Raises: ValueError for a rank below 1 (or, for "pissa", above min(out, in)), an α that is not positive and finite,
@@ -207,11 +208,11 @@ def freeze(model: nn.Module) -> None:
             if names:
                 setattr(module, FROZEN, names)
             for name in names:
-                module._parameters[name].requires_grad_(False)
+                module._parameters[name].requires_grad = False  # as an attribute: lazy parameters have no method
 
 
 def thaw(model: nn.Module) -> None:
     """Let train again what trained before `freeze`."""
     for module in model.modules():
         for name in vars(module).pop(FROZEN, ()):
-            module._parameters[name].requires_grad_(True)
+            module._parameters[name].requires_grad = True
