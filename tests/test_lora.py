@@ -555,13 +555,17 @@ def test_on_the_meta_device_there_are_shapes_and_no_values(tmp_path):
 
 
 def test_peft_agrees_on_attention():
-    """peft has one A for q, k and v; given the same numbers the two give the same outputs and merged weights."""
+    """peft has one A for q, k and v; given the same numbers the two give the same outputs and merged weights.
+
+    In training mode (there is no dropout), since in evaluation torch's fast path reads the weights past peft's adapters;
+    and with nothing on out_proj, whose update peft 0.21 adds twice.
+    """
     peft = pytest.importorskip("peft")
     torch.manual_seed(2)
-    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, batch_first=True), 2).eval()
-    ours = randomised(add_lora(model, 2, 4.0, targets="self_attn"))
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, batch_first=True), 2)
+    ours = randomised(add_lora(model, 2, 4.0, targets=["q_proj", "k_proj", "v_proj"]))
     config = peft.LoraConfig(r=2, lora_alpha=4.0, target_modules=["self_attn"], lora_dropout=0.0)
-    theirs = peft.get_peft_model(copy.deepcopy(model), config).eval()
+    theirs = peft.get_peft_model(copy.deepcopy(model), config)
     with torch.no_grad():
         for i in range(2):
             attention = ours.layers[i].self_attn
@@ -571,11 +575,9 @@ def test_peft_agrees_on_attention():
                 own.lora_a.copy_(q.lora_a)
             other.lora_A["default"].weight.copy_(q.lora_a)
             other.lora_B["default"].weight.copy_(torch.cat([own.lora_b for own in (q, k, v)]))
-            out = attention.out_proj.parametrizations.weight[0]
-            other.base_layer.out_proj.lora_A["default"].weight.copy_(out.lora_a)
-            other.base_layer.out_proj.lora_B["default"].weight.copy_(out.lora_b)
     x = torch.randn(3, 5, 8)
     torch.testing.assert_close(theirs(x), ours(x), rtol=1e-4, atol=1e-5)
+    assert (ours(x) - model(x)).abs().max() > 0.1
     plain, whole = merged(ours), theirs.merge_and_unload()
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(whole.state_dict()[name], value, rtol=0, atol=8 * EPS * float(value.abs().max()))
