@@ -27,7 +27,7 @@ def replaced(model: nn.Module, make: Callable[[str, nn.Module], nn.Module | None
     Example:
         replaced(model, lambda name, layer: nn.GELU() if isinstance(layer, nn.ReLU) else None)
 
-    Raises: ValueError if the model cannot be copied, or hooks on the state dict would be lost; the module is named.
+    Raises: ValueError if hooks on the state dict would be lost; the module is named.
     """
     model = copied(model)
     replace_(model, make)
@@ -69,20 +69,13 @@ def copied(model: nn.Module) -> nn.Module:
     """A deep copy of the model that shares nothing with it.
 
     `copy.deepcopy` leaves parametrised modules the class of the original, on which torch keeps their tensors as
-    properties: whoever takes a parametrisation off the copy then takes it off the original.
-
-    Raises: ValueError if a module holds a tensor computed from others, which torch cannot copy (the old
-        `torch.nn.utils.weight_norm` and `spectral_norm` leave such ones behind).
+    properties: whoever takes a parametrisation off the copy takes it off the original. And it refuses tensors that
+    were computed from parameters, as the old `torch.nn.utils.weight_norm`, `spectral_norm` and `prune` leave behind in
+    a module until its next call: here the copy has their values.
     """
-    for name, module in model.named_modules():
-        tensors = vars(module) | module._buffers
-        computed = [key for key, value in tensors.items() if isinstance(value, Tensor) and not value.is_leaf]
-        if computed:
-            raise ValueError(
-                f"{name!r} cannot be copied: its {computed[0]} is computed from other tensors and no parameter "
-                "(torch.nn.utils.parametrizations has a weight_norm and a spectral_norm that can be)"
-            )
-    model = copy.deepcopy(model)
+    tensors = [value for module in model.modules() for value in (vars(module) | module._buffers).values()]
+    computed = [value for value in tensors if isinstance(value, Tensor) and not value.is_leaf]
+    model = copy.deepcopy(model, {id(value): value.detach().clone() for value in computed})
     for module in model.modules():
         if parametrize.is_parametrized(module):
             kind = type(module)

@@ -557,8 +557,8 @@ def test_on_the_meta_device_there_are_shapes_and_no_values(tmp_path):
 def test_peft_agrees_on_attention():
     """peft has one A for q, k and v; given the same numbers the two give the same outputs and merged weights.
 
-    In training mode (there is no dropout), since in evaluation torch's fast path reads the weights past peft's adapters;
-    and with nothing on out_proj, whose update peft 0.21 adds twice.
+    In training mode (there is no dropout), since in evaluation torch's fast path reads the weights past peft's
+    adapters; and with nothing on out_proj, whose update peft 0.21 adds twice.
     """
     peft = pytest.importorskip("peft")
     torch.manual_seed(2)

@@ -8,7 +8,7 @@ import warnings
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations, parametrize
+from torch.nn.utils import parametrizations, parametrize, prune
 
 from rankstudy.replace import copied, join, replace_, replaced, ties
 
@@ -145,18 +145,23 @@ def test_a_copy_of_a_parametrised_module_does_not_touch_the_original():
         model.weight  # noqa: B018
 
 
-def test_what_torch_cannot_copy_is_refused_by_name():
+@pytest.mark.parametrize(
+    "wrap", [nn.utils.weight_norm, nn.utils.spectral_norm, lambda m: prune.random_unstructured(m, "weight", 3)]
+)
+def test_a_tensor_that_a_hook_computes_is_copied_by_value(wrap):
+    """torch refuses to copy it; the copy has a hook of its own, which computes it anew."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that there is a newer one
-        layer = nn.utils.weight_norm(nn.Linear(4, 3))
-    model = nn.Sequential(nn.ReLU(), layer)
-    model(torch.randn(2, 4))
-    with pytest.raises(ValueError, match="'1' cannot be copied: its weight is computed from other tensors"):
-        copied(model)
-    model = nn.Sequential(nn.BatchNorm1d(3))
-    model[0].running_mean = torch.ones(3, requires_grad=True) * 2
-    with pytest.raises(ValueError, match="'0' cannot be copied: its running_mean is computed"):
-        copied(model)
+        model, x = nn.Sequential(nn.ReLU(), wrap(nn.Linear(4, 3))).eval(), torch.randn(2, 4)
+    before = model(x)
+    with pytest.raises(RuntimeError, match="deepcopy"):
+        copy.deepcopy(model)
+    new = copied(model)
+    assert torch.equal(new[1].weight, model[1].weight) and torch.equal(new(x), before)
+    with torch.no_grad():
+        for parameter in new.parameters():
+            parameter.mul_(-2)
+    assert not torch.equal(new(x), before) and torch.equal(model(x), before)
 
 
 def test_ties_name_every_parameter_that_is_the_same_one():
