@@ -394,12 +394,14 @@ def test_an_impossible_factorisation_is_refused(options, message):
 
 
 def test_standing_for_copies_factors_and_takes_over_parameters():
-    linear, b, c = nn.Linear(4, 3).double(), torch.randn(3, 2), torch.randn(2, 4)
+    linear, b, c = nn.Linear(4, 3), torch.randn(3, 2), torch.randn(2, 4)
     layer = LowRankLinear.standing_for(linear, b, c)
-    assert layer.bias is linear.bias and layer.b.dtype == torch.float64
     with torch.no_grad():
         layer.b.zero_()
     assert b.any()
+    linear = linear.double()
+    layer = LowRankLinear.standing_for(linear, b, c)
+    assert layer.bias is linear.bias and layer.b.dtype == torch.float64
     again = LowRankLinear.standing_for(linear, layer.b, layer.c)
     assert again.b is layer.b and again.c is layer.c
     x = torch.randn(5, 4).double()
