@@ -125,7 +125,7 @@ def finetune(
         raise ValueError(f"steps must be at least 1 and batch_size too (2 with old), got {steps!r} and {batch_size!r}")
     validation = None
     if isinstance(new, Dataset):
-        new, validation = new.train, new.validation
+        validation, new = new.validation, new.train
         at = at or sorted({round(steps * i / 20) for i in range(21)})
     for name, split in (("new", new), ("old", old)):
         if split is not None and len(split) == 0:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from rankstudy.layers import LowRankLinear, checked_rank, spectral_factors, uniform_
+from rankstudy.targets import own_forward
 
 FROZEN = "_frozen_by_lora"  # a module's note of its own parameters that trained before, for `thaw`
 
@@ -81,7 +82,8 @@ class LoRALinear(LowRankUpdate):
     With `copied=False` it is `base` itself that is wrapped and frozen.
 
     Raises: ValueError for a rank below 1 (or, for "pissa", above min(out, in)), an α that is not positive and finite,
-        a dropout outside [0, 1), an unknown scaling or initialisation, "pissa" on a `LowRankLinear`.
+        a dropout outside [0, 1), an unknown scaling or initialisation, "pissa" on a `LowRankLinear`, a base that is
+        parametrised or has a forward of its own.
     """
 
     def __init__(
@@ -96,6 +98,10 @@ class LoRALinear(LowRankUpdate):
         generator: torch.Generator | None = None,
         copied: bool = True,
     ) -> None:
+        if not isinstance(base, LowRankLinear) and (
+            not isinstance(base, nn.Linear) or own_forward(base) or parametrize.is_parametrized(base, "weight")
+        ):
+            raise ValueError(f"base must be x·Wᵀ + bias with a W of its own, got {base}; add_lora finds another way in")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {dropout!r}")
         if initialisation == "pissa" and isinstance(base, LowRankLinear):
@@ -118,7 +124,8 @@ class LoRALinear(LowRankUpdate):
     def stacked(self) -> tuple[Tensor, Tensor]:
         """Factors of W + ΔW where the base is a `LowRankLinear` of rank r₀: (out, r₀ + r), (r₀ + r, in)."""
         b, a = self._factors()
-        return torch.cat([self.base.b, b], 1), torch.cat([self.base.c, a])
+        base: LowRankLinear = self.base
+        return torch.cat([base.b, b], 1), torch.cat([base.c, a])
 
     def forward(self, x: Tensor) -> Tensor:
         b, a = self._factors()
@@ -206,7 +213,7 @@ def freeze(model: nn.Module) -> None:
         if not isinstance(module, LowRankUpdate):
             names = [name for name, p in module._parameters.items() if p is not None and p.requires_grad]
             if names:
-                setattr(module, FROZEN, names)
+                vars(module)[FROZEN] = names
             for name in names:
                 module._parameters[name].requires_grad = False  # as an attribute: lazy parameters have no method
 

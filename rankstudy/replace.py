@@ -73,14 +73,14 @@ def copied(model: nn.Module) -> nn.Module:
     were computed from parameters, as the old `torch.nn.utils.weight_norm`, `spectral_norm` and `prune` leave behind in
     a module until its next call: here the copy has their values.
     """
-    tensors = [value for module in model.modules() for value in (vars(module) | module._buffers).values()]
-    computed = [value for value in tensors if isinstance(value, Tensor) and not value.is_leaf]
+    held = [value for each in model.modules() for value in [*vars(each).values(), *each.buffers(recurse=False)]]
+    computed = [value for value in held if isinstance(value, Tensor) and not value.is_leaf]
     model = copy.deepcopy(model, {id(value): value.detach().clone() for value in computed})
     for module in model.modules():
         if parametrize.is_parametrized(module):
             kind = type(module)
             own = {key: value for key, value in vars(kind).items() if key not in ("__dict__", "__weakref__")}
-            module.__class__ = type(kind.__name__, kind.__bases__, own)
+            module.__class__ = type(kind)(kind.__name__, kind.__bases__, own)
     return model
 
 

@@ -138,6 +138,18 @@ def test_an_impossible_dropout_is_refused(dropout):
         LoRALinear(nn.Linear(6, 4), 3, dropout=dropout)
 
 
+class Doubled(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
+def test_beside_a_layer_that_computes_something_else_there_is_no_adapter():
+    """ΔW·x added to its output would not be what W + ΔW makes of x."""
+    for base in (Doubled(4, 3), parametrizations.weight_norm(nn.Linear(4, 3)), nn.Conv2d(1, 1, 1)):
+        with pytest.raises(ValueError, match="base must be x·Wᵀ \\+ bias with a W of its own, got"):
+            LoRALinear(base, 2)
+
+
 def test_pissa_needs_a_weight():
     with pytest.raises(ValueError, match="a LowRankLinear has none of its own"):
         LoRALinear(LowRankLinear(6, 4, 2), 2, initialisation="pissa")

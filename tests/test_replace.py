@@ -157,11 +157,18 @@ def test_a_tensor_that_a_hook_computes_is_copied_by_value(wrap):
     with pytest.raises(RuntimeError, match="deepcopy"):
         copy.deepcopy(model)
     new = copied(model)
-    assert torch.equal(new[1].weight, model[1].weight) and torch.equal(new(x), before)
+    assert torch.equal(new[1].weight, model[1].weight) and new[1].weight is not model[1].weight
+    assert torch.equal(new(x), before)
     with torch.no_grad():
         for parameter in new.parameters():
             parameter.mul_(-2)
     assert not torch.equal(new(x), before) and torch.equal(model(x), before)
+
+
+def test_scripted_modules_are_copied_too():
+    model = nn.Sequential(torch.jit.trace(nn.Linear(3, 3), torch.zeros(1, 3)), nn.Linear(3, 3))
+    new, x = replaced(model, lambda name, module: Wrapper(module) if name == "1" else None), torch.randn(2, 3)
+    assert torch.equal(new(x), 2 * model(x)) and ties(new)["0.weight"] == ("0.weight",)
 
 
 def test_ties_name_every_parameter_that_is_the_same_one():

@@ -13,7 +13,7 @@ MUTANTS = [
     ("hooks on the state dict are refused always", "    if not wrapped and any(", "    if any("),
     ("new modules train", "    new.training = old.training\n", ""),
     ("the class stays", "    module.__class__ = type(new)\n", ""),
-    ("copies share a class", "            module.__class__ = type(kind.__name__, kind.__bases__, own)\n", "            pass\n"),
+    ("copies share a class", "            module.__class__ = type(kind)(kind.__name__, kind.__bases__, own)\n", "            pass\n"),
     ("what hooks compute is not copied", ", {id(value): value.detach().clone() for value in computed})", ")"),
     ("what hooks compute is shared", "value.detach().clone() for value", "value for value"),
     ("ties name the first alone", "for name in names}\n", "for name in names[:1]}\n"),
