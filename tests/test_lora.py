@@ -561,6 +561,8 @@ def test_peft_agrees_on_attention():
     adapters; and with nothing on out_proj, whose update peft 0.21 adds twice.
     """
     peft = pytest.importorskip("peft")
+    if not hasattr(peft.tuners.lora.layer, "MultiheadAttention"):
+        pytest.skip("this peft has no adapters for attention")
     torch.manual_seed(2)
     model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, batch_first=True), 2)
     ours = randomised(add_lora(model, 2, 4.0, targets=["q_proj", "k_proj", "v_proj"]))
