@@ -46,6 +46,7 @@ def test_what_targets_mean(targets, names):
     ("targets", "message"),
     [
         ("missing", "target 'missing' matches no layer; there are .*'blocks.0.attention.q_proj'.*'head'"),
+        ("proj", "target 'proj' matches no layer"),  # the end of a name is whole parts of it
         (["head", "hea"], "target 'hea' matches no layer"),  # a regular expression is for whole names
         ("conv", "target 'conv' matches 'conv', but a Conv2d has none"),
         ("blocks.1.conv", "target 'blocks.1.conv' matches 'blocks.1.conv', but"),
