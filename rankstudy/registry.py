@@ -83,7 +83,7 @@ class Activation:
     def torch(self) -> Callable[[torch.Tensor], torch.Tensor]:
         """The function of tensors, elementwise; imports torch."""
         if not self.function:
-            return lambda x: x
+            return operator.pos  # of a module, so that a network with it can be pickled
         package, *path = self.function.split(".")
         return reduce(getattr, path, import_module(package))
 
