@@ -82,7 +82,7 @@ def test_many_are_asked_of_the_workers_first_and_only_what_is_missing(fresh, mon
 
 
 def test_what_does_not_fit_its_class_is_named():
-    with pytest.raises(ValueError, match="a stored Squares does not fit.*often"):
+    with pytest.raises(ValueError, match=r"a stored Squares does not fit.*often"):
         typed.result(Squares, {"values": np.ones(1), "parts": [], "by_name": {}})
     with pytest.raises(ValueError, match="expected ndarray"):
         typed.result(Squares, {"values": 3, "parts": [], "by_name": {}, "often": 1})
