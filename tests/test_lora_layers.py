@@ -106,6 +106,14 @@ def test_an_adapter_on_low_rank_factors_is_more_of_them(batch, inp, out, base_ra
     ).all()
 
 
+@pytest.mark.parametrize("make", [lambda: LoRALinear(nn.Linear(8, 5), 3), lambda: LoRAWeight(torch.zeros(5, 8), 3)])
+def test_b_begins_at_zero_and_a_as_in_a_linear_layer(make):
+    """U(±1/√in), whose standard deviation is 1/√(3·in)."""
+    drawn = torch.stack([make().lora_a.detach() for _ in range(100)])
+    assert not make().lora_b.any() and drawn.abs().max() <= 1 / math.sqrt(8)
+    assert abs(drawn.std().item() * math.sqrt(3 * 8) - 1) < 5 / math.sqrt(drawn.numel())
+
+
 def test_base_is_copied_not_shared():
     base = nn.Linear(5, 4)
     before = base.weight.detach().clone()
