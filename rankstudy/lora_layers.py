@@ -180,7 +180,7 @@ def originals_of(module: nn.Module, tensor: str) -> dict[str, nn.Parameter]:
 
 
 def original(module: nn.Module, tensor: str) -> Tensor:
-    """The tensor before adapters: the parameter itself, or what other parametrisations make of theirs."""
+    """The parameter that adapters are added to; where other parametrisations make the tensor, what it is now."""
     if not parametrize.is_parametrized(module, tensor):
         return module._parameters[tensor]
     own = module.parametrizations[tensor]

@@ -106,6 +106,14 @@ def test_an_adapter_on_low_rank_factors_is_more_of_them(batch, inp, out, base_ra
     ).all()
 
 
+@pytest.mark.parametrize("make", [lambda: LoRALinear(nn.Linear(8, 5), 3), lambda: LoRAWeight(torch.zeros(5, 8), 3)])
+def test_b_begins_at_zero_and_a_as_in_a_linear_layer(make):
+    """U(±1/√in), whose standard deviation is 1/√(3·in)."""
+    drawn = torch.stack([make().lora_a.detach() for _ in range(100)])
+    assert not make().lora_b.any() and drawn.abs().max() <= 1 / math.sqrt(8)
+    assert abs(drawn.std().item() * math.sqrt(3 * 8) - 1) < 5 / math.sqrt(drawn.numel())
+
+
 def test_base_is_copied_not_shared():
     base = nn.Linear(5, 4)
     before = base.weight.detach().clone()
@@ -150,6 +158,30 @@ def test_beside_a_layer_that_computes_something_else_there_is_no_adapter():
             LoRALinear(base, 2)
 
 
+@pytest.mark.parametrize("adapter", [lambda w, *a, **k: LoRALinear(linear(w), *a, **k), LoRAWeight])
+def test_options_are_those_of_the_layer(adapter):
+    """α is the rank unless it is given; what cannot be is refused."""
+    weight = torch.randn(5, 8)
+    assert adapter(weight, 3).scale == 1 and adapter(weight, 3, 6.0).scale == 2
+    assert adapter(weight, 4, 6.0, scaling="rslora").scale == 3
+    for arguments, message in (
+        ({"rank": 0}, "rank must be an integer of at least 1, got 0"),
+        ({"rank": 2, "alpha": 0.0}, "alpha must be positive and finite, got 0.0"),
+        ({"rank": 2, "alpha": math.inf}, "alpha must be positive and finite, got inf"),
+        ({"rank": 2, "scaling": "dora"}, "scaling must be lora or rslora, got 'dora'"),
+        ({"rank": 2, "initialisation": "random"}, "initialisation must be zero or pissa, got 'random'"),
+        ({"rank": 6, "initialisation": "pissa"}, r"rank must be at most min\(out, in\) = 5 for pissa, got 6"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            adapter(weight, **arguments)
+
+
+def linear(weight: torch.Tensor) -> nn.Linear:
+    layer = nn.Linear(*weight.shape[::-1])
+    layer.weight = nn.Parameter(weight.clone())
+    return layer
+
+
 def test_pissa_needs_a_weight():
     with pytest.raises(ValueError, match="a LowRankLinear has none of its own"):
         LoRALinear(LowRankLinear(6, 4, 2), 2, initialisation="pissa")
@@ -175,7 +207,7 @@ def test_inside_a_weight_it_is_added_to_its_rows(inp, rank, layers, alpha, scali
 def test_pissa_inside_a_weight_takes_from_its_rows_alone():
     weight = nn.Parameter(torch.randn(6, 5))
     before = weight.detach().clone()
-    adapter = LoRAWeight(weight, 2, initialisation="pissa", rows=slice(2, 4))
+    adapter = LoRAWeight(weight, 2, 6.0, initialisation="pissa", rows=slice(2, 4))
     assert torch.equal(weight[:2], before[:2]) and torch.equal(weight[4:], before[4:])
     assert not torch.equal(weight[2:4], before[2:4])
     assert (abs(exact(adapter(weight)) - exact(before)) <= 8 * EPS * np.linalg.norm(exact(before), 2)).all()
@@ -199,6 +231,8 @@ def test_into_a_module_and_out_again():
 
 def test_other_parametrisations_come_first_and_stand_still_meanwhile():
     """Of a spectral norm an evaluation in training mode would move the singular vectors on."""
+    module = parametrizations.weight_norm(nn.Linear(5, 4))
+    assert torch.equal(original(module, "weight"), module.weight)
     module = parametrizations.spectral_norm(nn.Linear(5, 4))
     state = copy.deepcopy(module.state_dict())
     norm = module.parametrizations.weight[0]
