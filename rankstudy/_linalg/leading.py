@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rankstudy._linalg.gram import sent
+from rankstudy._linalg import gram
 from rankstudy.factorization import Factors, truncated_svd
 
 
@@ -16,6 +16,6 @@ def leading_factors(matrix: np.ndarray, rank: int, device: Any = None) -> Factor
         return truncated_svd(matrix, rank)
     import torch
 
-    u, s, vt = torch.linalg.svd(sent(matrix, device), full_matrices=False)
+    u, s, vt = torch.linalg.svd(gram.sent(matrix, device), full_matrices=False)
     root = s[:rank].sqrt()
     return Factors((u[:, :rank] * root).cpu().numpy(), (root[:, None] * vt[:rank]).cpu().numpy())
