@@ -8,7 +8,7 @@ import pytest
 from rankstudy.book.chapters import answers, conclusions, rank_claims
 from rankstudy.book.chapters.common import over
 from rankstudy.book.chapters.crossings import NONE
-from rankstudy.book.claims import Claim
+from rankstudy.book.chapters.statements import Claim
 
 
 def arm(effective_rank: list[float], accuracy: float = 0.99) -> dict:

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from rankstudy.book import claims
 from rankstudy.book.chapters import rank_claims, rank_views
+from rankstudy.book.chapters import statements as claims
 from rankstudy.config import ACTIVATIONS, Network
 from rankstudy.spectrum import Spectrum, effective_rank, numerical_rank, stable_rank
 from rankstudy.study import engine, questions

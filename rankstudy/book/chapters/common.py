@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from rankstudy.book import claims
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.tables import Markdown, table
 from rankstudy.study import questions
 from rankstudy.study.questions import Result

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from rankstudy.book import claims, figures
+from rankstudy.book import figures
 from rankstudy.book.chapters import answers
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.common import Markdown, banner, computed_under, table
 from rankstudy.book.stats import number_text
 from rankstudy.study import engine, parallel, questions

@@ -8,8 +8,9 @@ from functools import cached_property
 import numpy as np
 
 from rankstudy._linalg.inertia import _SMALL_GRAM, _SMALL_LU
-from rankstudy.book import claims, figures
+from rankstudy.book import figures
 from rankstudy.book.chapters import rank_claims, rank_figures, rank_views
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.common import Markdown, banner, conclude, over, table
 from rankstudy.book.chapters.rank_views import ACTIVATIONS, NAMES, average, did_train, ranks, slope
 from rankstudy.book.stats import estimate, number_text, percent

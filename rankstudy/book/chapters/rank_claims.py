@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from rankstudy.book import claims
 from rankstudy.book.chapters import rank_views
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.rank_views import ACTIVATIONS, NAMES, Arm, average, did_train, ranks, slope
 from rankstudy.book.stats import Estimate, estimate, listed, number_text, paired
 
