@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from rankstudy import factorization, rank, spectrum
-from rankstudy.book import claims, notebook, stats
+from rankstudy.book import notebook, stats
+from rankstudy.book.chapters import statements as claims
 from rankstudy.study import provenance, questions
 from tests.test_prose import literals
 

@@ -62,6 +62,28 @@ class Estimate:
         return self.text(digits, 100.0, "points", sign=True)
 
 
+def interval_text(found: Estimate, unit: str = "", *, sign: bool = False, highest: float = math.inf) -> str:
+    """The one rule by which an interval prints, in tips and tables: the half-width to two significant digits at most,
+    the mean to the same place, percentages to two decimals at most; one that would pass `highest` by its two ends.
+
+    >>> interval_text(Estimate(98.388, 0.0601, 10), "%")
+    '98.39 ± 0.06 %'
+    >>> interval_text(Estimate(99.9996, 0.001, 5), "%", highest=100)
+    '99.99 to 100 %'
+    """
+    mean, half, after = found.mean, found.half, f" {unit}" if unit else ""
+    if not (math.isfinite(mean) and math.isfinite(half)) or half == 0:
+        return found.text(unit=unit, sign=sign)
+    places = _places(mean, half)
+    if unit.startswith(("%", "points")):
+        places = min(2, places)
+        half = max(half, 10.0**-places)  # never ± 0.00
+    if mean + half > highest:
+        low = math.floor((mean - half) * 10**places) / 10**places
+        return f"{number_text(low, places)} to {number_text(highest)}{after}"
+    return Estimate(mean, half, found.n).text(places, unit=unit, sign=sign)
+
+
 def estimate(values: Sequence[float] | np.ndarray) -> Estimate:
     """Mean and Student-t interval of one value per network; NaN values (diverged networks) make it NaN.
 
@@ -127,6 +149,14 @@ def number_text(value: float, places: int = 0) -> str:
     if text.strip("-0.\u202f") == "":
         text = text.lstrip("-")
     return text.replace("-", "−")
+
+
+def short(value: float, sign: bool = False) -> str:
+    """Two useful digits: whole from 10 up (or one decimal where ten rounds to a tenth), else two significant ones."""
+    size = abs(value)
+    exact = float(value).is_integer()
+    places = 0 if exact or size >= 10 or not math.isfinite(value) else 1 - math.floor(math.log10(size))
+    return signed(value, places) if sign else number_text(value, places)
 
 
 def signed(value: float, places: int = 0) -> str:

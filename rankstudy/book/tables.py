@@ -14,6 +14,8 @@ from urllib.parse import quote
 
 from tabulate import tabulate
 
+from rankstudy.book.stats import Estimate, interval_text, short
+
 _NUMBER = r"[+−-]?[\d\u202f]*\.?\d+(?:e[+-]?\d+)?"
 _CELL = re.compile(rf"({_NUMBER})(?: ± ({_NUMBER}))?(?: ([^\d\W]+|%))?")
 
@@ -78,3 +80,45 @@ def _download(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     data = quote("\ufeff" + csv_text(headers, cells))  # the mark tells spreadsheets that this is UTF-8
     link = f'<a download="{name}.csv" href="data:text/csv;charset=utf-8,{data}" title="Download this table">CSV</a>'
     return f'```{{=html}}\n<p class="csv">{link}</p>\n```'
+
+
+def show(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    download: bool = True,
+    total: bool = False,
+) -> Markdown:
+    """A table of the story or the evidence: units in the headers, one value a cell; `total`: the last row is bold.
+
+    `Estimate`s print by the one rule for intervals, other numbers as `numbers.short` has them.
+    """
+    cells = [[_printed(cell) for cell in row] for row in rows]
+    if total:
+        cells[-1] = [f"**{cell}**" if cell else "" for cell in cells[-1]]
+    return table(headers, cells, download=download)
+
+
+def hypotheses(judged: Sequence[Any]) -> Markdown:
+    """Every hypothesis of a page (`claims.judged`) with verdict, effect, n and p; each row can be linked to."""
+    marks = {"supported": "✓ supported", "refuted": "✗ refuted", "inconclusive": "? inconclusive"}
+    rows = [
+        [
+            f"[{each.hypothesis.sentence}]{{#claim-{each.hypothesis.id}}}",
+            marks[each.verdict],
+            each.size(),
+            str(each.n or ""),
+            "" if each.p is None else "< 0.0001" if each.p < 1e-4 else f"{each.p:.2g}",
+        ]
+        for each in judged
+    ]
+    shown = table(["hypothesis", "verdict", "effect", "n", "p"], rows, download=False)
+    return Markdown(f"::: {{.hypotheses}}\n{shown}\n:::")
+
+
+def _printed(cell: Any) -> str:
+    if isinstance(cell, Estimate):
+        return interval_text(cell)
+    if isinstance(cell, (bool, str)):
+        return str(cell)
+    return short(float(cell))
