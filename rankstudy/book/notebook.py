@@ -159,5 +159,6 @@ def shown(cell: nbformat.NotebookNode, folder: Path) -> str:
         parts = [f"::: {{#{told.label}}}", *parts, told.get("fig-cap") or told.get("tbl-cap") or "", ":::"]
     if told.include and told.echo:
         code = re.sub(r"^#\|.*\n", "", cell.source, flags=re.M)
-        parts.insert(0, FOLDED.format(code))
+        opened = told.get("code-fold", True) is False
+        parts.insert(0, f"~~~~python\n{code}\n~~~~" if opened else FOLDED.format(code))
     return "\n" + "\n\n".join(parts) + "\n"

@@ -8,10 +8,12 @@ per network, (networks,); of (networks, layers) the layers are averaged first, w
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
-from rankstudy.book.stats import Estimate, estimate, interval_text, number_text, short, signed
+from rankstudy.book.results import Networks
+from rankstudy.book.stats import Estimate, estimate, interval_text, number_text, short
 from rankstudy.book.tables import Markdown
 
 NO_BREAK = "\u00a0"  # between a number and its unit
@@ -22,11 +24,15 @@ __all__ = [
     "count_of",
     "errors",
     "fixed",
+    "less",
     "mean",
+    "moved",
     "percent",
     "points",
     "ratio",
+    "shape",
     "share",
+    "slope",
     "spread",
 ]
 
@@ -62,6 +68,32 @@ def change(values: np.ndarray, control: np.ndarray | float = 0.0, unit: str = ""
     return _printed(average(np.asarray(values, dtype=float) - control), unit, sign=True)
 
 
+def less(values: np.ndarray, control: np.ndarray, unit: str = "") -> Markdown:
+    """Mean of control − values, paired by network, without a sign: for a bound sentence that says "fewer"."""
+    return _printed(average(np.asarray(control, dtype=float) - values), unit)
+
+
+def slope(group: Networks, matrix: str, measure: str = "entropy_rank") -> Markdown:
+    """Change of a measure of "initial", "weights" or "update" per layer, over the square layers, with its sign."""
+    return _printed(estimate(per_layer(group, getattr(getattr(group, matrix), measure))), "", sign=True)
+
+
+def per_layer(group: Networks, values: np.ndarray) -> np.ndarray:
+    """(networks,) change per layer over the square layers, by least squares in each network; values: like Measures."""
+    chosen = values[:, group.square]
+    return np.polyfit(np.arange(chosen.shape[1]), chosen.T, 1)[0].round(12)  # equal ranks have slope 0, not 1e-17
+
+
+def moved(group: Networks, layer: int) -> Markdown:
+    """How far training moved a layer: mean of ‖W − W₀‖ / ‖W₀‖."""
+    return ratio(group.update.norm[:, layer], group.initial.norm[:, layer])
+
+
+def shape(sides: Sequence[int]) -> Markdown:
+    """The sides of a matrix: 1024 × 784."""
+    return Markdown(f"{NO_BREAK}×{NO_BREAK}".join(str(side) for side in sides))
+
+
 def count_of(met: np.ndarray) -> Markdown:
     """How many of some yes-or-no answers are yes: 160 of 160."""
     met = np.asarray(met, dtype=bool)
@@ -91,9 +123,7 @@ def average(values: np.ndarray) -> Estimate:
 
 
 def _printed(found: Estimate, unit: str, *, sign: bool = False, bounded: bool = False) -> Markdown:
-    same = found.n > 1 and found.half == 0 and (10 * found.mean).is_integer()
-    text = (signed if sign else number_text)(found.mean, 0 if found.mean.is_integer() else 1) if same else ""
-    text = text or (_near_full(found.mean) if bounded else short(found.mean, sign))
+    text = _near_full(found.mean) if bounded and found.half != 0 else found.short(sign)
     after = NO_BREAK + unit if unit else ""
     if found.n < 2:
         return Markdown(f'[{text}{after}]{{.number data-tip="one network, so no interval"}}')

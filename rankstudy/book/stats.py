@@ -53,6 +53,13 @@ class Estimate:
         spread = f" ± {number_text(half, places)}" if math.isfinite(half) else ""
         return f"{number}{spread}{' ' + unit if unit else ''}"
 
+    def short(self, sign: bool = False) -> str:
+        """The mean alone, to two useful digits; what is the same in every network, and ends at a tenth, as it is."""
+        if self.half == 0 and (10 * self.mean).is_integer():
+            places = 0 if self.mean.is_integer() else 1
+            return signed(self.mean, places) if sign else number_text(self.mean, places)
+        return short(self.mean, sign)
+
     def percent(self, digits: int | None = None, sign: bool = False) -> str:
         """A fraction in per cent."""
         return self.text(digits, 100.0, "%", sign)

@@ -35,24 +35,20 @@ def banner(result: Result) -> Markdown:
     source = computed_under(result)
     under = f", computed under `{source}`" if result.profile == "published" else ""
     line = (
-        f"*Profile `{result.profile}`{under} · "
+        f"::: {{.provenance}}\nProfile `{result.profile}`{under} · "
         f"data: {DATASETS.get(result.data, result.data)} · computed on "
-        f"{result.provenance['device']} · {when} · commit `{result.provenance['commit'] or 'unknown'}`*"
+        f"{result.provenance['device']} · {when} · commit `{result.provenance['commit'] or 'unknown'}`"
     )
+    if result.stale:
+        line += " · its code has changed since"
+    line += "\n:::"
     if source == "quick":
-        line += " *· few seeds and short trainings, so intervals are wide, and claims that lack power say so*"
+        line += "\n\n*A quick run: few seeds and short trainings, so intervals are wide, and claims that lack power say so.*"
     if result.data != "mnist":
         line += (
             '\n\n::: {.callout-warning title="This is not MNIST"}\n'
             "MNIST could not be had or was not asked for. Every number on this page comes from the stand-in, "
             "1\u202f797 small handwritten digits, and says nothing about MNIST.\n:::"
-        )
-    if result.profile == "published":
-        since = f"since commit `{result.provenance['commit'] or 'unknown'}` computed them"
-        line += '\n\n::: {.callout-note title="Published numbers"}\nNothing was computed to show this page. ' + (
-            f"The code behind its numbers has changed {since}; `make report PROFILE=full` computes them anew.\n:::"
-            if result.stale
-            else f"The code behind its numbers has not changed {since}.\n:::"
         )
     return Markdown(line)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from rankstudy.book.claims import hypothesis
+from rankstudy.book.numbers import per_layer
 from rankstudy.book.results import Networks, Rank
 
 LAYERS = "sec-evidence-rank-layers"
@@ -107,7 +108,7 @@ def outliers(rank: Rank) -> np.ndarray:
 )
 def depth_update(rank: Rank) -> np.ndarray | None:
     deep = rank.deep["relu"]
-    return slope(deep, deep.update.entropy_rank) if deep.did_train else None
+    return per_layer(deep, deep.update.entropy_rank) if deep.did_train else None
 
 
 @hypothesis(
@@ -120,7 +121,7 @@ def depth_update(rank: Rank) -> np.ndarray | None:
 )
 def depth_weights(rank: Rank) -> np.ndarray | None:
     deep = rank.deep["relu"]
-    return slope(deep, deep.weights.entropy_rank) if deep.did_train else None
+    return per_layer(deep, deep.weights.entropy_rank) if deep.did_train else None
 
 
 @hypothesis(
@@ -158,12 +159,6 @@ def images_bound(rank: Rank) -> np.ndarray:
     return rank.images.update("sgd", "float64").rank_float64 <= rank.images.rank_float64
 
 
-def slope(group: Networks, values: np.ndarray) -> np.ndarray:
-    """(networks,) change per layer over the square layers, by least squares in each network; values: like Measures."""
-    chosen = values[:, group.square]
-    return np.polyfit(np.arange(chosen.shape[1]), chosen.T, 1)[0].round(12)  # equal ranks have slope 0, not 1e-17
-
-
 def _square(group: Networks, values: np.ndarray) -> np.ndarray:
     """(networks,) mean over the square layers."""
     return values[:, group.square].mean(axis=1)
@@ -175,3 +170,14 @@ def _tanh_less_relu(groups: Mapping[str, Networks]) -> np.ndarray | None:
         return None
     tanh, relu = (_square(groups[name], groups[name].update.entropy_rank) for name in ("tanh", "relu"))
     return tanh - relu
+
+
+@hypothesis(
+    "rank-partial-wrong",
+    "In a matrix of known rank, elimination with partial pivoting counts too many pivots and complete pivoting does not.",
+    family="rank",
+    expects="every",
+    evidence="sec-evidence-rank-elimination",
+)
+def partial_wrong(rank: Rank) -> np.ndarray:
+    return np.array([[rank.known.partial > rank.known.rank, rank.known.complete == rank.known.rank]])
