@@ -108,7 +108,8 @@ def spread(values: np.ndarray) -> Markdown:
 
 def fixed(value: float, unit: str = "") -> Markdown:
     """A number that has no interval: a setting, a size, a value of one network. Whole numbers as they are."""
-    return Markdown(short(value) + (NO_BREAK + unit if unit else ""))
+    text = _near_full(value) if unit == "%" else short(value)
+    return Markdown(text + (NO_BREAK + unit if unit else ""))
 
 
 def share(part: float, whole: float) -> Markdown:

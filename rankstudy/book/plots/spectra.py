@@ -15,8 +15,8 @@ def spectra(group: Networks, layers: Sequence[int] | None = None, *, edge: bool 
     `edge`: the Marchenko–Pastur edge of W₀, dotted."""
     chosen = list(range(len(group.full_rank) - 1)) if layers is None else list(layers)
     kinds = {name: getattr(group.spectra, name) for name in NAMES}
-    top = 1.6 * max(float(kinds[name][layer][0]) for name in kinds for layer in chosen)
-    bottom = top / 1500
+    top = 4 * max(float(kinds[name][layer][0]) for name in kinds for layer in chosen)
+    bottom = top / 3000
     drawn = []
     for layer in chosen:
         out, inp = group.shapes[layer]
