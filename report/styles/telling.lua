@@ -145,9 +145,9 @@ local function line_of_provenance(text)
   return pandoc.Para(pandoc.Emph(pandoc.Str(text)))
 end
 
-function Pandoc(doc)
-  local foot = pandoc.Blocks({})
-  doc = doc:walk({ Div = function(div)
+-- What `told.page` printed is taken out of a block; provenance goes to `foot`.
+local function taken(block, foot)
+  return pandoc.Blocks({ block }):walk({ Div = function(div)
     if div.classes:includes("told") then
       local text
       div:walk({ CodeBlock = function(code) text = code.text end })
@@ -163,17 +163,42 @@ function Pandoc(doc)
       return {}
     end
   end })
-  doc = doc:walk({
+end
+
+local function collect(doc)
+  local blocks, foot = pandoc.Blocks({}), pandoc.Blocks({})
+  for _, block in ipairs(doc.blocks) do -- in the PDF one document holds all chapters, each with its own foot
+    if block.t == "Header" and block.level == 1 then
+      blocks:extend(foot)
+      foot = pandoc.Blocks({})
+    end
+    blocks:extend(taken(block, foot))
+  end
+  blocks:extend(foot)
+  doc.blocks = blocks
+  return doc
+end
+
+return {
+  { Pandoc = collect },
+  {
     Inlines = together,
     Div = function(div)
       if div.classes:includes("short-answer") then return short_answer(div) end
       if div.classes:includes("answer") then return answer(div) end
       if div.classes:includes("listing") then return listing(div) end
       local alt = div.attributes["fig-alt"]
-      if alt then return described(div, alt) end
+      if alt then
+        div.attributes["fig-alt"] = nil
+        return described(div, alt)
+      end
+    end,
+    FloatRefTarget = function(float) -- what Quarto makes of a figure before filters see it
+      local alt = float.attributes and float.attributes["fig-alt"]
+      if not alt then return nil end
+      float.content = described(pandoc.Div(float.content), alt).content
+      return float
     end,
     Span = function(span) return bound(span) or tip(span) end,
-  })
-  doc.blocks:extend(foot)
-  return doc
-end
+  },
+}

@@ -100,12 +100,13 @@ def svg(figure: Figure) -> str:
     text = file.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.S)
+    text = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", text, flags=re.S)  # it would hold for the whole page
+    text = text.replace("<svg ", '<svg style="stroke-linejoin: round; stroke-linecap: butt" ', 1)
     text = re.sub(r'<g id="[^"]*">', "<g>", text)
     prefix = hashlib.sha256(text.encode()).hexdigest()[:6]  # several drawings share a page, ids must not
     text = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}\1"', text)
     text = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}\1"', text)
     text = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}\1)", text)
-    text = re.sub(r"font: (bold |italic )?([\d.]+px) [^;\"]*", _font, text)
     text = re.sub(r"\n\s*\n+", "\n", text)
     return re.sub(r">\s*\n\s*<", "><", text).strip()
 
@@ -116,11 +117,6 @@ def themed(text: str) -> str:
     for colour, variable in SERIES.values():
         text = text.replace(colour, f"var({variable}, {colour})")
     return text.replace('<svg ', '<svg aria-hidden="true" ', 1)
-
-
-def _font(match: re.Match[str]) -> str:
-    weight = f"font-weight: {match[1].strip()}; " if match[1] == "bold " else ""
-    return f"{weight}font-size: {match[2]}; font-family: DejaVu Sans, sans-serif"
 
 
 def _quoted(text: str) -> str:
