@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from rankstudy.book.chapters import rank_claims, rank_views
-from rankstudy.book.chapters import statements as claims
+from rankstudy.book.chapters import rank_views
 from rankstudy.config import ACTIVATIONS, Network
 from rankstudy.spectrum import Spectrum, effective_rank, numerical_rank, stable_rank
 from rankstudy.study import engine, questions
 from rankstudy.study.experiments import arms, battery, features, inputs, rank, training
-
-CHAPTER = Path(__file__).parents[1] / "report" / "03-rank.qmd"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -200,22 +196,6 @@ def test_pivots_are_counted_at_the_tolerance_of_each_precision():
         assert counts[pivoting]["float64"].tolist() == [[20, 4]]
 
 
-def test_text_is_ready_to_print(chapter):
-    assert all(isinstance(value, str) and value and "nan" not in value for value in chapter.text.values())
-
-
-def test_every_claim_is_decided(chapter):
-    stated = chapter.claims()
-    assert len({claim.name for claim in stated}) == len(stated) >= 3
-    assert all(claim.verdict in claims.VERDICTS and claim.evidence for claim in stated)
-
-
-def test_an_arm_that_did_not_train_supports_no_claim(chapter):
-    untrained = [name for name, arm in chapter.deep.items() if not rank_views.did_train(arm)]
-    depth = [claim for claim in chapter.claims() if claim.name == "rank-depth-falls"]
-    assert bool(depth) == ("relu" not in untrained)
-
-
 def test_an_arm_whose_rate_is_at_the_edge_is_named(chapter):
     tried = {"learning_rate": np.array([1e-3, 3e-3, 1e-2])}
     within, beyond = ({**chapter.base, "learning_rate": rate, "tuning": tried} for rate in (3e-3, 1e-2))
@@ -225,19 +205,3 @@ def test_an_arm_whose_rate_is_at_the_edge_is_named(chapter):
     assert "lies between others" in rank_views.edges({"deep": {"relu": within}})
     shown = rank_views.by_activation(groups["deep"]).split("\n\n")[0]
     assert [" (edge)" in row for row in shown.splitlines()] == [False, False, False, True]
-
-
-def test_the_chapter_executes(chapter):
-    preview = pytest.importorskip("rankstudy.book.preview")
-    preview.execute(CHAPTER)
-
-
-def test_the_text_says_whether_two_activations_took_the_same_rate(chapter):
-    groups = chapter._groups()
-    assert rank_claims.rates(groups).startswith("tanh and ReLU take the same learning rate")
-    moved = {
-        name: {**group, "tanh": {**group["tanh"], "learning_rate": 0.5}}
-        for name, group in groups.items()
-        if "tanh" in group
-    }
-    assert rank_claims.rates(moved).startswith("A learning rate of its own is part of an arm")

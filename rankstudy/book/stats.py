@@ -84,10 +84,10 @@ def interval_text(found: Estimate, unit: str = "", *, sign: bool = False, highes
     places = _places(mean, half)
     if unit.startswith(("%", "points")):
         places = min(2, places)
-        half = max(half, 10.0**-places)  # never ± 0.00
     if mean + half > highest:
         low = math.floor((mean - half) * 10**places) / 10**places
         return f"{number_text(low, places)} to {number_text(highest)}{after}"
+    half = max(half, 10.0**-places)  # never ± 0.00
     return Estimate(mean, half, found.n).text(places, unit=unit, sign=sign)
 
 

@@ -142,7 +142,8 @@ def _printed(cell: Any) -> str:
 
 
 def by_layer(group: Any, columns: Mapping[str, np.ndarray], *, intervals: bool = False) -> Markdown:
-    """A row a layer of `results.Networks` and their average; columns: header -> (networks, layers). Means over networks.
+    """A row a layer of `results.Networks` and their average; columns: header -> (networks, layers), of which the mean
+    over networks is shown.
 
     The average is what the assignment asks for; the layers stand beside it, since one of ten rows says little of the
     others. `intervals`: with 95 % intervals, for the evidence.

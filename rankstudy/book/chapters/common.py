@@ -43,7 +43,7 @@ def banner(result: Result) -> Markdown:
         line += " · its code has changed since"
     line += "\n:::"
     if source == "quick":
-        line += "\n\n*A quick run: few seeds and short trainings, so intervals are wide, and claims that lack power say so.*"
+        line += "\n\n*A quick run: few seeds and short trainings, so intervals are wide, and many claims are open.*"
     if result.data != "mnist":
         line += (
             '\n\n::: {.callout-warning title="This is not MNIST"}\n'

@@ -18,7 +18,7 @@ from rankstudy.study import engine, parallel, questions
 from rankstudy.study.provenance import duration
 
 MARKS = {"holds": "holds", "fails": "expected otherwise", "open": "open"}
-TITLE = ("rank-weights-full", "rank-update-lower")  # the claims that answer the book's title, first on the home page
+TITLE = ("rank-full", "rank-update-lower")  # the claims that answer the book's title, first on the home page
 
 
 class Book:

@@ -132,9 +132,7 @@ def judged(result: Any, planted: Mapping[str, str] | None = None) -> list[Judged
     wanted = planted_verdicts() if planted is None else planted
     if unknown := set(wanted.values()) - set(VERDICTS):
         raise ValueError(f"a planted verdict is {min(unknown)!r}; allowed are {', '.join(VERDICTS)}")
-    return [
-        replace(each, verdict=wanted.get(each.hypothesis.id, wanted.get("*", each.verdict))) for each in found
-    ]
+    return [replace(each, verdict=wanted.get(each.hypothesis.id, wanted.get("*", each.verdict))) for each in found]
 
 
 def planted_verdicts() -> dict[str, str]:

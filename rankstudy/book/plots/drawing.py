@@ -100,7 +100,8 @@ def svg(figure: Figure) -> str:
     text = file.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.S)
-    text = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", text, flags=re.S)  # it would hold for the whole page
+    # a style of its own would hold for the whole page
+    text = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", text, flags=re.S)
     text = text.replace("<svg ", '<svg style="stroke-linejoin: round; stroke-linecap: butt" ', 1)
     text = re.sub(r'<g id="[^"]*">', "<g>", text)
     prefix = hashlib.sha256(text.encode()).hexdigest()[:6]  # several drawings share a page, ids must not
@@ -116,7 +117,7 @@ def themed(text: str) -> str:
     text = text.replace(INK, "currentColor").replace(GRID, "var(--grid, #dcdcdd)")
     for colour, variable in SERIES.values():
         text = text.replace(colour, f"var({variable}, {colour})")
-    return text.replace('<svg ', '<svg aria-hidden="true" ', 1)
+    return text.replace("<svg ", '<svg aria-hidden="true" ', 1)
 
 
 def _quoted(text: str) -> str:

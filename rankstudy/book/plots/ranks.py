@@ -109,17 +109,15 @@ def by_tolerance(group: Networks, layers: Sequence[int]) -> Drawing:
     drawn = []
     for layer in layers:
         figure, axes = panel(f"layer {layer + 1}")
-        ends = {}
         for name in NAMES:
             values = np.asarray(getattr(group.spectra, name)[layer], dtype=float)
             counts = (values[:, None] > thresholds * values[0]).sum(axis=0)
             axes.plot(thresholds, counts, color=SERIES[name][0])
-            half = int(np.searchsorted(-counts, -len(values) / 2))
-            ends[name] = (float(thresholds[half]), len(values) / 2)
         axes.axvline(max(group.shapes[layer]) * np.finfo(np.float32).eps, color=INK, linewidth=1, linestyle=":")
         axes.set(xscale="log", xlabel="relative tolerance t", ylabel="singular values above t·σ₁")
         axes.set_ylim(bottom=0)
         for row, name in enumerate(NAMES):
-            axes.text(0.04, 0.36 - 0.1 * row, NAMES[name], color=SERIES[name][0], weight="bold", transform=axes.transAxes)
+            place = (0.04, 0.36 - 0.1 * row)
+            axes.text(*place, NAMES[name], color=SERIES[name][0], weight="bold", transform=axes.transAxes)
         drawn.append(figure)
     return Drawing(drawn)
