@@ -58,8 +58,9 @@ def running(text: str) -> str:
     text = re.sub(r"\A---\n.*?^---\n", "", text, flags=re.M | re.S)
     text = notebook.CODE.sub(lambda match: "N" if match["inline"] else "", text)
     text = re.sub(r"^::: *\{(?:#fig|#tbl|\.answer).*?^:::$", "", text, flags=re.M | re.S)
-    text = re.sub(r"^(```+).*?^\1 *$|^[|].*$|<!--.*?-->|^:::.*$", "", text, flags=re.M | re.S)
-    text = re.sub(r"\$\$?[^$]+\$\$?", "N", text)
+    text = re.sub(r"^(```+).*?^\1 *$|^[|][^\n]*$|<!--.*?-->|^:::[^\n]*$", "", text, flags=re.M | re.S)
+    text = re.sub(r"\$\$?[^$]+\$\$?", "formula", text)
+    text = re.sub(r"\b(Tasks?|exercise|digits?) \d\b", r"\1", text)
     return re.sub(r"\{[^{}]*\}|@[\w-]+|\]\([^)]*\)|[\[\]*#`]", " ", text)
 
 

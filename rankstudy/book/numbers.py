@@ -138,4 +138,5 @@ def _near_full(value: float) -> str:
     missing = 100 - value
     if not 0 < missing < 10:
         return short(value)
-    return number_text(value, min(2, 1 - math.floor(math.log10(missing)) if missing < 1 else 1))
+    places = min(2, 1 - math.floor(math.log10(missing))) if missing < 1 else 1
+    return number_text(min(value, 99.99) if places == 2 else value, places)
