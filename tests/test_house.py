@@ -17,7 +17,7 @@ from rankstudy.study import questions
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rankstudy"
 FLOORS = [  # a module may import from its own floor and the floors above it in this list; a folder is on one floor
-    {"__init__", "config", "device", "files"},
+    {"__init__", "config", "console", "device", "files"},
     {"_linalg", "rank", "spectrum", "factorization"},
     {"layers", "lora", "subspace"},
     {"data", "training", "snapshot", "finetuning", "measure"},

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import yaml
@@ -55,9 +56,26 @@ class ThisPython(AsyncKernelManager):
     )
 
 
+def settings(root: Path) -> dict[str, Any]:
+    """What `_quarto.yml` in the folder `root` says.
+
+    Raises:
+        UsageError: it is not there, or it is no book's.
+    """
+    try:
+        found = yaml.safe_load((root / "_quarto.yml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"no _quarto.yml in {root}; start this in the project's folder") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{root / '_quarto.yml'} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(found, dict) or "chapters" not in (found.get("book") or {}):
+        raise UsageError(f"{root / '_quarto.yml'} lists no chapters of a book")
+    return found
+
+
 def listed(root: Path) -> list[Path]:
     """The chapters in `_quarto.yml` of the folder `root`. Raises `UsageError` if one is not there."""
-    chapters = yaml.safe_load((root / "_quarto.yml").read_text(encoding="utf-8"))["book"]["chapters"]
+    chapters = settings(root)["book"]["chapters"]
     if missing := [chapter for chapter in chapters if not (root / chapter).exists()]:
         raise UsageError(f"_quarto.yml lists {missing[0]}, which does not exist")
     return [root / chapter for chapter in chapters]
@@ -65,7 +83,11 @@ def listed(root: Path) -> list[Path]:
 
 def read(path: Path) -> nbformat.NotebookNode:
     """The chapter as a notebook that is not executed; what a code cell is told (`#|`) is in its metadata."""
-    text = re.sub(r"\A---\n.*?^---\n", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ChapterError(f"{path.name} is not UTF-8: {error}") from error
+    text = re.sub(r"\A---\n.*?^---\n", "", text, flags=re.M | re.S)
     cells, end = [], 0
     for match in CODE.finditer(text):
         source = match["inline"] or match["cell"]

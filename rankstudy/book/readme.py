@@ -7,6 +7,7 @@ the README's markers. So the README can be checked against its sources without t
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import hashlib
 import io
@@ -85,6 +86,8 @@ def written(text: str, root: Path) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """`readme`: rewrites the sources from the store and the README from them."""
+    description = "Write the README's findings and figure from the results of the profile."
+    argparse.ArgumentParser(prog="python -m rankstudy readme", description=description).parse_args(argv[1:])
     root = Path.cwd()
     if not (root / "README.md").exists():
         raise UsageError(f"no README.md in {root}; start this in the project's folder")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -217,60 +216,9 @@ def operations(run: Run) -> float:
     return run.training.epochs * (2 * weights + overhead) * (3 * images + images + 15_000)
 
 
-PREDICTED: dict[Any, float] = {}  # shape of a run -> seconds that one such run takes here
-
-
-def shape(run: Run) -> Any:
-    """What decides how long a run takes."""
-    return (
-        run.network.widths,
-        run.network.activation,
-        run.network.rank,
-        replace(run.training, learning_rate=1.0),
-        run.data,
-    )
-
-
 def training_images(run: Run) -> int:
     """Pictures in the training split of the run."""
     return len(dataset_on_device(run.data).train)
-
-
-def predict(runs: Sequence[Run]) -> dict[Run, float]:
-    """Seconds that each run will take here, from a few timed steps per shape; 0 for a run that is stored."""
-    digest = provenance.digest(*provenance.TRAINED)
-    predicted = {}
-    for run in dict.fromkeys(runs):
-        if questions.store().find(run.question(), digest) is not None:
-            predicted[run] = 0.0
-            continue
-        if shape(run) not in PREDICTED:
-            PREDICTED[shape(run)] = _timed(run)
-        predicted[run] = PREDICTED[shape(run)]
-    return predicted
-
-
-def _timed(run: Run) -> float:
-    """Seconds of a whole run, from 60 steps of its training and one evaluation of the test split."""
-    from rankstudy import layers, training
-
-    whole = dataset_on_device(run.data)
-    model = layers.build(run.network, run.seed).to(whole.train.images.device)
-    count = min(len(whole.train), 60 * run.training.batch_size)
-    small = data.Split(whole.test.images[:100], whole.test.labels[:100])
-    part = replace(
-        whole, train=data.Split(whole.train.images[:count], whole.train.labels[:count]), validation=small, test=small
-    )
-    once = replace(run.training, epochs=1, target_accuracy=None)
-    for _ in range(2):  # the first one warms up
-        history = training.train(once, [model], part, [run.seed])
-    step = float(history.seconds[0, -1]) / -(-count // run.training.batch_size)
-    begun = time.perf_counter()
-    training.evaluate(model, whole.test)
-    evaluation = (time.perf_counter() - begun) / len(whole.test)
-    images = len(whole.train) + len(whole.validation) + len(whole.test)
-    steps = run.training.epochs * -(-len(whole.train) // run.training.batch_size)
-    return steps * step + (run.training.epochs + 1) * images * evaluation
 
 
 _DATASETS: dict[Any, Any] = {}

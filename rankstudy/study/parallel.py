@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rankstudy import UsageError
-from rankstudy.study import engine, questions
+from rankstudy.study import progress, questions
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 BYTES = 1.5e9  # of memory that a worker is given, at most
@@ -48,12 +48,14 @@ def beside(count: int) -> Iterator[None]:
         yield
         return
     before, questions.spread = questions.spread, _Pool(count)
+    pool = questions.spread.pool
     try:
         yield
-        questions.spread.pool.shutdown()
+        pool.shutdown()
     except BaseException:
         for worker in multiprocessing.active_children():
             worker.terminate()
+        pool.shutdown(cancel_futures=True)  # its semaphores go with it: nobody has to complain that they are left
         raise
     finally:
         questions.spread = before
@@ -94,7 +96,7 @@ class _Pool:
         for future in as_completed(waiting):
             future.result()
             if report is not None:
-                report(sum(run.training.epochs * engine.training_images(run) for run in trainings(waiting[future])))
+                report(sum(map(progress.images, trainings(waiting[future]))))
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """How an experiment gets its answer: from the store, or by computing it and storing it.
 
-A chapter's module has a frozen `Config`, one instance per profile in `CONFIGS`, `plan(config) -> Plan` and
-`compute(config) -> dict`.
+A chapter's module has a frozen `Config`, one instance per profile in `CONFIGS`, `plan(config)`, the trainings
+it will ask for, and `compute(config) -> dict`.
 `result("rank")` is what its chapter reads. Nothing here imports torch until something must be computed.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 
 from rankstudy import UsageError, config, data, device
 from rankstudy.study import provenance
-from rankstudy.study.store import UNFINISHED, Question, Record, Store, decode, exported
+from rankstudy.study.store import UNFINISHED, Question, Record, Store, decode, exported, plain
 
 PROFILES = ("smoke", "quick", "full", "published")
 PUBLISHED = Path(__file__).parents[2] / "published" / "results.zip"  # the committed export of a full study
@@ -50,15 +50,6 @@ class Result:
 
     def __getitem__(self, name: str) -> Any:
         return self.value[name]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What computing a chapter takes."""
-
-    runs: list[Any]  # trainings of networks
-    shared: float = 0.0  # seconds of the other calls that `spread` is told of
-    alone: float = 0.0  # seconds of everything else
 
 
 def progress(runs: Any) -> Callable[[int], None] | None:
@@ -101,12 +92,14 @@ class Unfinished:
 
 
 def profile() -> str:
-    """RANKSTUDY_PROFILE, or `full` on CUDA and else `quick`.
+    """RANKSTUDY_PROFILE, or PROFILE where it is one of ours (`make` is told so), or `full` on CUDA and else `quick`.
 
     Raises:
         UsageError: RANKSTUDY_PROFILE is none of PROFILES.
     """
     wanted = os.environ.get("RANKSTUDY_PROFILE", "").strip().lower()
+    if not wanted and (short := os.environ.get("PROFILE", "").strip().lower()) in PROFILES:
+        wanted = short
     if wanted and wanted not in PROFILES:
         raise UsageError(f"RANKSTUDY_PROFILE is {wanted!r}; allowed are {', '.join(PROFILES)}")
     return wanted or ("full" if device.has_cuda() else "quick")
@@ -217,6 +210,28 @@ def published() -> dict[str, Record]:
     found = [decode(name, content) for name, content in exported(PUBLISHED).items()]
     records = sorted((record for record in found if record), key=lambda record: record.provenance["created"])
     return {record.experiment: record for record in records}
+
+
+def computed_under(experiment: str, data_set: str, stored: Any) -> str:
+    """The profile whose settings on the data set are those of a stored config; "" if there is none.
+
+    Fields that settings no longer have say nothing.
+
+    Args:
+        data_set: its name, or its checksum.
+    """
+    name = next((known for known, checksum in data.CHECKSUMS.items() if data_set in (known, checksum)), data_set)
+    configs = module(experiment).CONFIGS
+    found = (profile for profile, today in configs.items() if _agrees(plain(on(today, name)), stored))
+    return next(found, "")
+
+
+def _agrees(today: Any, stored: Any) -> bool:
+    if isinstance(today, dict) and isinstance(stored, dict):
+        return all(name in stored and _agrees(value, stored[name]) for name, value in today.items())
+    if isinstance(today, list) and isinstance(stored, list) and len(today) == len(stored):
+        return all(map(_agrees, today, stored))
+    return today == stored
 
 
 def _published(name: str) -> Result:

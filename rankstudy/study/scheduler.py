@@ -25,7 +25,7 @@ from typing import Any
 
 from rankstudy import UsageError
 from rankstudy.files import write_atomically
-from rankstudy.study import engine, provenance, questions
+from rankstudy.study import engine, progress, provenance, questions
 from rankstudy.study.experiments import blocks, subspaces, truncation
 from rankstudy.study.parallel import trainings
 from rankstudy.study.store import Question, Store, digest_of
@@ -119,7 +119,7 @@ def _gather(client: Any, tasks: Sequence[tuple[Any, ...]], digest: str) -> None:
             raise UsageError(f"the answer {name} of a worker arrived damaged; run again")
         write_atomically(questions.store().root / name, content)
         if report is not None:
-            report(sum(run.training.epochs * engine.training_images(run) for run in sent[task]))
+            report(sum(map(progress.images, sent[task])))
 
 
 def _answer(

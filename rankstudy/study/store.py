@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import lzma
 import os
 import sys
 import time
@@ -25,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock
+from safetensors import SafetensorError
 from safetensors.numpy import load as _load_tensors
 from safetensors.numpy import save as _save_tensors
 
@@ -171,7 +173,7 @@ class Store:
             return None
         except OSError as error:
             raise _unreadable(path, error) from error
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             self._set_aside(path)
             return None
         return header if header.get("format") == FORMAT else None
@@ -191,19 +193,23 @@ def decode(name: str, content: bytes, path: Path | None = None) -> Record | None
     """The record in the bytes of a file of that name; None if it is of another format.
 
     Raises:
-        ValueError: the bytes are not those that the name stands for.
+        ValueError: the bytes are not those that the name stands for, or no record's.
     """
     if not name.endswith(f"-{digest_of(content)}{SUFFIX}"):
         raise ValueError(f"{name} is damaged")
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["record"])
-    if header["format"] != FORMAT:
-        return None
-    arrays = _load_tensors(content)
-    for array in arrays.values():
-        array.flags.writeable = False
-    fields = {field: header[field] for field in FIELDS}
-    return Record(**fields, value=_join(header["value"], "", arrays), path=path)
+    try:
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["record"])
+        if header["format"] != FORMAT:
+            return None
+        arrays = _load_tensors(content)
+        for array in arrays.values():
+            array.flags.writeable = False
+        fields = {field: header[field] for field in FIELDS}
+        _ = header["provenance"]["created"], header["provenance"]["seconds"]
+        return Record(**fields, value=_join(header["value"], "", arrays), path=path)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
+        raise ValueError(f"{name} is no record ({type(error).__name__})") from error
 
 
 def exported(path: Path) -> dict[str, bytes]:
@@ -217,7 +223,8 @@ def exported(path: Path) -> dict[str, bytes]:
             contents = {name: archive.read(name) for name in archive.namelist()}  # checks each one's CRC
     except OSError as error:
         raise UsageError(f"FILE {path} cannot be read: {error.strerror}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError) as error:
+        # RuntimeError: encrypted, or packed in a way that zipfile does not know
         raise UsageError(f"FILE {path} is damaged, or no export of rankstudy ({error})") from error
     for name, content in contents.items():
         kind, _, stem = name.partition("/")

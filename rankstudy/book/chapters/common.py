@@ -11,7 +11,6 @@ from rankstudy.book.chapters import statements as claims
 from rankstudy.book.tables import Markdown, table
 from rankstudy.study import questions
 from rankstudy.study.questions import Result
-from rankstudy.study.store import plain
 
 
 def _print_no_break_spaces() -> None:
@@ -57,9 +56,7 @@ def computed_under(result: Result) -> str:
     """The profile whose settings a result was computed with: that of the page, unless it is published."""
     if result.profile != "published":
         return result.profile
-    configs = questions.module(result.experiment).CONFIGS
-    found = (name for name in configs if plain(questions.on(configs[name], result.data)) == result.config)
-    return next(found, "settings of its time")
+    return questions.computed_under(result.experiment, result.data, result.config) or "settings of its time"
 
 
 def over(n: int, what: str = "networks") -> str:

@@ -20,7 +20,6 @@ class Config:
     sweep: truncation.Sweep
     shorter: tuple[int, ...]  # epochs of trainings that are the same but for their length: does the rank hang on it?
     tolerance: float = 0.005  # of validation accuracy that a cut network may lose
-    seconds: float = 1.0  # that the sweep of one network is expected to take a CPU core
 
 
 CONFIGS = {
@@ -41,7 +40,6 @@ CONFIGS = {
             max_iterations=60,
         ),
         shorter=(1,),
-        seconds=10.0,
     ),
     "full": Config(
         overfitting.CONFIGS["full"],
@@ -53,16 +51,13 @@ CONFIGS = {
             sequential=(4, 8, 16, 32),
         ),
         shorter=(1,),
-        seconds=110.0,
     ),
 }
 
 
-def plan(settings: Config) -> questions.Plan:
+def plan(settings: Config) -> list[engine.Run]:
     runs, _ = overfitting.runs(settings.overfitting)
-    short = [run for chosen in shorter(settings) for run in chosen]
-    # a network that is only cut takes about a third of a sweep
-    return questions.Plan([*runs, *short], shared=settings.seconds * (len(runs) + len(short) / 3))
+    return [*runs, *(run for chosen in shorter(settings) for run in chosen)]
 
 
 def shorter(settings: Config) -> list[list[engine.Run]]:
@@ -133,7 +128,7 @@ def answer(settings: Config) -> Mapping[str, Any]:
 
 
 def known_rank(settings: Config, otherwise: int) -> int:
-    """The effective rank if it is known already, for predictions of time."""
+    """The effective rank if it is known already, to plan with."""
     record = questions.store().find(question(settings), digest())
     return otherwise if record is None else record.value["rank"]
 

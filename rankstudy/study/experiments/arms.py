@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,25 +55,14 @@ def matched_gain(activation: str) -> float:
 
 
 def plan(arms: Arms) -> list[engine.Run]:
-    """The trainings, those of the search for learning rates under seeds that stand for them."""
+    """The trainings, at the first learning rate where the search has still to find it."""
     planned = []
     for activation, rates in arms.rates:
         run = arms.run(activation)
         if len(rates) > 1:
-            planned += [replace(run, seed=-1 - index, observe="") for index in range(len(rates))]
+            planned += engine.grid(replace(run, observe=""), rates)
         planned += [replace(run, seed=seed) for seed in range(arms.seeds)]
     return planned
-
-
-def seconds_to_measure(planned: Sequence[engine.Run], images: int) -> float:
-    """Of the batteries and features of the planned networks that are no part of a search, by the cubes of their shorter
-    sides; every arm looks at the images once."""
-    total = 0.0
-    for run in planned:
-        if run.seed >= 0:
-            work = sum(max(shape) * min(shape) ** 2 for shape in run.network.shapes())
-            total += 3 * work + 2 * images * sum(width**2 for width in run.network.widths[int(run.seed > 0) :])
-    return 1e-9 * total
 
 
 def runs(arms: Arms) -> dict[str, tuple[list[engine.Run], dict[str, Any]]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rankstudy import config
-from rankstudy.study import engine, questions
+from rankstudy.study import engine
 from rankstudy.study.experiments import sizes, subspaces, transfer
 from rankstudy.study.experiments.crossing import crossing
 from rankstudy.study.experiments.training import parameters
@@ -196,16 +196,8 @@ def _direct(settings: Config) -> list[engine.Run]:
     return list(dict.fromkeys([*runs, *(run for moved in _transfers(settings) for run in moved.pretrainings())]))
 
 
-def plan(settings: Config) -> questions.Plan:
-    counted = [each for asked in _asked(settings) for each in subspaces.count(*asked)]
-    seconds = 0.5 + 0.4 * settings.curve.seeds
-    return questions.Plan(_direct(settings), shared=subspaces.predict(counted), alone=seconds)
-
-
-def work(settings: Config) -> float:
-    """Floating-point operations of the trainings, to compare profiles with each other; unlike `plan`, times nothing."""
-    counted = [each for asked in _asked(settings) for each in subspaces.count(*asked)]
-    return sum(times * engine.operations(run) for run, times in counted)
+def plan(settings: Config) -> list[Any]:
+    return [*_direct(settings), *(run for asked in _asked(settings) for run in subspaces.plan(*asked))]
 
 
 def compute(settings: Config) -> dict[str, Any]:

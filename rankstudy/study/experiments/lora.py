@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rankstudy import config
-from rankstudy.study import engine, questions
+from rankstudy.study import engine
 from rankstudy.study.experiments import overheads
 from rankstudy.study.experiments import training as training_experiment
 from rankstudy.study.experiments.blocks import Arm, Block, Finetuning, answers
@@ -112,20 +112,9 @@ def bases(settings: Config, digits: Sequence[int], seeds: Sequence[int]) -> list
     ]
 
 
-def plan(settings: Config) -> questions.Plan:
+def plan(settings: Config) -> list[engine.Run]:
     tuning = bases(settings, settings.tuning_digits, [engine.TUNING_SEED])
-    chosen = bases(settings, settings.digits, range(settings.seeds))
-    ablated = len(settings.ablation) * len(settings.ablation_digits) * settings.seeds
-    rates, own = dict(settings.learning_rates), settings.finetuning
-    tried = sum(len(rates[arm.method]) for arm in (*settings.arms, settings.ablation[-1])) * len(tuning)
-    weights = sum(out * inp for out, inp in settings.network.shapes())
-    network = 0.2  # seconds to adapt, and to decompose
-    step, image = 1e-3 + 1.2e-8 * weights, 4e-11 * weights  # seconds of a training step, and of an image looked at
-    look = image * len(own.at()) * (own.watch[0] + 9 * own.watch[1])
-    whole = image * ((own.train_size or 55_000) + 20_000) + network
-    finetunings = len(settings.arms) * len(chosen) + ablated
-    seconds = tried * (own.steps * step + look) + finetunings * (own.steps * step + 3 * look + whole)
-    return questions.Plan(tuning + chosen, shared=seconds, alone=overheads.predicted(settings.costs))
+    return tuning + bases(settings, settings.digits, range(settings.seeds))
 
 
 def compute(settings: Config) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rankstudy import config
-from rankstudy.study import engine, questions
+from rankstudy.study import engine
 from rankstudy.study.experiments import arms, battery, decay, trajectory
 from rankstudy.study.experiments.arms import Arms
 from rankstudy.study.experiments.decay import Decay
@@ -188,12 +188,11 @@ CONFIGS = {
 }
 
 
-def plan(settings: Config) -> questions.Plan:
+def plan(settings: Config) -> list[engine.Run]:
     planned = runs(settings)[0] + [run for chosen in ladder(settings) for run in chosen]
     for group in groups(settings).values():
         planned += arms.plan(group)
-    seconds = arms.seconds_to_measure(planned, settings.images)
-    return questions.Plan(planned + decay.plan(settings.bound), shared=seconds)
+    return planned + decay.plan(settings.bound)
 
 
 def groups(settings: Config) -> dict[str, Arms]:

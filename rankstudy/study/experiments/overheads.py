@@ -26,14 +26,6 @@ class Config:
     widths: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096)  # of three hidden layers
 
 
-def predicted(settings: Config) -> float:
-    """Seconds on two cores."""
-    weights = sum(784 * width + 2 * width**2 + 10 * width for width in settings.widths)
-    return settings.rounds * settings.steps * (8 * 4e-3 + 2 * 1.4e-8 * weights) + 5 * settings.seconds * len(
-        settings.batches
-    )
-
-
 def compute(settings: Config, network: config.Network, batch_size: int) -> dict[str, Any]:
     from rankstudy import device
 

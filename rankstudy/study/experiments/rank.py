@@ -106,21 +106,9 @@ CONFIGS = {
 GROUPS = ("shallow", "deep", "matched")
 
 
-def plan(settings: Config) -> questions.Plan:
-    planned = training.plan(settings.base).runs
-    planned = planned + [run for name in GROUPS for run in arms.plan(getattr(settings, name))]
-    rows, columns, rank = settings.textbook
-    shared = arms.seconds_to_measure(planned, settings.images) + _seconds_of_parts(settings)
-    return questions.Plan(planned, shared=shared, alone=1.0 + 1e-8 * rows * columns * rank)
-
-
-def _seconds_of_parts(settings: Config) -> float:
-    """Of the nulls and of the trainings of `inputs`."""
-    nulls = settings.null_seeds * sum(max(s) * min(s) ** 2 for s in settings.base.network.shapes()) * battery.DRAWS * 6
-    chosen = settings.inputs.data
-    evaluated = 10_000 + chosen.validation_size
-    images = settings.inputs.seeds * (settings.inputs.training.epochs * (chosen.train_size or 55_000) + evaluated)
-    return 3e-11 * nulls + 4e-4 * images
+def plan(settings: Config) -> list[engine.Run]:
+    groups = [run for name in GROUPS for run in arms.plan(getattr(settings, name))]
+    return training.plan(settings.base) + groups
 
 
 def compute(settings: Config) -> dict[str, Any]:

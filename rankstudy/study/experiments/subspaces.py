@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -113,23 +112,10 @@ def prepare(asked: Sequence[tuple[Sequence[Run], Sequence[float], int]]) -> None
     trained(sorted(chosen, key=engine.operations, reverse=True))
 
 
-def count(runs: Sequence[Run], learning_rates: Sequence[float], seeds: int) -> list[tuple[Run, int]]:
-    """How many trainings of each kind `curve` needs, its tuning included."""
-    return [(run, seeds + (len(learning_rates) if len(learning_rates) > 1 else 0)) for run in runs]
-
-
-def predict(counted: Sequence[tuple[Run, int]]) -> float:
-    """Seconds that so many trainings of each run will take here, from a few timed steps of each."""
-    timed: dict[Any, float] = {}
-    total = 0.0
-    for run, times in counted:
-        side = run.dimension.bit_length()
-        shape = (engine.shape(run), side, run.projection, run.bias)
-        if shape not in timed:
-            timed[shape] = _timed(run)
-            engine.PREDICTED.setdefault(engine.shape(run), timed[shape])  # for the progress bar
-        total += times * timed[shape]
-    return total
+def plan(runs: Sequence[Run], learning_rates: Sequence[float], seeds: int) -> list[Run]:
+    """What `curve` will train, at the first learning rate where the search has still to find it."""
+    search = _grid(runs, learning_rates) if len(learning_rates) > 1 else []
+    return search + _tuned(runs, [learning_rates[0]] * len(runs), seeds)
 
 
 def _grid(runs: Sequence[Run], learning_rates: Sequence[float]) -> list[Run]:
@@ -234,29 +220,3 @@ def _digits(dataset: Any) -> Callable[[Any, int], dict[str, np.ndarray]]:
         return found
 
     return observe
-
-
-def _timed(run: Run) -> float:
-    """Seconds of a whole run, from 30 steps of its training and one evaluation of the test split."""
-    from rankstudy import layers, subspace, training
-
-    whole = engine.dataset_on_device(run.data)
-    model = layers.build(run.network, run.seed)
-    if run.dimension:
-        model = subspace.Subspace(model, run.dimension, run.projection)
-    model.to(whole.train.images.device)
-    count = min(len(whole.train), 30 * run.training.batch_size)
-    small = data.Split(whole.test.images[:100], whole.test.labels[:100])
-    part = replace(
-        whole, train=data.Split(whole.train.images[:count], whole.train.labels[:count]), validation=small, test=small
-    )
-    once = replace(run.training, epochs=1, target_accuracy=None)
-    for _ in range(2):  # the first one warms up
-        history = training.train(once, [model], part, [run.seed])
-    step = float(history.seconds[0, -1]) / -(-count // run.training.batch_size)
-    begun = time.perf_counter()
-    training.evaluate(model, whole.test)
-    evaluation = (time.perf_counter() - begun) / len(whole.test)
-    images = len(whole.train) + len(whole.validation) + len(whole.test)
-    steps = run.training.epochs * -(-len(whole.train) // run.training.batch_size)
-    return steps * step + (1 + run.digits) * (run.training.epochs + 1) * images * evaluation

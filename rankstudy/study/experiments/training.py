@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rankstudy import config
-from rankstudy.study import engine, questions
+from rankstudy.study import engine
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,10 @@ CONFIGS = {
 }
 
 
-def plan(settings: Config) -> questions.Plan:
+def plan(settings: Config) -> list[engine.Run]:
     run = engine.Run(settings.network, settings.training, settings.data, 0)
-    tuning = [
-        replace(run, seed=-1 - index)
-        for index in range(len(settings.learning_rates))
-        if len(settings.learning_rates) > 1
-    ]
-    return questions.Plan(tuning + [replace(run, seed=seed) for seed in range(settings.seeds)], alone=0.5)
+    tuning = engine.grid(run, settings.learning_rates) if len(settings.learning_rates) > 1 else []
+    return tuning + [replace(run, seed=seed) for seed in range(settings.seeds)]
 
 
 def runs(settings: Config) -> tuple[list[engine.Run], dict[str, Any]]:
