@@ -10,7 +10,6 @@ import numpy as np
 from rankstudy.book import results
 from rankstudy.study import questions
 from rankstudy.study.questions import Result
-from rankstudy.study.store import plain
 
 Stored = Mapping[str, Any]  # what the store gives back: names -> arrays, plain values, dictionaries
 
@@ -32,10 +31,9 @@ MEASURES = {  # field -> name in the store, where it is another one
 
 def origin(result: Result) -> results.Origin:
     computed = result.profile
-    if result.profile == "published":
-        configs = questions.module(result.experiment).CONFIGS
-        same = (name for name in configs if plain(questions.on(configs[name], result.data)) == result.config)
-        computed = next(same, "settings of its time")
+    if computed == "published":
+        known = questions.computed_under(result.experiment, result.data, result.config)
+        computed = known or "settings of its time"
     made = result.provenance
     commit = made["commit"] or "unknown"
     return results.Origin(

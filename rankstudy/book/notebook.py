@@ -74,8 +74,9 @@ def settings(root: Path) -> dict[str, Any]:
 
 
 def listed(root: Path) -> list[Path]:
-    """The chapters in `_quarto.yml` of the folder `root`. Raises `UsageError` if one is not there."""
-    chapters = settings(root)["book"]["chapters"]
+    """The chapters and appendices in `_quarto.yml` of the folder `root`. Raises `UsageError` if one is not there."""
+    book = settings(root)["book"]
+    chapters = [*book["chapters"], *book.get("appendices", ())]
     if missing := [chapter for chapter in chapters if not (root / chapter).exists()]:
         raise UsageError(f"_quarto.yml lists {missing[0]}, which does not exist")
     return [root / chapter for chapter in chapters]
