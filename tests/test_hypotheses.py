@@ -235,7 +235,11 @@ def test_a_listing_is_the_code_itself():
     assert len(shown.splitlines()) < 10
     _, source = listing.source("layers.LowRankLinear.forward")
     assert source.startswith("def forward(") and "return" in source
-    for name, message in (("rank.nothing", "defines no 'nothing'"), ("nowhere.f", "no module"), ("rank.eliminate", "at most")):
+    for name, message in (
+        ("rank.nothing", "defines no 'nothing'"),
+        ("nowhere.f", "no module"),
+        ("rank.eliminate", "at most"),
+    ):
         with pytest.raises(ValueError, match=message):
             listing.listing(name)
 
