@@ -153,7 +153,7 @@ def test_every_dependency_is_bounded_below_and_used():
     source = "\n".join(
         path.read_text(encoding="utf-8") for folder in ("rankstudy", "tests") for path in (ROOT / folder).rglob("*.py")
     )
-    imported = {"scikit-learn": "sklearn", "pyyaml": "yaml", "pypandoc_binary": "pypandoc"}
+    imported = {"scikit-learn": "sklearn", "pyyaml": "yaml", "pypandoc_binary": "pypandoc", "python-flint": "flint"}
     indirect = {"jupyter", "ipykernel", "pytest-cov", "pytest-xdist"}  # Quarto's engine, the kernel, options of pytest
     for name in _requirements().keys() - indirect:
         module = imported.get(name, name)

@@ -79,8 +79,10 @@ def interval_text(found: Estimate, unit: str = "", *, sign: bool = False, highes
     '99.99 to 100 %'
     """
     mean, half, after = found.mean, found.half, f" {unit}" if unit else ""
-    if not (math.isfinite(mean) and math.isfinite(half)) or half == 0:
-        return found.text(unit=unit, sign=sign)
+    if not math.isfinite(mean):
+        return "no value"
+    if not half > 0:  # one network, or the same in all of them
+        return found.short(sign) + after
     places = _places(mean, half)
     if unit.startswith(("%", "points")):
         places = min(2, places)

@@ -118,14 +118,14 @@ def show(
 
 def hypotheses(judged: Sequence[Any]) -> Markdown:
     """Every hypothesis of a page (`claims.judged`) with verdict, effect, n and p; each row can be linked to."""
-    marks = {"supported": "✓ supported", "refuted": "✗ refuted", "inconclusive": "? inconclusive"}
+    marks = {"supported": "✓\u00a0supported", "refuted": "✗\u00a0refuted", "inconclusive": "?\u00a0inconclusive"}
     rows = [
         [
             f"[{each.hypothesis.sentence}]{{#claim-{each.hypothesis.id}}}",
             marks[each.verdict],
             each.size(),
             str(each.n or ""),
-            "" if each.p is None else "< 0.0001" if each.p < 1e-4 else f"{each.p:.2g}",
+            "" if each.p is None else "<\u00a00.0001" if each.p < 1e-4 else f"{each.p:.2g}",
         ]
         for each in judged
     ]
@@ -165,7 +165,7 @@ def measures(group: Any, matrix: str) -> Markdown:
     for name, label in MEASURES.items():
         values = getattr(found, name)
         rows.append([label, *[estimate(each) for each in values.T], estimate(values.mean(axis=1))])
-    heads = [f"layer {layer + 1}, {out} × {inp}" for layer, (out, inp) in enumerate(group.shapes)]
+    heads = [f"layer\u00a0{layer + 1}, {out}\u00a0×\u00a0{inp}" for layer, (out, inp) in enumerate(group.shapes)]
     return show(["measure", *heads, "average"], rows)
 
 

@@ -26,8 +26,9 @@ from tqdm import tqdm
 from rankstudy import UsageError
 from rankstudy._linalg.gram import SMALL, accelerator, singular_values
 from rankstudy.factorization import break_even_rank, smallest_rank
+from rankstudy.rank import rounding_floor
 from rankstudy.spectrum import Spectrum, effective_rank, energy_rank, numerical_rank, outlier_rank, stable_rank
-from rankstudy.tools.tensors import EPS, Entry, opened
+from rankstudy.tools.tensors import EPS, FORMATS, Entry, opened
 
 WORKERS = 4  # small matrices at a time, each with a core of its own: 100 MB in all
 
@@ -41,7 +42,7 @@ class Matrix:
     shape: tuple[int, int]
     dtype: str
     singular_values: np.ndarray = field(repr=False)  # (min(shape),) float64, descending
-    rank: int  # singular values above max(m, n)·eps·σ₁ of the stored dtype; what elimination finds
+    rank: int  # singular values above max(m, n)·eps·σ₁ of the stored dtype; coarser than F32: above its rounding floor
     stable_rank: float
     effective_rank: float  # exp of the entropy
     energy_rank_90: int
@@ -160,16 +161,20 @@ def _analyzed(
         kind, shape = names[name]
         matrix = finite_values(name, entries[name], shape)
         dtype = entries[name].dtype
+        operands, formats = [matrix], [FORMATS[dtype]]
         if before is not None:
             if name not in before or before[name].shape != entries[name].shape:
                 what = f"shape {list(before[name].shape)}" if name in before else "no such tensor"
                 raise UsageError(f"--base has {what} for {name} of shape {list(entries[name].shape)}")
             base = finite_values(name, before[name], shape)
+            operands, formats = [matrix, base], [FORMATS[dtype], FORMATS[before[name].dtype]]
             dtype = max(dtype, before[name].dtype, key=lambda each: EPS[each])
             matrix = matrix.astype(np.float64) - base
+        floor = rounding_floor(*operands, dtype=formats) if EPS[dtype] > EPS["F32"] else 0.0
+        operands.clear()
         values = singular_values(matrix, dtype, rank_error, device)
         del matrix
-        return _judged(name, kind, shape, dtype, values, rank_error)
+        return _judged(name, kind, dtype, Spectrum(values, shape, floor), rank_error)
 
     found: dict[str, Matrix] = {}
     small = [name for name, (_, (m, n)) in names.items() if m * n <= SMALL and device is None]
@@ -197,16 +202,16 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _judged(name: str, kind: str, shape: tuple[int, int], dtype: str, values: np.ndarray, rank_error: float) -> Matrix:
-    spectrum = Spectrum(values, shape)
+def _judged(name: str, kind: str, dtype: str, spectrum: Spectrum, rank_error: float) -> Matrix:
+    shape = spectrum.shape
     needed = int(smallest_rank(spectrum, rank_error))
     return Matrix(
         name=name,
         kind=kind,
         shape=shape,
         dtype=dtype,
-        singular_values=values,
-        rank=int(numerical_rank(spectrum, EPS[dtype])),
+        singular_values=spectrum.values,
+        rank=int(numerical_rank(spectrum, min(EPS[dtype], EPS["F32"]))),
         stable_rank=float(stable_rank(spectrum)),
         effective_rank=float(effective_rank(spectrum)),
         energy_rank_90=int(energy_rank(spectrum, 0.90)),

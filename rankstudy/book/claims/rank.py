@@ -138,7 +138,7 @@ def tanh_square(rank: Rank) -> np.ndarray | None:
 
 @hypothesis(
     "rank-tanh-matched",
-    "The same holds when every activation starts from weights that keep the signal's variance.",
+    "With variance-preserving initial weights, too, what training adds has a lower entropy rank under tanh.",
     family="rank",
     expects="below",
     unit="directions",

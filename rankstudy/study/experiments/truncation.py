@@ -26,9 +26,9 @@ from rankstudy.study.store import Question
 SPLITS = ("train", "validation", "test")
 PICTURES = 8  # rows of the first matrix that are kept as pictures
 STEPS = 127  # of a picture's values between 0 and the largest
-METHODS = {
-    "least_squares": factorization.alternating_least_squares,
-    "gradient": factorization.alternating_gradient,
+METHODS = {  # with the tolerance of its gap in units of the sweep's
+    "least_squares": (factorization.alternating_least_squares, 1),
+    "gradient": (factorization.alternating_gradient, 100),
 }
 
 
@@ -46,7 +46,8 @@ class Sweep:
     sequential: tuple[int, ...] = ()  # ranks at which each layer is fitted to the compressed layers before it
     inputs: int = 5000  # training images behind the weighted norm
     max_iterations: int = 300  # of an alternating method; one that needs more says so
-    tol: float = 1e-4  # excess over the Eckart–Young bound, as a share of ‖A‖², at which alternating methods stop
+    tol: float = 1e-4  # gap to the Eckart–Young error, as a share of it, at which least squares stop; 100 times that
+    #                    for gradient steps
 
     def truncations(self) -> Sweep:
         """Truncated SVDs and nothing else: of W at each rank, of W − W₀ at every other of those compared, for time."""
@@ -133,7 +134,7 @@ def _compared(
         "weighted": np.stack([scored(cut(weighted, rank)) for rank in sweep.compared]),
     }
     for name, kind, factors in (("allotted", "weights", plain), ("allotted_weighted", "weighted", weighted)):
-        ranks = [allotted(spectra[kind], [w.shape for w in weights], rank) for rank in sweep.compared]
+        ranks = [factorization.allocate(spectra[kind], budget(weights, rank)) for rank in sweep.compared]
         result[f"{name}_ranks"] = np.array(ranks)
         result[name] = np.stack(
             [scored([each.leading(r) for each, r in zip(factors, row, strict=True)]) for row in ranks]
@@ -159,7 +160,7 @@ def alternating(
         (ranks, 2, 3) and `trace`: rank -> relative error after each half-step on the second layer.
     """
     found: dict[str, Any] = {}
-    for name, method in METHODS.items():
+    for name, (method, times) in METHODS.items():
         rows: dict[str, list[list[Any]]] = {
             key: [] for key in ("error", "excess", "ratio", "iterations", "seconds", "reached")
         }
@@ -172,7 +173,7 @@ def alternating(
                     method(
                         weight,
                         min(rank, *weight.shape),
-                        tol=sweep.tol,
+                        tol=times * sweep.tol,
                         max_iterations=sweep.max_iterations,
                         spectrum=spectrum,
                     )
@@ -181,7 +182,7 @@ def alternating(
             for key in ("error", "excess", "ratio"):
                 rows[key].append([float(getattr(fit.certificate, key)) for fit in fits])
             rows["iterations"].append([int(fit.iterations) for fit in fits])
-            rows["reached"].append([bool(fit.certificate.excess <= 1.01 * sweep.tol) for fit in fits])
+            rows["reached"].append([bool(fit.stopped == "tolerance") for fit in fits])
             rows["seconds"].append(seconds)
             scored_rows.append(scored([fit.factors for fit in fits]))
             if rank in sweep.traced:
@@ -250,30 +251,9 @@ def sequential(network: config.Network, weights: Sequence[np.ndarray], images: A
     return found
 
 
-def allotted(spectra: Sequence[Spectrum], shapes: Sequence[tuple[int, int]], rank: int) -> list[int]:
-    """One rank per layer, of least Σ (relative error)², with no more parameters than `rank` for every layer has.
-
-    A further rank of an (m, n) layer costs m + n numbers and saves σ²/‖A‖². Singular values fall, so taking the best
-    bargain again and again is optimal, up to what is left over when the next one no longer fits. Every layer keeps
-    rank 1, for a layer of rank 0 cuts the network through.
-    """
-    cost = [m + n for m, n in shapes]
-    budget = sum(min(rank, m, n) * (m + n) for m, n in shapes) - sum(cost)
-    offers = sorted(
-        (
-            (value**2 / price, layer)
-            for layer, (spectrum, price) in enumerate(zip(spectra, cost, strict=True))
-            for value in spectrum.values[1:] / np.linalg.norm(spectrum.values)
-        ),
-        key=lambda offer: -offer[0],
-    )
-    ranks = [1] * len(shapes)
-    for _, layer in offers:
-        if cost[layer] > budget:
-            break
-        budget -= cost[layer]
-        ranks[layer] += 1
-    return ranks
+def budget(weights: Sequence[np.ndarray], rank: int) -> int:
+    """The parameters that this rank in every layer, as far as it has it, costs."""
+    return sum(min(rank, *weight.shape) * sum(weight.shape) for weight in weights)
 
 
 def pictures(weight: np.ndarray, factors: Factors, ranks: Sequence[int]) -> dict[str, np.ndarray]:
