@@ -38,25 +38,24 @@ def source(name: str) -> tuple[str, str]:
 
 
 def listing(name: str, *, docstring: bool = True) -> Markdown:
-    """The definition as a code block under its file's name; `docstring=False` keeps only that's first line.
+    """The definition as a code block under its file's name; `docstring=False` leaves that out.
 
     Raises:
         ValueError: as `source`; or it has more than 40 lines, which belong in the file and not in a page.
     """
     file, text = source(name)
     if not docstring:
-        text = _short(text)
+        text = _bare(text)
     if (count := text.count("\n") + 1) > LONGEST:
         raise ValueError(f"{name} has {count} lines; a page lists at most {LONGEST}")
     return Markdown(f'::: {{.listing file="{file}"}}\n```python\n{text}\n```\n:::')
 
 
-def _short(text: str) -> str:
-    """A definition with the first line of its docstring in place of the whole."""
+def _bare(text: str) -> str:
+    """A definition without its docstring."""
     (node,) = ast.parse(text).body
     first = node.body[0]  # type: ignore[attr-defined]
-    if not (isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and "\n" in str(first.value.value)):
+    if not (isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)):
         return text
     lines = text.splitlines()
-    head = lines[first.lineno - 1].rstrip().rstrip(".") + '."""'
-    return "\n".join([*lines[: first.lineno - 1], head, *lines[first.end_lineno :]])
+    return "\n".join([*lines[: first.lineno - 1], *lines[first.end_lineno :]])

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
-from rankstudy.book.plots.drawing import INK, NAMES, SERIES, Drawing, colour, panel, plain_log, powers
+from rankstudy.book.plots.drawing import INK, NAMES, SERIES, Drawing, colour, direct, panel, plain_log, powers
 from rankstudy.book.results import Networks
 
 
@@ -57,7 +58,7 @@ def sizes(
 
     `window`: the first and last index shown, on a linear index. `colours`: name -> a series of the book.
     """
-    figure, axes = panel(title, size=(5.2, 2.9))
+    figure, axes = panel(title, size=(4.4, 2.8))
     low, high = window or (1, max(len(values) for values in series.values()))
     shown, floor = {}, np.inf
     for index, (name, values) in enumerate(series.items()):
@@ -76,17 +77,21 @@ def sizes(
         axes.set_xscale("log")
         plain_log(axes.xaxis)
     powers(axes.yaxis, floor / 3, top * 3)
-    for (name, (values, shade)), above in zip(shown.items(), _sides(shown), strict=True):
-        place = 2.2 if log_index and window is None else low + 0.06 * (high - low)
-        axes.annotate(
-            name, (place, values[min(1, len(values) - 1)]), (0, 7 if above else -7), "data", "offset points",
-            color=shade, weight="bold", va="bottom" if above else "top",
-        )  # fmt: skip
+    if window is not None:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        direct(axes, {name: (float(values[-1]), shade) for name, (values, shade) in shown.items()})
+    else:
+        for (name, (values, shade)), above in zip(shown.items(), _sides(shown), strict=True):
+            place = 2.2 if log_index else 1 + 0.06 * high
+            axes.annotate(
+                name, (place, values[min(1, len(values) - 1)]), (0, 7 if above else -7), "data", "offset points",
+                color=shade, weight="bold", va="bottom" if above else "top",
+            )  # fmt: skip
     if tolerance is not None:
         axes.axhline(tolerance, color=INK, linewidth=1, linestyle="--")
         axes.annotate(
             "tolerance τ: what lies below counts as zero", (0.03, tolerance), (0, 3), ("axes fraction", "data"),
-            "offset points", va="bottom",
+            "offset points", va="bottom", color=INK,
         )  # fmt: skip
     return Drawing([figure], columns=1)
 
