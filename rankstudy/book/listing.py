@@ -55,7 +55,7 @@ def _bare(text: str) -> str:
     """A definition without its docstring."""
     (node,) = ast.parse(text).body
     first = node.body[0]  # type: ignore[attr-defined]
-    if not (isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)):
+    if ast.get_docstring(node) is None:  # type: ignore[arg-type]
         return text
     lines = text.splitlines()
     return "\n".join([*lines[: first.lineno - 1], *lines[first.end_lineno :]])

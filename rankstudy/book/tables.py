@@ -87,7 +87,7 @@ def _plain(number: str | None) -> str:
 
 def _whole(cell: str) -> str:
     """With no-break spaces, so that no interval, no unit and no value after its label stands at the start of a line."""
-    return re.sub(r" (?=[±%/] ?)|(?<= [±/]) |(?<=\d) (?=(?:s|ms|kB|MB)\b)|(?<=\d:) ", "\u00a0", cell)
+    return re.sub(r" (?=[±%/×] ?)|(?<= [±/×]) |(?<=\d) (?=(?:s|ms|kB|MB)\b)|(?<=\d:) ", "\u00a0", cell)
 
 
 def _download(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
@@ -148,7 +148,7 @@ def by_layer(group: Any, columns: Mapping[str, np.ndarray], *, intervals: bool =
     The average is what the assignment asks for; the layers stand beside it, since one of ten rows says little of the
     others. `intervals`: with 95 % intervals, for the evidence.
     """
-    names = [f"{layer + 1}, {out}\u00a0×\u00a0{inp}".replace(" ", "\u00a0") for layer, (out, inp) in enumerate(group.shapes)]
+    names = [f"{layer + 1},\u00a0{out}\u00a0×\u00a0{inp}" for layer, (out, inp) in enumerate(group.shapes)]
     found = {header: [estimate(each) for each in values.T] for header, values in columns.items()}
     whole = {header: estimate(values.mean(axis=1)) for header, values in columns.items()}
     rows: list[list[Any]] = [[name, *[each[layer] for each in found.values()]] for layer, name in enumerate(names)]

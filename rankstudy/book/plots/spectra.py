@@ -79,7 +79,8 @@ def sizes(
     powers(axes.yaxis, floor / 3, top * 3)
     if window is not None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        direct(axes, {name: (float(values[-1]), shade) for name, (values, shade) in shown.items()})
+        level = {"tolerance τ": (tolerance, INK)} if tolerance is not None else {}
+        direct(axes, {name: (float(values[-1]), shade) for name, (values, shade) in shown.items()} | level)
     else:
         for (name, (values, shade)), above in zip(shown.items(), _sides(shown), strict=True):
             place = 2.2 if log_index else 1 + 0.06 * high
@@ -89,6 +90,7 @@ def sizes(
             )  # fmt: skip
     if tolerance is not None:
         axes.axhline(tolerance, color=INK, linewidth=1, linestyle="--")
+    if tolerance is not None and window is None:
         axes.annotate(
             "tolerance τ: what lies below counts as zero", (0.03, tolerance), (0, 3), ("axes fraction", "data"),
             "offset points", va="bottom", color=INK,
