@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from rankstudy.book import claims, notebook
+from rankstudy.book import results as typed_results
 from rankstudy.book.chapters import rank_views
 from rankstudy.config import ACTIVATIONS, Network
 from rankstudy.spectrum import Spectrum, effective_rank, numerical_rank, stable_rank
 from rankstudy.study import engine, questions
 from rankstudy.study.experiments import arms, battery, features, inputs, rank, training
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -205,3 +211,17 @@ def test_an_arm_whose_rate_is_at_the_edge_is_named(chapter):
     assert "lies between others" in rank_views.edges({"deep": {"relu": within}})
     shown = rank_views.by_activation(groups["deep"]).split("\n\n")[0]
     assert [" (edge)" in row for row in shown.splitlines()] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("page", ["03-rank.qmd", "evidence/03-rank.qmd"])
+def test_the_page_and_its_evidence_are_whole_under_smoke(page, tmp_path):
+    """Few networks, other shapes, the fallback data set: nothing is missing, and it says what it is."""
+    shown = notebook.markdown(notebook.execute(ROOT / "report" / page), tmp_path)
+    assert "nan" not in re.sub(r"[A-Za-z]nan|nan[A-Za-z]", "", shown) and "no value" not in shown
+    assert "This is not MNIST" in shown and "rofile smoke" in shown
+
+
+def test_hypotheses_are_decided_under_smoke():
+    found = {each.hypothesis.id: each for each in claims.judged(typed_results.rank())}
+    assert all(each.verdict in claims.VERDICTS for each in found.values())
+    assert found["rank-images-bound"].verdict == "supported"  # a theorem
