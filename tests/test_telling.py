@@ -26,6 +26,7 @@ VERDICT = {
     "sentence": "Rank *falls* with depth.",
     "summary": "−3.1 ± 0.9, n = 5",
     "page": "evidence/03-rank",
+    "anchor": "claim-x",
 }
 
 

@@ -18,6 +18,8 @@ from rankstudy.book.tables import Markdown
 
 NO_BREAK = "\u00a0"  # between a number and its unit
 
+SMALL = "no one two three four five six seven eight nine ten eleven twelve".split()
+
 __all__ = [
     "average",
     "change",
@@ -34,6 +36,7 @@ __all__ = [
     "share",
     "slope",
     "spread",
+    "words",
 ]
 
 
@@ -110,6 +113,11 @@ def fixed(value: float, unit: str = "") -> Markdown:
     """A number that has no interval: a setting, a size, a value of one network. Whole numbers as they are."""
     text = _near_full(value) if unit == "%" else short(value)
     return Markdown(text + (NO_BREAK + unit if unit else ""))
+
+
+def words(count: int) -> Markdown:
+    """A small count as a word: six; from thirteen on in digits."""
+    return Markdown(SMALL[count] if 0 <= count < len(SMALL) else number_text(count))
 
 
 def share(part: float, whole: float) -> Markdown:

@@ -26,7 +26,7 @@ def page(*results: Any) -> Markdown:
             "verdict": each.verdict,
             "sentence": each.hypothesis.sentence,
             "summary": each.summary(),
-            "page": evidence_page(each.hypothesis),
+            **evidence(each.hypothesis),
         }
         for result in results
         for each in claims.judged(result)
@@ -37,11 +37,14 @@ def page(*results: Any) -> Markdown:
     return Markdown(f"::: {{.told}}\n````{{.json}}\n{text}\n````\n:::")
 
 
-def evidence_page(hypothesis: claims.Hypothesis) -> str:
-    """Where a hypothesis's evidence stands, without its ending: evidence/03-rank, or 02-training."""
+def evidence(hypothesis: claims.Hypothesis) -> dict[str, str]:
+    """Where a hypothesis's evidence stands: {"page": "evidence/03-rank", "anchor": "claim-…"}, its row in the table of
+    hypotheses there; or the section of a chapter that has no page of evidence yet."""
     (chapter,) = (f"{number}-{name}" for number, name in CHAPTERS.items() if name == hypothesis.family)
-    inside = hypothesis.evidence.startswith("sec-evidence-")
-    return (f"evidence/{chapter}" if inside else chapter).replace("_", "-")
+    chapter = chapter.replace("_", "-")
+    if hypothesis.evidence.startswith("sec-evidence-"):
+        return {"page": f"evidence/{chapter}", "anchor": f"claim-{hypothesis.id}"}
+    return {"page": chapter, "anchor": hypothesis.evidence}
 
 
 def provenance(*origins: Origin) -> str:

@@ -25,7 +25,7 @@ local function address(page, anchor)
   return page:gsub("/", "-") .. ".html#" .. anchor
 end
 
-local function mark(id, claim)
+local function mark(claim)
   if not html then
     return claim.verdict == "supported" and pandoc.Superscript("✓") or pandoc.Str(" " .. MARKS[claim.verdict])
   end
@@ -33,7 +33,7 @@ local function mark(id, claim)
   local class = claim.verdict
   return pandoc.RawInline("html", string.format(
     '<a class="verdict %s" href="%s" data-tip="%s" aria-label="%s">%s</a>',
-    class, escape(address(claim.page, "claim-" .. id)), escape(tip), escape(tip .. "; to the evidence"),
+    class, escape(address(claim.page, claim.anchor)), escape(tip), escape(tip .. "; to the evidence"),
     MARKS[class]))
 end
 
@@ -43,17 +43,17 @@ local function bound(span)
   if not id then return nil end
   local claim = told.claims[id]
   if not claim then error("no claim has the id '" .. id .. "'; told.page() of its result must be the page's first cell") end
-  if #span.content == 0 then return mark(id, claim) end
+  if #span.content == 0 then return mark(claim) end
   if claim.verdict == (span.attributes.when or "supported") then
     local content = pandoc.Inlines(span.content)
     if claim.verdict ~= "supported" then content:insert(pandoc.Space()) end
-    content:insert(mark(id, claim))
+    content:insert(mark(claim))
     return pandoc.Span(content, pandoc.Attr("", { "bound" }))
   end
   local hypothesis = pandoc.read(claim.sentence, "markdown").blocks[1].content
   local content = pandoc.Inlines({ pandoc.Str("Hypothesis:"), pandoc.Space() })
   content:extend({ pandoc.Emph(hypothesis), pandoc.Space(), pandoc.Strong(pandoc.Str(WORDS[claim.verdict])) })
-  content:extend({ pandoc.Space(), pandoc.Str("(" .. claim.summary .. ")."), pandoc.Space(), mark(id, claim) })
+  content:extend({ pandoc.Space(), pandoc.Str("(" .. claim.summary .. ")."), pandoc.Space(), mark(claim) })
   return pandoc.Span(content, pandoc.Attr("", { "bound", "replaced" }))
 end
 
