@@ -187,7 +187,7 @@ def conditions(groups: Mapping[str, Any]) -> Markdown:
                 estimate(group.update.entropy_rank[:, square].mean(axis=1)),
             ]
         )
-    heads = ["activation", "learning rate", "train, %", "test, %", "rank of W, float64", "float32"]
+    heads = ["activation", "learning rate", "train, %", "test, %", "rank of W (mean over layers), float64", "float32"]
     return show([*heads, "entropy rank of W", "of W − W₀"], rows)
 
 

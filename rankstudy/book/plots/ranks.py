@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from rankstudy.book.plots.drawing import INK, NAMES, OTHERS, SERIES, Drawing, direct, line, panel
+from rankstudy.book.plots.drawing import INK, NAMES, SERIES, Drawing, direct, line, panel
 from rankstudy.book.results import Networks
 from rankstudy.book.stats import band
 
@@ -95,8 +95,8 @@ def trajectory(group: Networks, matrix: str = "update", measure: str = "entropy_
     epochs = np.arange(first, values.shape[1])
     ends = {}
     for layer in [index for index, full in enumerate(group.full_rank) if full == group.full_rank[0]]:
-        mean = line(axes, epochs, values[:, first:, layer], OTHERS[layer % len(OTHERS)], marker="o")
-        ends[f"layer {layer + 1}"] = (float(mean[-1]), OTHERS[layer % len(OTHERS)])
+        mean = line(axes, epochs, values[:, first:, layer], SERIES[matrix][0], marker="o")
+        ends[f"layer {layer + 1}"] = (float(mean[-1]), SERIES[matrix][0])
     axes.set(xlabel="epoch", ylabel=f"{LABELS[measure]} (of {group.full_rank[0]})")
     axes.set_xticks(epochs)
     direct(axes, ends)
