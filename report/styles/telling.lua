@@ -25,16 +25,16 @@ local function address(page, anchor)
   return page:gsub("/", "-") .. ".html#" .. anchor
 end
 
-local function mark(claim)
-  if not html then
-    return claim.verdict == "supported" and pandoc.Superscript("✓") or pandoc.Str(" " .. MARKS[claim.verdict])
-  end
+local function evidence(claim, class, text)
   local tip = WORDS[claim.verdict] .. ": " .. claim.summary
-  local class = claim.verdict
   return pandoc.RawInline("html", string.format(
-    '<a class="verdict %s" href="%s" data-tip="%s" aria-label="%s">%s</a>',
-    class, escape(address(claim.page, claim.anchor)), escape(tip), escape(tip .. "; to the evidence"),
-    MARKS[class]))
+    '<a class="%s" href="%s" data-tip="%s" aria-label="%s">%s</a>',
+    class, escape(address(claim.page, claim.anchor)), escape(tip), escape(tip .. "; to the evidence"), text))
+end
+
+local function mark(claim)
+  if html then return evidence(claim, "verdict " .. claim.verdict, MARKS[claim.verdict]) end
+  return claim.verdict == "supported" and pandoc.Superscript("✓") or pandoc.Str(" " .. MARKS[claim.verdict])
 end
 
 -- A sentence is printed under the verdict it was written for; else what was expected, what came out, and how much.
@@ -52,8 +52,9 @@ local function bound(span)
   end
   local hypothesis = pandoc.read(claim.sentence, "markdown").blocks[1].content
   local content = pandoc.Inlines({ pandoc.Str("Hypothesis:"), pandoc.Space() })
-  content:extend({ pandoc.Emph(hypothesis), pandoc.Space(), pandoc.Strong(pandoc.Str(WORDS[claim.verdict])) })
-  content:extend({ pandoc.Space(), pandoc.Str("(" .. claim.summary .. ")."), pandoc.Space(), mark(claim) })
+  local word = html and evidence(claim, "judged", WORDS[claim.verdict]) or pandoc.Str(WORDS[claim.verdict])
+  content:extend({ pandoc.Emph(hypothesis), pandoc.Space(), pandoc.Strong(word), pandoc.Space() })
+  content:insert(pandoc.Str("(" .. claim.summary .. ")."))
   return pandoc.Span(content, pandoc.Attr("", { "bound", "replaced" }))
 end
 
