@@ -26,7 +26,7 @@ help:
 	@echo "make test     the test suite"
 	@echo "make check    linter and type checker"
 	@echo "make audit    known vulnerabilities of what is installed, asked of PyPI"
-	@echo "make check-report  walk the rendered book in a browser: links, console, contrast, phone width, offline"
+	@echo "make check-report  count what each page asks of its reader; walk the rendered book in a browser"
 	@echo "PROFILE=smoke|quick|full|published chooses how much is computed; published computes nothing and needs no torch"
 
 report: $(BOOK)/ready
@@ -67,6 +67,7 @@ audit: $(VENV)/ready
 check-report: $(VENV)/ready
 	@test -f _book/index.html || { echo "rankstudy: there is no _book/ to check; make report makes it" >&2; exit 2; }
 	$(PY) -m uv pip install --quiet --python $(PY) --editable '.[check]'
+	$(PY) -m tests.page_checks
 	$(PY) -m pytest -rs tests/check_report.py
 
 # torch's default build alone unpacks to some 5 GB: say so before the disk is full, not after. Byte code is compiled once,

@@ -28,6 +28,7 @@ _LAZY = {
     "add_lora": "lora.add_lora",
     "merged": "lora.merged",
     "train": "training.train",
+    "example_network": "study.example.example_network",
     "analyze": "tools.checkpoint.analyze",
     "compress": "tools.compression.compress",
     "load_compressed": "tools.compression.load_compressed",

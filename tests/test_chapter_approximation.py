@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankstudy import config, factorization
-from rankstudy.book import claims
+from rankstudy.book.chapters import statements as claims
 from rankstudy.study.experiments import approximation, overfitting, truncation
 from rankstudy.study.questions import on
 

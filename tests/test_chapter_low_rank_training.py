@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from rankstudy import config
-from rankstudy.book import claims
 from rankstudy.book.chapters import low_rank_training_claims, rates
+from rankstudy.book.chapters import statements as claims
 from rankstudy.study import engine
 from rankstudy.study.experiments import inference, low_rank_training
 from rankstudy.study.experiments.low_rank_training import DENSE, PLAIN

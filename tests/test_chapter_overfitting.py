@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rankstudy.book import claims
 from rankstudy.book.chapters import bound, overfitting_claims
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.sizes import Sizes
 from rankstudy.registry import OPTIMIZERS
 from rankstudy.study import engine, observers, questions

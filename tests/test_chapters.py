@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rankstudy.book import claims, notebook, preview
+from rankstudy.book import notebook, preview
 from rankstudy.book.chapters import data, training
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.common import banner
 from rankstudy.data import checksum
 from rankstudy.study import provenance, questions

@@ -125,7 +125,7 @@ def test_a_page_says_that_the_code_has_moved_on(clone):
     path = clone / "rankstudy" / "study" / "experiments" / "training.py"
     path.write_text(path.read_text(encoding="utf-8") + "\n\nMOVED = True\n", encoding="utf-8")
     assert (done := command(clone, "preview", "02-training", "01-data")).returncode == 0, done.stderr
-    assert "has changed since commit" in (clone / "_preview" / "02-training.html").read_text(encoding="utf-8")
+    assert "its code has changed since" in (clone / "_preview" / "02-training.html").read_text(encoding="utf-8")
     assert "has not changed since commit" in (clone / "_preview" / "01-data.html").read_text(encoding="utf-8")
 
 

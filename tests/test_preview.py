@@ -135,6 +135,7 @@ def write(root: Path, first: str = FIRST, second: str = SECOND) -> Path:
     config = yaml.safe_load((Path(__file__).parents[1] / "_quarto.yml").read_text(encoding="utf-8"))
     del config["project"]["pre-render"]  # nothing to compute
     config["book"]["chapters"] = chapters
+    del config["book"]["appendices"]
     (root / "_quarto.yml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     shutil.copytree(Path(__file__).parents[1] / "report" / "styles", root / "report" / "styles")
     return root

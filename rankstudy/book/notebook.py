@@ -74,8 +74,9 @@ def settings(root: Path) -> dict[str, Any]:
 
 
 def listed(root: Path) -> list[Path]:
-    """The chapters in `_quarto.yml` of the folder `root`. Raises `UsageError` if one is not there."""
-    chapters = settings(root)["book"]["chapters"]
+    """The chapters and appendices in `_quarto.yml` of the folder `root`. Raises `UsageError` if one is not there."""
+    book = settings(root)["book"]
+    chapters = [*book["chapters"], *book.get("appendices", ())]
     if missing := [chapter for chapter in chapters if not (root / chapter).exists()]:
         raise UsageError(f"_quarto.yml lists {missing[0]}, which does not exist")
     return [root / chapter for chapter in chapters]
@@ -181,5 +182,6 @@ def shown(cell: nbformat.NotebookNode, folder: Path) -> str:
         parts = [f"::: {{#{told.label}}}", *parts, told.get("fig-cap") or told.get("tbl-cap") or "", ":::"]
     if told.include and told.echo:
         code = re.sub(r"^#\|.*\n", "", cell.source, flags=re.M)
-        parts.insert(0, FOLDED.format(code))
+        opened = told.get("code-fold", True) is False
+        parts.insert(0, f"~~~~python\n{code}\n~~~~" if opened else FOLDED.format(code))
     return "\n" + "\n\n".join(parts) + "\n"

@@ -113,6 +113,11 @@ def pandoc(page: str, given: str, *options: object) -> str:
     return done.stdout
 
 
+def page_of(path: Path) -> str:
+    """03-rank.html; of the evidence, whose files have their chapters' names, evidence-03-rank.html."""
+    return f"evidence-{path.stem}.html" if path.parent.name == "evidence" else f"{path.stem}.html"
+
+
 def preview(root: Path, output: Path, chosen: Sequence[str] = ()) -> None:
     """Writes the book of the folder `root`; if some chapters are `chosen`, the others are shown but not executed.
 
@@ -130,12 +135,13 @@ def preview(root: Path, output: Path, chosen: Sequence[str] = ()) -> None:
     executed = dict(zip(wanted, execute_all(wanted), strict=True))
     bibliography = root / config["bibliography"]
     options = ["-f", "json", "-t", "html", "--template", STYLES / "preview.html", "--mathml", "--citeproc"]
-    options += ["--lua-filter", STYLES / "tables.lua"]
+    options += ["--lua-filter", STYLES / "tables.lua", "--lua-filter", STYLES / "telling.lua"]
+    options += ["-V", f"styles={(STYLES / 'telling.css').read_text(encoding='utf-8')}"]
     keys = set(re.findall(r"@\w+\{\s*([^,\s]+)", bibliography.read_text(encoding="utf-8")))
     heads, labels, trees, titles = [0] * 6, {}, {}, []
     with fresh(output) as folder:
         for path in paths:
-            page, text = f"{path.stem}.html", markdown(executed.get(path) or read(path), folder)
+            page, text = page_of(path), markdown(executed.get(path) or read(path), folder)
             everything = "---\nnocite: '@*'\n---\n\n" if "{#refs}" in text else ""  # other pages list what they cite
             trees[page] = json.loads(pandoc(path.name, everything + text, "-f", "markdown", "-t", "json"))
             title = number(page, trees[page]["blocks"], heads, labels)

@@ -36,7 +36,9 @@ def findings() -> tuple[dict[str, Any], bytes]:
     home = Home()
     result = home.chapters["rank"].result
     content = io.BytesIO()
-    home.chapters["rank"].spectra().savefig(content, format="png", dpi=150, metadata={"Software": None})
+    home.chapters["rank"].spectra().savefig(
+        content, format="png", dpi=150, facecolor="white", metadata={"Software": None}
+    )
     told = {
         "findings": home.findings().split("\n"),
         "profile": computed_under(result),

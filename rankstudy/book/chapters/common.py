@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rankstudy import registry, sources
-from rankstudy.book import claims
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.tables import Markdown, table
 from rankstudy.study import questions
 from rankstudy.study.questions import Result
@@ -33,12 +33,15 @@ def banner(result: Result) -> Markdown:
     source = computed_under(result)
     under = f", computed under `{source}`" if result.profile == "published" else ""
     line = (
-        f"*Profile `{result.profile}`{under} · "
+        f"::: {{.provenance}}\nProfile `{result.profile}`{under} · "
         f"data: {sources.label(result.data)} · computed on "
-        f"{result.provenance['device']} · {when} · commit `{result.provenance['commit'] or 'unknown'}`*"
+        f"{result.provenance['device']} · {when} · commit `{result.provenance['commit'] or 'unknown'}`"
     )
+    if result.stale:
+        line += " · its code has changed since"
+    line += "\n:::"
     if source == "quick":
-        line += " *· few seeds and short trainings, so intervals are wide, and claims that lack power say so*"
+        line += "\n\n*A quick run: few seeds and short trainings, so intervals are wide, and many claims are open.*"
     if result.data == registry.FALLBACK:
         line += (
             '\n\n::: {.callout-warning title="This is not MNIST"}\n'
@@ -50,13 +53,6 @@ def banner(result: Result) -> Markdown:
             f'\n\n::: {{.callout-warning title="This is not MNIST"}}\n'
             f"Every number on this page comes from {sources.label(result.data)}. Where the text says MNIST, it "
             "means what the study was designed for.\n:::"
-        )
-    if result.profile == "published":
-        since = f"since commit `{result.provenance['commit'] or 'unknown'}` computed them"
-        line += '\n\n::: {.callout-note title="Published numbers"}\nNothing was computed to show this page. ' + (
-            f"The code behind its numbers has changed {since}; `make report PROFILE=full` computes them anew.\n:::"
-            if result.stale
-            else f"The code behind its numbers has not changed {since}.\n:::"
         )
     return Markdown(line)
 

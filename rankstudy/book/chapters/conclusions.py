@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from rankstudy.book import claims, figures
+from rankstudy.book import figures
 from rankstudy.book.chapters import answers
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.common import Markdown, banner, computed_under, table
 from rankstudy.book.stats import number_text
 from rankstudy.study import questions
@@ -18,7 +19,7 @@ from rankstudy.study.provenance import duration
 from rankstudy.study.times import earlier
 
 MARKS = {"holds": "holds", "fails": "expected otherwise", "open": "open"}
-TITLE = ("rank-weights-full", "rank-update-lower")  # the claims that answer the book's title, first on the home page
+TITLE = ("rank-full", "rank-update-lower")  # the claims that answer the book's title, first on the home page
 
 
 class Book:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from rankstudy.book import claims, figures
+from rankstudy.book import figures
 from rankstudy.book.chapters import intrinsic_figures
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.common import Markdown, table
 from rankstudy.book.chapters.crossings import dimension_text, log_ratio, times_text
 from rankstudy.book.stats import Estimate, estimate, listed, number_text
