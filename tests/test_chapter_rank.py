@@ -10,10 +10,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from rankstudy import registry
 from rankstudy.book import claims, notebook
 from rankstudy.book import results as typed_results
 from rankstudy.book.chapters import rank_views
-from rankstudy.config import ACTIVATIONS, Network
+from rankstudy.config import Network
+from rankstudy.registry import ACTIVATIONS
 from rankstudy.spectrum import Spectrum, effective_rank, numerical_rank, stable_rank
 from rankstudy.study import engine, questions
 from rankstudy.study.experiments import arms, battery, features, inputs, rank, training
@@ -86,7 +88,7 @@ def test_a_matched_gain_keeps_the_size_of_the_signal(activation):
     generator = np.random.default_rng(0)
     width = 1000
     squares = functions[activation](generator.standard_normal(200_000)) ** 2
-    gain = arms.matched_gain(activation)
+    gain = registry.ACTIVATIONS[activation].gain
     variance = gain**2 / 3 * squares.mean()
     assert abs(variance - 1) < 4 * gain**2 / 3 * squares.std() / np.sqrt(squares.size)
     std = battery.initial_std(Network((width, width), activation, gain=gain))[0]
