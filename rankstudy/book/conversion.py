@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from rankstudy.book import results
-from rankstudy.study import questions
 from rankstudy.study.questions import Result
 
 Stored = Mapping[str, Any]  # what the store gives back: names -> arrays, plain values, dictionaries
@@ -30,11 +29,7 @@ MEASURES = {  # field -> name in the store, where it is another one
 
 
 def origin(result: Result) -> results.Origin:
-    computed = result.profile
-    if computed == "published":
-        known = questions.computed_under(result.experiment, result.data, result.config)
-        computed = known or "settings of its time"
-    made = result.provenance
+    made, computed = result.provenance, result.settings
     commit = made["commit"] or "unknown"
     return results.Origin(
         result.experiment, result.profile, computed, result.data, made["device"], made["created"], commit, result.stale

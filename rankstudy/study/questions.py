@@ -17,12 +17,13 @@ from typing import Any
 
 from rankstudy import UsageError, config, data, device, sources
 from rankstudy.registry import FALLBACK
-from rankstudy.study import jobs, typed
+from rankstudy.study import jobs, overrides, typed
 from rankstudy.study.jobs import Job
 from rankstudy.study.store import Record, decode, exported, plain
 
 store = jobs.store
 PROFILES = ("smoke", "quick", "full", "published")
+FEW = 4  # settings that may differ from a profile's for its name to say something
 PUBLISHED = Path(__file__).parents[2] / "published" / "results.zip"  # the committed export of a full study
 
 # chapter number -> experiment; chapter 7 draws on the others and computes nothing
@@ -49,6 +50,14 @@ class Result:
     provenance: Mapping[str, Any]
     value: Mapping[str, Any] = dataclasses.field(repr=False)
     stale: bool = False  # computed by other code than today's (possible under `published` only)
+
+    @property
+    def settings(self) -> str:
+        """The profile whose settings it was computed with, and what was changed in them: that of the page, but where
+        the page shows published results, or RANKSTUDY_SET is set."""
+        if self.profile != "published" and not os.environ.get(overrides.VARIABLE):
+            return self.profile
+        return computed_under(self.experiment, self.config) or "settings of its time"
 
     @property
     def typed(self) -> Any:
@@ -140,7 +149,8 @@ def on(settings: Any, dataset: str) -> Any:
 def _job(name: str, chosen: str) -> tuple[Job[Any], str]:
     """What is asked of an experiment, and the name of the data set."""
     dataset = FALLBACK if chosen == "smoke" else data.available()
-    return on(module(name).CONFIGS[chosen], dataset), dataset
+    changes = overrides.asked(name, list(CHAPTERS.values()))
+    return on(overrides.applied(module(name).CONFIGS[chosen], changes), dataset), dataset
 
 
 def published() -> dict[str, Record]:
@@ -157,22 +167,17 @@ def published() -> dict[str, Record]:
 
 
 def computed_under(experiment: str, stored: Any) -> str:
-    """The profile whose settings on the data set are those of a stored config; "" if there is none.
-
-    Fields that settings no longer have say nothing.
+    """The profile whose settings on the data set are those of a stored config, with what was changed in them; "" if
+    more than a FEW were. Fields that settings no longer have say nothing.
 
     """
-    configs = module(experiment).CONFIGS
-    found = (profile for profile, today in configs.items() if _agrees(plain(on(today, dataset_of(stored))), stored))
-    return next(found, "")
-
-
-def _agrees(today: Any, stored: Any) -> bool:
-    if isinstance(today, dict) and isinstance(stored, dict):
-        return all(name in stored and _agrees(value, stored[name]) for name, value in today.items())
-    if isinstance(today, list) and isinstance(stored, list) and len(today) == len(stored):
-        return all(map(_agrees, today, stored))
-    return today == stored
+    moved = {name: plain(on(today, dataset_of(stored))) for name, today in module(experiment).CONFIGS.items()}
+    found = {name: list(overrides.differences(today, stored)) for name, today in moved.items()}
+    nearest = min(found, key=lambda name: len(found[name]))
+    changed = found[nearest]
+    if len(changed) > FEW:
+        return ""
+    return f"{nearest}, with {'; '.join(changed)}" if changed else nearest
 
 
 def _published(name: str) -> Result:
