@@ -52,7 +52,7 @@ def applied(settings: Settings, changes: dict[str, str]) -> Settings:
     return settings
 
 
-def differences(today: Any, stored: Any, path: str = "") -> Iterator[str]:
+def differences(today: object, stored: object, path: str = "") -> Iterator[str]:
     """What a stored config, as plain values, has otherwise than another: `network.widths=784,64,10`."""
     if isinstance(today, dict) and isinstance(stored, dict):
         for name in today:
@@ -66,7 +66,7 @@ def differences(today: Any, stored: Any, path: str = "") -> Iterator[str]:
         yield f"{path}={shown}"
 
 
-def _nested(values: list[Any]) -> bool:
+def _nested(values: list[object]) -> bool:
     return any(isinstance(value, (list, dict)) for value in values)
 
 

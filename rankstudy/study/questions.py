@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from rankstudy import UsageError, config, data, device, sources
@@ -82,7 +83,7 @@ def profile() -> str:
     return wanted or ("full" if device.has_cuda() else "quick")
 
 
-def module(experiment: str) -> Any:
+def module(experiment: str) -> ModuleType:
     """The module of an experiment.
 
     Raises:
@@ -138,7 +139,7 @@ def on(settings: Any, dataset: str) -> Any:
         held_out = min(settings.validation_size, whole // 6)
         size = settings.train_size if settings.train_size and settings.train_size <= (whole - held_out) // 2 else None
         return dataclasses.replace(settings, name=dataset, train_size=size, validation_size=held_out)
-    if dataclasses.is_dataclass(settings):
+    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
         fields = {field.name: on(getattr(settings, field.name), dataset) for field in dataclasses.fields(settings)}
         return dataclasses.replace(settings, **fields)
     if isinstance(settings, tuple):
@@ -146,7 +147,7 @@ def on(settings: Any, dataset: str) -> Any:
     return settings
 
 
-def _job(name: str, chosen: str) -> tuple[Job[Any], str]:
+def _job(name: str, chosen: str) -> tuple[Job[object], str]:
     """What is asked of an experiment, and the name of the data set."""
     dataset = FALLBACK if chosen == "smoke" else data.available()
     changes = overrides.asked(name, list(CHAPTERS.values()))
@@ -166,7 +167,7 @@ def published() -> dict[str, Record]:
     return {record.experiment: record for record in records}
 
 
-def computed_under(experiment: str, stored: Any) -> str:
+def computed_under(experiment: str, stored: object) -> str:
     """The profile whose settings on the data set are those of a stored config, with what was changed in them; "" if
     more than a FEW were. Fields that settings no longer have say nothing.
 
@@ -195,11 +196,12 @@ def accepted(found: Record) -> bool:
     return jobs.accepted(found)
 
 
-def dataset_of(settings: Any) -> str:
+def dataset_of(settings: object) -> str:
     """The data set of a stored config: the first that it names."""
     if isinstance(settings, Mapping):
         if "validation_size" in settings:
             return str(settings["name"])
         settings = list(settings.values())
-    found = (name for item in settings if isinstance(item, (Mapping, list)) and (name := dataset_of(item)))
+    items = settings if isinstance(settings, list) else []
+    found = (name for item in items if (name := dataset_of(item)))
     return next(found, "")

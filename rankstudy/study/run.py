@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -17,6 +17,9 @@ from rankstudy import UsageError, data, registry
 from rankstudy.study import contents, overrides, progress, questions, times
 from rankstudy.study.provenance import duration
 from rankstudy.study.store import KINDS, SUFFIX
+
+if TYPE_CHECKING:
+    from rankstudy.study.engine import Run
 
 PROCESS = 1.1e9  # bytes of a process with torch and all of MNIST in it, as measured
 SHORT = 0.5  # of the memory that is free: what takes more is said before it is taken
@@ -152,7 +155,7 @@ def _where(scheduler: str | None, hands: int) -> str:
     return f"{device.describe(device.choose())}" + f", {hands} processes" * (hands > 1)
 
 
-def _warn_of_memory(runs: Sequence[Any], hands: int) -> None:
+def _warn_of_memory(runs: Sequence[Run], hands: int) -> None:
     """Say what the run takes where it could be short."""
     needed, free = _memory(runs, hands), _free_memory()
     if needed > SHORT * free:
@@ -163,7 +166,7 @@ def _warn_of_memory(runs: Sequence[Any], hands: int) -> None:
         )
 
 
-def _memory(runs: Sequence[Any], hands: int) -> float:
+def _memory(runs: Sequence[Run], hands: int) -> float:
     """Bytes: every process holds torch and the data set, and trains one network."""
     from rankstudy import device
     from rankstudy.study import engine
