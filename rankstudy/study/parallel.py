@@ -68,12 +68,15 @@ class _Pool:
         threads = max(1, cores() // count)
         self.pool = ProcessPoolExecutor(count, context, _begin, (threads,))
         self.environment = dict.fromkeys(THREADS, str(threads))
+        self.workers: list[Any] = []  # processes
 
     def __call__(self, asked: Sequence[Job[object]]) -> None:
         """Have the jobs answered, and say so as each is done."""
         try:
             self._answer(asked)
         except BrokenProcessPool:  # a worker was killed at work, or since the last of it, and then nothing is taken on
+            if any(worker.exitcode == -signal.SIGINT for worker in self.workers):
+                raise KeyboardInterrupt from None  # it came to us too, where Python lets it go (an import's callback)
             raise UsageError(
                 "a worker was killed, perhaps for memory; what was finished is kept: run again, fewer --workers"
             ) from None
@@ -85,6 +88,7 @@ class _Pool:
             with _uninterrupted():
                 waiting: dict[Future, Job[object]] = {self.pool.submit(_ensure, job): job for job in asked}
         finally:
+            self.workers += [worker for worker in multiprocessing.active_children() if worker not in self.workers]
             for name, value in before.items():
                 if value is None:
                     os.environ.pop(name)
