@@ -185,6 +185,7 @@ DIRECTIONS = re.compile(
 )
 NEUTRAL = {  # sentences with such a word that say nothing about a result, or something a test of its own checks
     "report/03-rank.qmd": (
+        "subtracts from every row below it",
         "A full rank says little: any random matrix has it.",  # mathematics
         "so it has to exceed a tolerance",
         "The random start has full rank.",  # mathematics
