@@ -149,6 +149,16 @@ def test_conda_and_pip_install_the_same():
     assert set(listed) == {"python", "quarto", "pandoc"}
 
 
+def test_reading_needs_what_rendering_needs_and_no_torch():
+    """Nor Quarto's own engine, since chapters come to it executed."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [*project["dependencies"], *project["optional-dependencies"]["report"]]
+    computing = ("torch>", "torchvision>", "scikit-learn>", "jupyter>")
+    text = (ROOT / "requirements-read.txt").read_text(encoding="utf-8")
+    read = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert read == [line for line in lines if not line.startswith(computing)]
+
+
 def test_every_dependency_is_bounded_below_and_used():
     source = "\n".join(
         path.read_text(encoding="utf-8") for folder in ("rankstudy", "tests") for path in (ROOT / folder).rglob("*.py")

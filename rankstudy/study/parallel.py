@@ -67,12 +67,15 @@ class _Pool:
         threads = max(1, cores() // count)
         self.pool = ProcessPoolExecutor(count, context, _begin, (threads,))
         self.environment = dict.fromkeys(THREADS, str(threads))
+        self.workers: list[Any] = []  # processes
 
     def __call__(self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> None:
         """Have the calls made, and say so as each is done."""
         try:
             self._make(function, calls)
         except BrokenProcessPool:  # a worker was killed at work, or since the last of it, and then nothing is taken on
+            if any(worker.exitcode == -signal.SIGINT for worker in self.workers):
+                raise KeyboardInterrupt from None  # it came to us too, where Python lets it go (an import's callback)
             raise UsageError(
                 "a worker was killed, perhaps for memory; what was finished is kept: run again, fewer --workers"
             ) from None
@@ -86,6 +89,7 @@ class _Pool:
                     self.pool.submit(_call, function, arguments): arguments for arguments in calls
                 }
         finally:
+            self.workers += [worker for worker in multiprocessing.active_children() if worker not in self.workers]
             for name, value in before.items():
                 if value is None:
                     os.environ.pop(name)
