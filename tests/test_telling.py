@@ -205,6 +205,7 @@ NEUTRAL = {  # sentences with such a word that say nothing about a result, or so
         "A singular value above the 95 % quantile",
         "singular values above $\\tau$",
         "Pivots and singular values above the tolerance in",
+        "it counts the singular values above what rounding",
     ),
 }
 
