@@ -18,7 +18,9 @@ from rankstudy.book.tables import Markdown
 
 NO_BREAK = "\u00a0"  # between a number and its unit
 
-SMALL = "no one two three four five six seven eight nine ten eleven twelve".split()
+SMALL = (
+    "no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+)  # fmt: skip
 
 __all__ = [
     "average",
