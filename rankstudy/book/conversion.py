@@ -8,24 +8,22 @@ from typing import Any
 import numpy as np
 
 from rankstudy.book import results
+from rankstudy.registry import ACTIVATIONS
 from rankstudy.study.questions import Result
 
 Stored = Mapping[str, Any]  # what the store gives back: names -> arrays, plain values, dictionaries
 
-ACTIVATIONS = {
-    "relu": "ReLU",
-    "leaky_relu": "leaky ReLU",
-    "gelu": "GELU",
-    "identity": "none (linear)",
-    "tanh": "tanh",
-    "sigmoid": "sigmoid",
-}
 MEASURES = {  # field -> name in the store, where it is another one
     "rank_float64": "elimination_float64",
     "rank_float32": "elimination_float32",
     "entropy_rank": "effective_rank",
     "outliers": "outliers_initialisation",
 }
+
+
+def label(activation: str) -> str:
+    """What readers call it; a name that the registry has no more stands for itself."""
+    return ACTIVATIONS[activation].label if activation in ACTIVATIONS else activation
 
 
 def origin(result: Result) -> results.Origin:
@@ -40,8 +38,8 @@ def rank(result: Result) -> results.Rank:
     value, config = result.value, result.config
     groups = {
         name: {
-            activation: networks(ACTIVATIONS[activation], value[name][activation], config[name], activation)
-            for activation in ACTIVATIONS
+            activation: networks(label(activation), value[name][activation], config[name], activation)
+            for activation in (*ACTIVATIONS, *(other for other in value[name] if other not in ACTIVATIONS))
             if activation in value[name]
         }
         for name in ("shallow", "deep", "matched")

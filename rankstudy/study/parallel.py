@@ -68,7 +68,7 @@ class _Pool:
         threads = max(1, cores() // count)
         self.pool = ProcessPoolExecutor(count, context, _begin, (threads,))
         self.environment = dict.fromkeys(THREADS, str(threads))
-        self.workers: list[Any] = []  # processes
+        self.workers: list[multiprocessing.process.BaseProcess] = []
 
     def __call__(self, asked: Sequence[Job[object]]) -> None:
         """Have the jobs answered, and say so as each is done."""
