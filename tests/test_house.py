@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+import rankstudy
 from rankstudy.study import questions
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rankstudy"
 FLOORS = [  # a module may import from its own floor and the floors above it in this list; a folder is on one floor
-    {"__init__", "config", "console", "device", "files"},
+    {"__init__", "registry", "sources", "config", "console", "device", "files"},
     {"_linalg", "rank", "spectrum", "factorization"},
-    {"layers", "lora", "subspace"},
+    {"replace", "targets", "places", "layers", "lora", "lora_layers", "subspace"},
     {"data", "training", "snapshot", "finetuning", "measure"},
     {"study"},
     {"book"},
@@ -113,6 +114,23 @@ def test_the_render_path_imports_no_torch():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def test_what_a_newcomer_types_first_is_there_and_importing_it_is_light():
+    """Every name of the package's `__all__` can be had from it; torch comes with those that need it, and not before."""
+    program = (
+        "import sys, rankstudy\n"
+        "print('torch' in sys.modules, set(rankstudy.__all__) <= set(dir(rankstudy)))\n"
+        "rankstudy.matrix_rank, rankstudy.truncated_svd, rankstudy.entropy_rank\n"
+        "print('torch' in sys.modules)\n"
+        "print([name for name in rankstudy.__all__ if not callable(getattr(rankstudy, name))])\n"
+        "from rankstudy import MLP, layers, factorised\n"
+        "print(MLP is layers.MLP, factorised is layers.factorised)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.split("\n") == ["False True", "False", "[]", "True True", ""], done.stderr
+    with pytest.raises(AttributeError, match="module 'rankstudy' has no attribute 'rnak'"):
+        rankstudy.rnak  # noqa: B018
 
 
 def test_importing_everything_does_nothing(tmp_path):

@@ -107,7 +107,7 @@ def settings(records: Sequence[Record]) -> list[str]:
 
 def _settings(record: Record) -> str:
     if record.experiment in questions.CHAPTERS.values():
-        return questions.computed_under(record.experiment, record.data, record.config) or "another configuration"
+        return questions.computed_under(record.experiment, record.config) or "another configuration"
     return _network(record.config)
 
 
@@ -135,7 +135,7 @@ def _telling(name: str) -> int:
     return TELLING.index(last) if last in TELLING else len(TELLING)
 
 
-def _leaves(value: Any, name: str = "") -> list[tuple[str, str]]:
+def _leaves(value: object, name: str = "") -> list[tuple[str, str]]:
     """("training.learning_rate", "0.001") of everything in a nested config; of several networks, what the first has."""
     if isinstance(value, dict):
         return [leaf for key, item in value.items() for leaf in _leaves(item, f"{name}.{key}".lstrip("."))]
