@@ -233,6 +233,8 @@ def test_a_budget_goes_where_the_singular_values_and_the_weights_are():
     assert fac.allocate([Spectrum(np.ones(4) * 1e-300, (4, 4)), steep], 8 * 5) == [4, 1]  # relative errors: any scale
     assert fac.allocate([Spectrum(np.zeros(4), (4, 4)), steep], 8 * 5) == [1, 4]
     assert fac.allocate([flat, Spectrum([], (0, 3))], 8) == [1, 0]
+    wide, narrow = Spectrum([2.0, 1.9], (2, 8)), Spectrum([2.0, 1.5], (2, 2))
+    assert fac.allocate([wide, narrow, narrow], 18 + 10) == [1, 2, 2]  # two for less than the price of one
     wide, narrow = Spectrum([2.0, 1.9], (2, 8)), Spectrum([2.0, 0.1], (2, 2))
     assert fac.allocate([wide, narrow], 14 + 9) == [1, 2]  # the better bargain does not fit, the other does
     assert fac.allocate([wide, narrow], 14 + 10) == [2, 1]

@@ -321,3 +321,11 @@ def test_the_book_package_holds_no_prose():
             words = [word for word in node.value.split() if re.search(r"[A-Za-z]{2}", word)]
             known = any(node.value.startswith(start) for start in labels.get(path.name, ()))
             assert len(words) < 8 or known, f"{path.name}: {node.value!r}"
+
+
+def test_a_chapter_that_is_not_executed_is_shown_without_verdicts(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANKSTUDY_PROFILE", "published")
+    folder = book(tmp_path)
+    preview.preview(folder, folder / "_preview", ["index"])
+    text = visible((folder / "_preview" / "03-rank.html").read_text(encoding="utf-8"))
+    assert "As high as it can be." in text and "✓" not in text
