@@ -248,7 +248,7 @@ def outlier_rank(a: Any, std: Any) -> np.ndarray:
 
 
 def input_baseline(inputs: Any, rows: int, *, draws: int = 19, seed: int = 0) -> Spectrum:
-    """Spectra of what a layer's inputs alone make of an update: random (rows, in) matrices Δ·X/√N, (draws, ...) of them.
+    """Spectra of what a layer's inputs alone make of an update: so many random (rows, in) matrices Δ·X/√N.
 
     A gradient step adds Σ δᵢ·xᵢᵀ to the weights, so an update inherits the spectrum of its layer's inputs X (N, in)
     even where the errors δᵢ are noise. With δ independent standard Gaussian the rows of Δ·X/√N are independent draws

@@ -329,3 +329,16 @@ def test_a_chapter_that_is_not_executed_is_shown_without_verdicts(tmp_path, monk
     preview.preview(folder, folder / "_preview", ["index"])
     text = visible((folder / "_preview" / "03-rank.html").read_text(encoding="utf-8"))
     assert "As high as it can be." in text and "✓" not in text
+
+
+def test_what_chapter_3_says_of_the_example_network_s_inputs():
+    """Random errors on its own inputs make an update at least as concentrated, in each hidden layer."""
+    from rankstudy import example_network
+    from rankstudy.spectrum import effective_rank, input_baseline
+
+    network = example_network()
+    for layer in range(3):
+        update = effective_rank(network.trained[layer] - network.initial[layer])
+        for inputs in (network.inputs_before[layer], network.inputs_after[layer]):
+            made = effective_rank(input_baseline(inputs, network.trained[layer].shape[0]))
+            assert update > made.mean() - 2 * made.std()
