@@ -494,6 +494,7 @@ def test_conjugate_steps_solve_the_least_squares_problem_in_as_many_as_c_has_row
     for steps in range(3):
         plain = alternating.descend(plain, target, gram, 1)[0]
         assert left[steps] <= norm(a - plain @ c) * (1 + 1e-12)
+    assert left[2] - best < 0.9 * (norm(a - plain @ c) - best)
     assert norm(a - alternating.descend(x, target, gram, 4 * 9)[0] @ c) == pytest.approx(best, rel=1e-12)
 
 
