@@ -19,7 +19,7 @@ PACKAGE = ROOT / "rankstudy"
 FLOORS = [  # a module may import from its own floor and the floors above it in this list; a folder is on one floor
     {"__init__", "config", "device", "files"},
     {"_linalg", "rank", "spectrum", "factorization"},
-    {"layers", "lora", "subspace"},
+    {"replace", "targets", "layers", "lora", "subspace"},
     {"data", "training", "snapshot", "finetuning", "measure"},
     {"study"},
     {"book"},
