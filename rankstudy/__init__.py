@@ -10,8 +10,13 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_LAZY = {"analyze": "tools.checkpoint", "compress": "tools.compression", "load_compressed": "tools.compression"}
-__all__ = ["UsageError", "analyze", "compress", "load_compressed"]
+_LAZY = {
+    "analyze": "tools.checkpoint",
+    "compress": "tools.compression",
+    "load_compressed": "tools.loading",
+    "extract_adapter": "tools.extraction",
+}
+__all__ = ["UsageError", "analyze", "compress", "extract_adapter", "load_compressed"]
 
 
 class UsageError(Exception):

@@ -21,8 +21,9 @@ COMMANDS = {
     "report": ("rankstudy.book.render", "run, then render the book (HTML and PDF) with Quarto, or else the preview"),
     "preview": ("rankstudy.book.preview", "render the chapters to HTML without Quarto"),
     "readme": ("rankstudy.book.readme", "write the README's findings and figure from the stored results"),
-    "analyze": ("rankstudy.tools.checkpoint", "the ranks of every weight matrix of a checkpoint"),
-    "compress": ("rankstudy.tools.compression", "write a checkpoint with low-rank factors where they pay"),
+    "analyze": ("rankstudy.tools.commands", "the ranks of every weight matrix of a checkpoint"),
+    "compress": ("rankstudy.tools.commands", "write a checkpoint with low-rank factors where they pay"),
+    "extract": ("rankstudy.tools.commands", "write what a fine-tuning changed as a LoRA adapter that peft loads"),
 }
 
 

@@ -136,5 +136,7 @@ def sizes(spectra: Sequence[Spectrum], errors: Sequence[float], min_saving: floa
     found = []
     for each in errors:
         ranks = chosen_ranks(spectra, Amount(rank_error=each), min_saving)
-        found.append(sum(math.prod(s.shape) if r is None else r * sum(s.shape) for s, r in zip(spectra, ranks, strict=True)))
+        found.append(
+            sum(math.prod(s.shape) if r is None else r * sum(s.shape) for s, r in zip(spectra, ranks, strict=True))
+        )
     return found

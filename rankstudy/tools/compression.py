@@ -78,7 +78,9 @@ class Compression:
     def summary(self) -> str:
         """Sizes, in a line or two."""
         done = sum(c.rank is not None for c in self.choices)
-        said = f"{done} of {len(self.choices)} matrices as factors ({self.amount}); parameters {self.parameters[0]:,} -> "
+        said = (
+            f"{done} of {len(self.choices)} matrices as factors ({self.amount}); parameters {self.parameters[0]:,} -> "
+        )
         said += f"{self.parameters[1]:,} ({self.parameters[1] / max(1, self.parameters[0]):.0%})"
         said += f"; in memory {self.memory[0] / 1e6:.1f} -> {self.memory[1] / 1e6:.1f} MB"
         if self.disk[1]:
@@ -243,7 +245,9 @@ class _Work:
             found = self.decomposed(w)
             if found is not None and found.values[0] > 0:
                 spectra[w.name] = Spectrum(found.values, w.shape)
-        self.ranks = dict(zip(spectra, choosing.chosen_ranks(list(spectra.values()), amount, self.min_saving), strict=True))
+        self.ranks = dict(
+            zip(spectra, choosing.chosen_ranks(list(spectra.values()), amount, self.min_saving), strict=True)
+        )
 
     def factors(self, w: Weight) -> tuple[np.ndarray, np.ndarray, float, str] | None:
         """(m, r), (r, n), float64 as they are stored, measured error and method; None where the matrix stays."""

@@ -55,6 +55,13 @@ class Decomposed:
             basis = self._basis[:, :rank]
         scratch.put(name, basis if self.dtype == "F64" else basis.astype(np.float32))
 
+    def factors(self, rank: int) -> tuple[np.ndarray, np.ndarray]:
+        """(m, rank) and (rank, n), float64, balanced."""
+        if self._factors is not None:
+            root = np.sqrt(self.scale)
+            return self._factors.b[:, :rank] * root, self._factors.c[:rank] * root
+        return projected(self.matrix, self._basis[:, :rank])
+
     def _is_tall(self) -> bool:
         return self.matrix.shape[0] >= self.matrix.shape[1]
 

@@ -75,9 +75,7 @@ def _named_like_layers(level: Mapping[Any, Any]) -> bool:
 
 
 def _tensors(level: Mapping[Any, Any]) -> bool:
-    return any(
-        hasattr(value, "shape") or (isinstance(value, Mapping) and _tensors(value)) for value in level.values()
-    )
+    return any(hasattr(value, "shape") or (isinstance(value, Mapping) and _tensors(value)) for value in level.values())
 
 
 def _walk(value: Any, name: str, left_out: dict[str, str]) -> Iterator[tuple[str, Any]]:
@@ -164,7 +162,9 @@ def _heads(name: str, other: str) -> tuple[str, str]:
     common = 0
     while common < min(len(a), len(b)) and a[-1 - common] == b[-1 - common]:
         common += 1
-    return name[: len(name) - len(".".join(a[len(a) - common :]))], other[: len(other) - len(".".join(b[len(b) - common :]))]
+    return name[: len(name) - len(".".join(a[len(a) - common :]))], other[
+        : len(other) - len(".".join(b[len(b) - common :]))
+    ]
 
 
 def ties(entries: Mapping[str, Entry]) -> dict[str, str]:

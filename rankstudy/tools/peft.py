@@ -90,4 +90,3 @@ def _update(a: Entry, b: Entry, factor: float, transposed: bool) -> Entry | str:
 
 def _turned(entry: Entry) -> Entry:
     return Entry(entry.dtype, entry.shape[::-1], lambda: encode(entry.values().T, entry.dtype))
-

@@ -39,7 +39,9 @@ def torch_load(path: Path, name: str, mmap: bool) -> Any:
 
 def _refused(message: str) -> str | None:
     """The class or function that torch's unpickler names."""
-    found = re.search(r"GLOBAL ([\w.]+)|class ([\w.]+)|function ([\w.]+) which is blocked|type <class '([\w.]+)'>", message)
+    found = re.search(
+        r"GLOBAL ([\w.]+)|class ([\w.]+)|function ([\w.]+) which is blocked|type <class '([\w.]+)'>", message
+    )
     return next(filter(None, found.groups()), None) if found else None
 
 

@@ -122,7 +122,9 @@ def _from_folder(folder: Path, name: str, stack: ExitStack) -> Checkpoint:
         raise UsageError(f"{name} {folder} is a folder without a checkpoint (*.safetensors, pytorch_model.bin, *.pt)")
     if len(files) > 1:
         names = ", ".join(file.name for file in files[:4])
-        raise UsageError(f"{name} {folder} is a folder of {len(files)} checkpoints without an index ({names}); name one")
+        raise UsageError(
+            f"{name} {folder} is a folder of {len(files)} checkpoints without an index ({names}); name one"
+        )
     return _from_path(files[0], name, stack)
 
 
@@ -271,7 +273,11 @@ def _join_factors(found: Checkpoint, name: str) -> None:
         told = json.loads(found.metadata.pop("rankstudy"))
         for tensor, shape in told["shapes"].items():
             b, c = found.entries.pop(tensor + B), found.entries.pop(tensor + C)
-            if len(b.shape) != 2 or b.shape[1] != c.shape[0] or (b.shape[0], c.size) != (shape[0], b.shape[1] * (math.prod(shape[1:]))):
+            if (
+                len(b.shape) != 2
+                or b.shape[1] != c.shape[0]
+                or (b.shape[0], c.size) != (shape[0], b.shape[1] * (math.prod(shape[1:])))
+            ):
                 raise ValueError(f"{tensor} of shape {shape} has factors {b.shape} and {c.shape}")
             found.entries[tensor] = product(b, c, b.dtype, tuple(shape))
         found.aliases |= told.get("tied", {})

@@ -29,7 +29,8 @@ BUFFERS = re.compile(
 )
 MASKS = re.compile(r"(^|[._])((attn|attention|causal|key_padding|src|tgt)?_?mask|tril|triu)$", re.I)
 EMBEDDING = re.compile(
-    r"(^|[._])(embed(ding)?s?(_tokens)?|(word|tok(en)?)(_type)?_?emb(ed(ding)?s?)?|wte|shared|lookup|codebook)\.weight$", re.I
+    r"(^|[._])(embed(ding)?s?(_tokens)?|(word|tok(en)?)(_type)?_?emb(ed(ding)?s?)?|wte|shared|lookup|codebook)\.weight$",
+    re.I,
 )
 HEAD = re.compile(
     r"(^|\.)(lm_head|heads?|classifier|cls|score|logits?|output_projection|out_proj_head|prediction_head|output|fc_out"
@@ -162,7 +163,11 @@ def _kept(weights: list[Weight], tied: dict[str, str], found: Checkpoint) -> lis
     ends = {name for name in (*tied, *tops) if HEAD.search(name)}
     shared = {tied.get(name, name) for name in ends}
     single = [w for w in weights if w.kind == "matrix"]
-    last = max(single, key=lambda w: levels.in_order(levels.canonical(w.name)), default=None) if _numbered(single) else None
+    last = (
+        max(single, key=lambda w: levels.in_order(levels.canonical(w.name)), default=None)
+        if _numbered(single)
+        else None
+    )
 
     def reason(w: Weight) -> str:
         if w.kept:
@@ -186,7 +191,9 @@ def _numbered(weights: list[Weight]) -> bool:
     return len(shapes) == 1 and any(re.search(r"\d", w.name) for w in weights)
 
 
-def selected(weights: Sequence[Weight], include: str | Sequence[str] | None, exclude: str | Sequence[str] | None) -> list[Weight]:
+def selected(
+    weights: Sequence[Weight], include: str | Sequence[str] | None, exclude: str | Sequence[str] | None
+) -> list[Weight]:
     """The weights with `kept` as --include and --exclude want it.
 
     Raises:

@@ -16,7 +16,7 @@ from tabulate import tabulate
 if TYPE_CHECKING:
     from rankstudy.tools.checkpoint import Analysis, Matrix
 
-ORDINARY = ("a vector", "a number", "no tensor", "optimiser state", "a buffer", "EMA copy", "not included", "excluded")
+ORDINARY = ("a vector", "a number", "no tensor", "optimiser state", "a buffer", "EMA copy", "integers", "not included", "excluded")
 WIDTH = 120
 WEIGHTS = (
     "rank: singular values above max(m, n)·eps·σ₁; stable rank ‖W‖²/σ₁²; entropy rank: exp of the entropy of σ/Σσ; "
@@ -102,9 +102,11 @@ def curve_line(found: Analysis) -> str:
     curve = found.curve()
     if found.update:
         shown = ", ".join(f"{error:g}: {size:,}" for error, size in curve.items())
-        return wrap(f"parameters of an adapter at each relative error: {shown} (the matrices have {found.parameters:,})")
+        return wrap(
+            f"parameters of an adapter at each relative error: {shown} (the matrices have {found.parameters:,})"
+        )
     shown = ", ".join(f"{error:g}: {size / found.parameters:.0%}" for error, size in curve.items())
-    return wrap(f"size at each relative error, in % of the {found.parameters:,} parameters of the matrices: {shown}")
+    return wrap(f"size at each relative error, of the {found.parameters:,} parameters of the matrices: {shown}")
 
 
 def left_out_lines(left_out: Mapping[str, str]) -> list[str]:
@@ -169,7 +171,9 @@ def _update_reading(found: Analysis) -> str:
             break
     else:
         worst = min(moved, key=lambda m: m.shares[-1])
-        said.append(f"Rank 64 holds {worst.shares[-1]:.0%} of ‖ΔW‖² of {plain(worst.name)}: a LoRA of that rank is another update.")
+        said.append(
+            f"Rank 64 holds {worst.shares[-1]:.0%} of ‖ΔW‖² of {plain(worst.name)}: a LoRA of that rank is another update."
+        )
     said.append(
         "`extract` writes such an adapter. The error in weights is not monotone in behaviour: try two ranks on your task."
     )
