@@ -84,7 +84,8 @@ class Compression:
         said += f"{self.parameters[1]:,} ({self.parameters[1] / max(1, self.parameters[0]):.0%})"
         said += f"; in memory {self.memory[0] / 1e6:.1f} -> {self.memory[1] / 1e6:.1f} MB"
         if self.disk[1]:
-            said += f"; on disk {self.disk[0] / 1e6:.1f} -> {self.disk[1] / 1e6:.1f} MB"
+            before = f"{self.disk[0] / 1e6:.1f} -> " if self.disk[0] else ""
+            said += f"; on disk {before}{self.disk[1] / 1e6:.1f} MB"
         if self.scores is not None:
             said += f"; metric {self.scores[0]:.6g} -> {self.scores[1]:.6g}"
         if not done:

@@ -102,7 +102,7 @@ def _detached_copy(layer: Any) -> Any:
     """The same recurrent layer in an object of its own, so that its matrices can be taken away."""
     inner = object.__new__(type(layer))
     inner.__dict__ = {key: (value.copy() if isinstance(value, dict) else value) for key, value in vars(layer).items()}
-    inner.__dict__["_flat_weight_refs"] = []
+    inner.__dict__["_flat_weight_refs"] = [None] * len(layer._flat_weights_names)  # torch looks no weight up by itself
     return inner
 
 
