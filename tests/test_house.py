@@ -87,7 +87,7 @@ def test_only_figures_import_matplotlib():
             re.M,
         )
     ]
-    assert set(users) <= {"book.figures"}
+    assert set(users) <= {"book.figures", "tools.figure"}
 
 
 CHAPTERS = [

@@ -87,7 +87,7 @@ class Analysis:
         return sum(max(m.saved, 0) for m in self.matrices if not m.kept)
 
     def curve(self, errors: Sequence[float] = CURVE) -> dict[float, int]:
-        """Relative error of each matrix -> parameters of all of them: of the network, or of an adapter for the update."""
+        """Relative error of each matrix -> parameters of all: of the network, or of an adapter for the update."""
         kept = sum(math.prod(m.shape) for m in self.matrices if m.kept)
         spectra = [m.spectrum for m in self.matrices if not m.kept]
         if self.update:
@@ -212,7 +212,7 @@ def _analyzed(
             return f"--base {start}"
         dtype = max(entry.dtype, before.entries[twins[w.name]].dtype, key=lambda each: EPS[each])
         update = matrix.astype(np.float64)
-        size, old = float(np.linalg.norm(update)), float(np.linalg.norm(start.astype(np.float64)))
+        size, old = _norm(update), _norm(start.astype(np.float64))
         del matrix
         update -= start
         del start
@@ -247,6 +247,12 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _norm(values: np.ndarray) -> float:
+    """The Frobenius norm, whatever the scale."""
+    largest = float(np.abs(values).max(initial=0.0))
+    return largest * float(np.linalg.norm(values / largest)) if largest else 0.0
+
+
 def _judged(
     w: Weight,
     dtype: str,
@@ -262,7 +268,7 @@ def _judged(
     needed = int(smallest_rank(spectrum, rank_error))
     edge = noise * (1 / math.sqrt(m) + 1 / math.sqrt(n))  # the largest singular value of noise of this size
     rank = min(int(numerical_rank(spectrum, EPS[dtype])), int((values > edge).sum()))
-    norm = float(np.linalg.norm(values))
+    norm = _norm(values)
     tails = spectrum.tails()
 
     def share(r: int) -> float:

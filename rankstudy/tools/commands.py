@@ -30,7 +30,9 @@ def _analyze(argv: Sequence[str]) -> int:
     parser.add_argument("--spectra", action="store_true", help="with --json: all singular values")
     parser.add_argument("--markdown", metavar="FILE", help="write table and reading as Markdown to this file")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw rank by depth (.svg, .png, .pdf)")
-    parser.add_argument("--panels", metavar="REGEX", help="with --figure: the spectra of these matrices instead, at most 24")
+    parser.add_argument(
+        "--panels", metavar="REGEX", help="with --figure: the spectra of these matrices instead, at most 24"
+    )
     options = parser.parse_args(argv)
     found = analyze(options.file, options.base, rank_error=options.rank_error, include=options.include,
                     exclude=options.exclude, progress=True)  # fmt: skip

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from rankstudy import UsageError
-from rankstudy.files import fresh
 from rankstudy.factorization import smallest_rank
+from rankstudy.files import fresh
 from rankstudy.spectrum import Spectrum
 from rankstudy.tools import choosing, decomposition, levels, roles, tables, writing
 from rankstudy.tools.choosing import Amount
@@ -53,7 +53,8 @@ class Extraction:
                  f"{p.error:.4f}" if p.rank else ""] for p in self.parts]  # fmt: skip
         heads = ["matrix", "m × n", "‖ΔW‖/‖W₀‖", "rank", "error ‖ΔW − BA‖/‖ΔW‖"]
         changed = {name: why for name, why in self.not_in_it.items() if why.startswith("changed")}
-        said = f"{sum(p.rank > 0 for p in self.parts)} of {len(self.parts)} matrices have an adapter ({self.amount}), {self.parameters:,} parameters"
+        count = sum(p.rank > 0 for p in self.parts)
+        said = f"{count} of {len(self.parts)} matrices have an adapter ({self.amount}), {self.parameters:,} parameters"
         if changed:
             said += f"; {len(changed)} other tensors changed too, and base + adapter does not have that"
         return "\n".join([tables.aligned(heads, rows), *tables.left_out_lines(self.not_in_it), said])
@@ -112,22 +113,26 @@ def extract_adapter(
         after = stack.enter_context(opened(tuned, "TUNED"))
         weights, left_out = roles.survey(before, "BASE")
         twins = levels.matched({w.name: before.entries[w.name] for w in weights}, after.entries)
-        chosen = [w for w in roles.selected(weights, include, exclude) if _takes_part(w, before, after, twins, left_out)]
+        chosen = [
+            w for w in roles.selected(weights, include, exclude) if _takes_part(w, before, after, twins, left_out)
+        ]
         spectra, changes = _spectra(chosen, before, after, twins, left_out)
         ranks = _ranks(list(spectra.values()), amount, budget)
         chosen_ranks = dict(zip(spectra, ranks, strict=True))
-        left_out |= _changed_beside(before, after, set(spectra))
+        left_out |= _changed_beside(before, after, set(spectra), left_out)
         try:
             with fresh(out) as folder:
-                parts = _write(folder, [w for w in chosen if w.name in spectra], before, after, twins, chosen_ranks, changes,
-                               fan_in_fan_out)  # fmt: skip
+                moved = [w for w in chosen if w.name in spectra]
+                parts = _write(folder, moved, before, after, twins, chosen_ranks, changes, fan_in_fan_out)
         except OSError as error:
             raise UsageError(f"OUT {out} cannot be written: {error.strerror}") from error
     size = sum(p.rank * sum(p.shape) for p in parts)
     return Extraction(tuple(parts), left_out, size, f"--budget {budget}" if budget is not None else str(amount))
 
 
-def _takes_part(w: Weight, before: Checkpoint, after: Checkpoint, twins: dict[str, str], left_out: dict[str, str]) -> bool:
+def _takes_part(
+    w: Weight, before: Checkpoint, after: Checkpoint, twins: dict[str, str], left_out: dict[str, str]
+) -> bool:
     """Whether an adapter can hold the update of this matrix; else it is said why."""
     entry, twin = before.entries[w.name], after.entries.get(twins.get(w.name, ""))
     why = None
@@ -180,8 +185,8 @@ def _ranks(spectra: Sequence[Spectrum], amount: Amount, budget: int | None) -> l
     moved = [each for each, most in zip(spectra, full, strict=True) if most]
     if budget < sum(sum(each.shape) for each in moved):
         raise UsageError(f"--budget {budget} is less than rank 1 for each needs: {sum(sum(s.shape) for s in moved)}")
-    found = iter(choosing.allocate(moved, budget))
-    return [(next(found) or min(each.shape)) if most else 0 for each, most in zip(spectra, full, strict=True)]
+    found = iter(choosing.allocate(moved, budget, dense=False))
+    return [next(found) if most else 0 for most in full]
 
 
 def _write(
@@ -239,11 +244,18 @@ def _config(ranks: dict[str, int], turned: bool) -> dict[str, Any]:
     }
 
 
-def _changed_beside(before: Checkpoint, after: Checkpoint, matrices: set[str]) -> dict[str, str]:
-    """Tensors that changed and have no place in the adapter: biases, norms, embeddings."""
+def _changed_beside(
+    before: Checkpoint, after: Checkpoint, matrices: set[str], left_out: dict[str, str]
+) -> dict[str, str]:
+    """Tensors that changed and are not in the adapter: biases, norms, embeddings."""
     found = {}
     for name, other in levels.matched(before.entries, after.entries).items():
         here, there = before.entries[name], after.entries[other]
-        if name not in matrices and here.shape == there.shape and here.dtype == there.dtype and here.read() != there.read():
-            found[name] = "changed; the adapter has no place for it"
+        if (
+            name not in matrices
+            and here.shape == there.shape
+            and here.dtype == there.dtype
+            and here.read() != there.read()
+        ):
+            found[name] = f"changed, and not in the adapter: {left_out.get(name, 'no matrix')}"
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -24,8 +23,9 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's
 GREY = "#999999"
-STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "svg.fonttype": "none",
-         "grid.color": "#dddddd", "grid.linewidth": 0.6, "legend.frameon": False, "legend.fontsize": 7}  # fmt: skip
+STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+         "svg.fonttype": "none", "grid.color": "#dddddd", "grid.linewidth": 0.6, "legend.frameon": False,
+         "legend.fontsize": 7}  # fmt: skip
 NAMED = 40  # matrices that have their names under the axis; more have numbers
 PANELS = 24  # spectra that a reader can take in
 
@@ -64,7 +64,15 @@ def by_depth(found: Analysis) -> Figure:
             if at:
                 colour = GREY if kind is None else COLOURS[common.index(kind)]
                 label = "other" if kind is None else plain(kind)
-                axis.plot(at, values[at], "o" if kind is None else "o-", color=colour, label=label, markersize=3, linewidth=0.9)
+                axis.plot(
+                    at,
+                    values[at],
+                    "o" if kind is None else "o-",
+                    color=colour,
+                    label=label,
+                    markersize=3,
+                    linewidth=0.9,
+                )
     upper.axhline(1, color="#444444", linewidth=0.8, linestyle="--")
     upper.annotate("break-even", (0, 1), xytext=(2, 2), textcoords="offset points", fontsize=7)
     upper.set(ylabel=f"rank at error {found.rank_error:g},\nof break-even", ylim=(0, None))
@@ -101,7 +109,9 @@ def _matching(found: Analysis, panels: str) -> list[Matrix]:
     except re.error as error:
         raise UsageError(f"--panels {panels!r} is no regular expression: {error}") from error
     if not 0 < len(chosen) <= PANELS:
-        raise UsageError(f"--panels {panels!r} matches {len(chosen)} of {len(found.matrices)} matrices; 1 to {PANELS} fit")
+        raise UsageError(
+            f"--panels {panels!r} matches {len(chosen)} of {len(found.matrices)} matrices; 1 to {PANELS} fit"
+        )
     return chosen
 
 
@@ -114,8 +124,7 @@ def _name(axis: Axes, names: Sequence[str]) -> None:
     if len(names) > NAMED:
         axis.set_xlabel("matrix, in the order of the file")
         return
-    start = os.path.commonprefix(list(names)).rpartition(".")[0] if len(names) > 1 else ""
-    short = [plain(name.removeprefix(f"{start}.").removesuffix(".weight"))[-40:] for name in names]
+    short = [plain(name.removesuffix(".weight"))[-40:] for name in names]
     axis.set_xticks(range(len(names)), short, rotation=90, fontsize=6)
 
 

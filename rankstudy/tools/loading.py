@@ -1,4 +1,4 @@
-"""Back into the module: a compressed checkpoint in a copy of the user's network, with layers that compute with factors."""
+"""Back into the module: a compressed checkpoint in a copy of the user's network, whose layers compute with factors."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def _load_dense(model: Any, found: Checkpoint) -> dict[str, Entry]:
     taken = set(names.values())
     missing = [name for name in wanted if name not in names and not name.endswith("_extra_state")]
     extra = [name for name in found.entries if name not in taken]
-    wrong = [f"{name} {list(found.entries[names[name]].shape)} for {list(wanted[name].shape)}"
-             for name in wanted if name in names and found.entries[names[name]].shape != wanted[name].shape]  # fmt: skip
+    shapes = {name: (found.entries[other].shape, wanted[name].shape) for name, other in names.items()}
+    wrong = [f"{name} {list(here)} for {list(there)}" for name, (here, there) in shapes.items() if here != there]
     problems = {"missing": missing, "unknown": extra, "of another shape": wrong}
     if any(problems.values()):
         said = "; ".join(

@@ -23,7 +23,10 @@ def torch_load(path: Path, name: str, mmap: bool) -> Any:
     try:
         with warnings.catch_warnings():  # torch's remarks on the format; what matters is an error
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)  # the old format has no mmap
+            if mmap and path.suffix != ".safetensors":  # whose name alone torch would believe; the old format has none
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            with open(path, "rb") as file:
+                return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         what = _refused(str(error)) or _first_class(path)
         if what is None:

@@ -16,7 +16,17 @@ from tabulate import tabulate
 if TYPE_CHECKING:
     from rankstudy.tools.checkpoint import Analysis, Matrix
 
-ORDINARY = ("a vector", "a number", "no tensor", "optimiser state", "a buffer", "EMA copy", "integers", "not included", "excluded")
+ORDINARY = (
+    "a vector",
+    "a number",
+    "no tensor",
+    "optimiser state",
+    "a buffer",
+    "EMA copy",
+    "integers",
+    "not included",
+    "excluded",
+)
 WIDTH = 120
 WEIGHTS = (
     "rank: singular values above max(m, n)·eps·σ₁; stable rank ‖W‖²/σ₁²; entropy rank: exp of the entropy of σ/Σσ; "
@@ -114,14 +124,14 @@ def left_out_lines(left_out: Mapping[str, str]) -> list[str]:
     lines, groups = [], defaultdict(list)
     for name, why in left_out.items():
         if why in ORDINARY or why.startswith(("EMA copy", "beside the model")):
-            groups["EMA copy" if why.startswith("EMA") else why].append(plain(name))
+            groups["EMA copy" if why.startswith("EMA") else why].append((plain(name), why))
         else:
             lines.append(f"left out: {plain(name)} ({why})")
     for why, names in groups.items():
         if len(names) == 1:
-            lines.append(f"left out: {names[0]} ({why})")
+            lines.append("left out: {} ({})".format(*names[0]))
         else:
-            lines.append(wrap(f"left out: {', '.join(names)} ({why}; {len(names)} of them)"))
+            lines.append(wrap(f"left out: {', '.join(name for name, _ in names)} ({why}; {len(names)} of them)"))
     return lines
 
 
@@ -136,8 +146,8 @@ def _weights_reading(found: Analysis) -> str:
     full = sum(m.rank == min(m.shape) for m in found.matrices)
     kept = [m for m in found.matrices if m.kept]
     said = [
-        f"{full} of {len(found.matrices)} matrices have full rank, and at a relative error of {found.rank_error:g} factors "
-        f"save {found.saved:,} of {whole:,} parameters ({found.saved / whole:.0%})."
+        f"{full} of {len(found.matrices)} matrices have full rank, and at a relative error of {found.rank_error:g} "
+        f"factors save {found.saved:,} of {whole:,} parameters ({found.saved / whole:.0%})."
     ]
     pays = next((error for error, size in curve.items() if size <= 0.8 * whole), None)
     best = sorted((m for m in found.matrices if m.saved > 0 and not m.kept), key=lambda m: -m.saved)[:3]
@@ -149,8 +159,8 @@ def _weights_reading(found: Analysis) -> str:
         said.append("Most of the saving at this error: " + ", ".join(plain(m.name) for m in best) + ".")
     if kept:
         said.append(
-            f"{len(kept)} matrices ({sum(math.prod(m.shape) for m in kept) / whole:.0%} of the parameters) stay as they "
-            "are unless --include names them: truncating embeddings, heads and narrow layers is the usual mistake."
+            f"{len(kept)} matrices ({sum(math.prod(m.shape) for m in kept) / whole:.0%} of the parameters) stay as "
+            "they are unless --include names them: truncating embeddings, heads and narrow layers is the usual mistake."
         )
     said.append("An error in weights says little of the error in behaviour: measure the network after `compress`.")
     return " ".join(said)
@@ -171,11 +181,9 @@ def _update_reading(found: Analysis) -> str:
             break
     else:
         worst = min(moved, key=lambda m: m.shares[-1])
-        said.append(
-            f"Rank 64 holds {worst.shares[-1]:.0%} of ‖ΔW‖² of {plain(worst.name)}: a LoRA of that rank is another update."
-        )
+        said.append(f"Rank 64 holds {worst.shares[-1]:.0%} of ‖ΔW‖² of {plain(worst.name)}: the rest is lost.")
     said.append(
-        "`extract` writes such an adapter. The error in weights is not monotone in behaviour: try two ranks on your task."
+        "`extract` writes an adapter. The error in weights is not monotone in behaviour: try two ranks on your task."
     )
     return " ".join(said)
 
