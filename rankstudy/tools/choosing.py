@@ -11,6 +11,7 @@ from rankstudy.factorization import smallest_rank
 from rankstudy.spectrum import FLOAT32_EPS as EPS
 from rankstudy.spectrum import Spectrum
 
+NEGLIGIBLE = 3e-4  # of σ₁: a direction that no parameters are spent on
 KEEP = 0.5  # what `compress` does where nothing is asked: half of the parameters of the matrices that it takes
 
 
@@ -95,7 +96,7 @@ def allocate(spectra: Sequence[Spectrum], budget: int, min_saving: float = 0.0, 
     steps = []
     for index, (spectrum, top) in enumerate(zip(spectra, tops, strict=True)):
         sigma = spectrum.scaled
-        rank = int((sigma > max(spectrum.shape) * EPS).sum())  # beyond it there is only rounding
+        rank = int((sigma > max(NEGLIGIBLE, max(spectrum.shape) * EPS)).sum())
         steps += [(-sigma[r - 1] / r, index, r) for r in range(2, min(top, rank) + 1)]
     for _, index, rank in sorted(steps):
         cost = sum(spectra[index].shape)
