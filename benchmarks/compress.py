@@ -42,8 +42,10 @@ def main(arguments: list[str]) -> None:
                     ratio(seconds["loop"], seconds["ours"]), TARGET, options.repeats, note)]  # fmt: skip
         if sys.platform == "linux":
             files = f"{str(path)!r}, {str(theirs)!r}"
-            programs = [f"import rankstudy\nrankstudy.compress({files}, keep=0.5)",
-                        f"import pathlib\nfrom benchmarks import compress\ncompress._loop(*map(pathlib.Path, ({files})))"]  # fmt: skip
+            programs = [
+                f"import rankstudy\nrankstudy.compress({files}, keep=0.5)",
+                f"import pathlib\nfrom benchmarks.compress import _loop\n_loop(*map(pathlib.Path, ({files})))",
+            ]
             peaks = [_peak(program) for program in programs]
             shown = [f"{peak:.0f} MB" for peak in peaks]
             note = "a process each; ours needs no torch for a safetensors file"
