@@ -117,3 +117,39 @@ def test_what_a_layer_sees_is_what_its_matrix_multiplies(layer):
     w = layer.weight.detach().flatten(1).double().numpy()
     for gram, batch in zip((inputs.chosen_by, inputs.judged_by), batches, strict=True):
         assert np.trace(w @ gram @ w.T) == pytest.approx(float(layer(batch).double().square().sum()), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_what_a_recurrent_layer_sees(kind):
+    """Every matrix of a two-layer bidirectional stack, by torch's cells run step by step."""
+    torch.manual_seed(0)
+    layer = kind(5, 7, 2, batch_first=True, bidirectional=True)
+    batches = [torch.randn(3, 6, 5) for _ in range(2)]
+    names = [f"0.{name}" for name, p in layer.named_parameters() if p.dim() > 1]
+    seen = observed(Wrapped(layer), batches, names)
+    assert set(seen) == set(names)
+    cells = {nn.LSTM: nn.LSTMCell, nn.GRU: nn.GRUCell}
+    x = batches[0]
+    for level in range(2):
+        outputs = []
+        for end in ("", "_reverse"):
+            cell = cells[kind](x.shape[-1], 7)
+            cell.load_state_dict({leaf: getattr(layer, f"{leaf}_l{level}{end}") for leaf in cell.state_dict()})
+            state, hidden = None, []
+            steps = range(6)[::-1] if end else range(6)
+            for step in steps:
+                state = cell(x[:, step], state)
+                hidden.append(state[0] if kind is nn.LSTM else state)
+            starts = torch.stack(hidden[:-1], 1).reshape(-1, 7).double().detach()
+            assert np.allclose(seen[f"0.weight_hh_l{level}{end}"].chosen_by, starts.T @ starts, atol=1e-5)
+            rows = x.reshape(-1, x.shape[-1]).double().detach()
+            assert np.allclose(seen[f"0.weight_ih_l{level}{end}"].chosen_by, rows.T @ rows, atol=1e-5)
+            outputs.append(torch.stack(hidden[::-1] if end else hidden, 1))
+        x = torch.cat(outputs, -1)
+
+
+class Wrapped(nn.Sequential):
+    """Of a recurrent layer, the outputs alone."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self[0](x)[0]

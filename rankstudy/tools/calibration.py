@@ -6,7 +6,7 @@ that they have not seen, and then the plain ones are taken.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,7 @@ class Inputs:
 
 
 def observed(model: Any, batches: Iterable[Any], names: Sequence[str]) -> Mapping[str, Inputs]:
-    """What the linear and convolutional layers among `names` see when the model runs on the batches.
+    """What linear, convolutional and recurrent layers among `names` see when the model runs on the batches.
 
     Args:
         model: a `torch.nn.Module`; it is run without gradients, in evaluation mode.
@@ -57,23 +57,22 @@ def observed(model: Any, batches: Iterable[Any], names: Sequence[str]) -> Mappin
         UsageError: fewer than two batches.
     """
     import torch
-    from torch import nn
 
     wanted, grams, turn = set(names), {}, [0]
 
-    def watch(name: str) -> Any:
+    def watch(prefix: str) -> Any:
         def hook(layer: Any, given: Any) -> None:
-            rows = _rows(layer, given[0].detach())
-            pair = grams.setdefault(name, [np.zeros((rows.shape[1],) * 2) for _ in range(2)])
-            rows = rows.double()
-            pair[turn[0] % 2] += (rows.T @ rows).cpu().numpy()
+            for leaf, rows in _seen(layer, given):
+                if prefix + leaf in wanted:
+                    pair = grams.setdefault(prefix + leaf, [np.zeros((rows.shape[1],) * 2) for _ in range(2)])
+                    rows = rows.detach().double()
+                    pair[turn[0] % 2] += (rows.T @ rows).cpu().numpy()
 
         return hook
 
-    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d)
-    layers = [(f"{name}.weight" if name else "weight", layer) for name, layer in model.named_modules()]
-    handles = [layer.register_forward_pre_hook(watch(name)) for name, layer in layers
-               if name in wanted and isinstance(layer, kinds)]  # fmt: skip
+    handles = [layer.register_forward_pre_hook(watch(f"{name}." if name else ""))
+               for name, layer in model.named_modules() if any(f"{name}.{leaf}".lstrip(".") in wanted
+                                                               for leaf in layer._parameters)]  # fmt: skip
     training = {layer: layer.training for layer in model.modules()}
     model.eval()
     try:
@@ -96,13 +95,48 @@ def observed(model: Any, batches: Iterable[Any], names: Sequence[str]) -> Mappin
     return {name: Inputs(*pair) for name, pair in grams.items()}
 
 
-def _rows(layer: Any, x: Any) -> Any:
-    """(N, n): the vectors that the layer's matrix is multiplied by."""
+def _seen(layer: Any, given: Any) -> Iterator[tuple[str, Any]]:
+    """Each matrix of a layer with the rows (N, n) that it is multiplied by; nothing of layers of other kinds."""
+    from torch import nn
+
+    x = given[0] if given else None
+    if isinstance(layer, nn.Linear):
+        yield "weight", x.reshape(-1, x.shape[-1])
+    elif isinstance(layer, (nn.Conv1d, nn.Conv2d)) and layer.groups == 1:
+        yield "weight", _patches(layer, x)
+    elif isinstance(layer, (nn.LSTMCell, nn.GRUCell, nn.RNNCell)):
+        yield "weight_ih", x.reshape(-1, layer.input_size)
+        state = given[1] if len(given) > 1 else None
+        state = state[0] if isinstance(state, tuple) else state
+        if state is not None:
+            yield "weight_hh", state.reshape(-1, layer.hidden_size)
+    elif isinstance(layer, (nn.LSTM, nn.GRU)) and not layer.proj_size and hasattr(x, "dim") and x.dim() == 3:
+        yield from _recurrent(layer, x if layer.batch_first else x.transpose(0, 1))
+
+
+def _recurrent(layer: Any, x: Any) -> Iterator[tuple[str, Any]]:
+    """The stack run layer by layer, (batch, time, features) each, from a state of zeros: what hides inside torch's."""
+    ends = ("", "_reverse") if layer.bidirectional else ("",)
+    names = [name.partition("_l0")[0] for name in layer._flat_weights_names if name.endswith("_l0")]
+    for level in range(layer.num_layers):
+        options = {"bias": layer.bias, "batch_first": True, "bidirectional": layer.bidirectional}
+        one = type(layer)(x.shape[-1], layer.hidden_size, 1, **options).to(x)
+        one.load_state_dict(
+            {f"{name}_l0{end}": getattr(layer, f"{name}_l{level}{end}") for name in names for end in ends}
+        )
+        y = one(x)[0]
+        for end, out in zip(ends, y.split(layer.hidden_size, dim=-1), strict=True):
+            before = out[:, 1:] if end else out[:, :-1]  # the state that a step starts from
+            yield f"weight_ih_l{level}{end}", x.reshape(-1, x.shape[-1])
+            yield f"weight_hh_l{level}{end}", before.reshape(-1, layer.hidden_size)
+        x = y
+
+
+def _patches(layer: Any, x: Any) -> Any:
+    """(N, in·kh·kw) of a convolution."""
     from torch import nn
     from torch.nn import functional as F
 
-    if isinstance(layer, nn.Linear):
-        return x.reshape(-1, x.shape[-1])
     one = isinstance(layer, nn.Conv1d)
     kernel, stride, dilation = (
         (1, *each) if one else each for each in (layer.kernel_size, layer.stride, layer.dilation)
