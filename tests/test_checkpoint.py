@@ -138,29 +138,49 @@ def test_csv_and_figure(tmp_path, capsys):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
-def test_a_large_file_is_read_one_tensor_at_a_time(tmp_path):
-    """300 MB; planted ranks exactly; peak memory at most 4 × the largest matrix + 300 MB."""
+def test_a_large_folder_is_read_and_compressed_one_tensor_at_a_time(tmp_path, thorough):
+    """300 MB in shards; planted ranks exactly; peak memory at most 4 × the largest matrix + 300 MB.
+
+    Compressing all of it takes a minute and is for the thorough profile; else four of its matrices are.
+    """
     tensors = {f"noise.{i}": RNG.standard_normal((2048, 2048), dtype=np.float32) for i in range(12)}
     ranks = {f"planted.{i}": rank for i, rank in enumerate((1, 7, 100, 512))}
     tensors |= {name: planted(1024, 1536, rank, 10.0) for name, rank in ranks.items()}
     tensors |= {f"rest.{i}": RNG.standard_normal((3000, 512), dtype=np.float32) for i in range(12)}
-    path = tmp_path / "large.safetensors"
-    save_numpy(tensors, path)
-    assert path.stat().st_size > 290e6
+    folder = tmp_path / "large"
+    folder.mkdir()
+    files = {name: f"model-{i % 3}.safetensors" for i, name in enumerate(tensors)}
+    for file in set(files.values()):
+        save_numpy({name: tensors[name] for name in tensors if files[name] == file}, folder / file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
+    assert sum(path.stat().st_size for path in folder.iterdir()) > 290e6
+    limit = 4 * 2048 * 2048 * 4 + 300e6
+    found, peak = in_a_process("{m.name: m.rank for m in rankstudy.analyze(folder).matrices}", folder)
+    assert {name: found[name] for name in ranks} == ranks
+    assert len(found) == len(tensors)
+    assert peak <= limit, f"analyze: peak {peak / 1e6:.0f} MB"
+    include = "." if thorough else "planted"
+    done, peak = in_a_process(
+        f"rankstudy.compress(folder, folder + '-small', rank=64, include={include!r}).ranks", folder
+    )
+    assert {done[name] for name in ranks} == {64}
+    assert peak <= limit, f"compress: peak {peak / 1e6:.0f} MB"
+
+
+def in_a_process(expression: str, folder: Path) -> tuple[dict, int]:
+    """The value of an expression on a folder, and the peak memory in bytes of a process that does nothing else."""
     program = textwrap.dedent(
         f"""
         import rankstudy, json
-        found = rankstudy.analyze({str(path)!r})
+        folder = {str(folder)!r}
+        value = {expression}
         with open("/proc/self/status") as status:  # getrusage would count what this process had before exec
             peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
-        print(json.dumps([peak, {{m.name: m.rank for m in found.matrices}}]))
+        print(json.dumps([value, peak]))
         """
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    peak, found = json.loads(done.stdout)
-    assert {name: found[name] for name in ranks} == ranks
-    assert len(found) == len(tensors)
-    assert peak <= 4 * 2048 * 2048 * 4 + 300e6, f"peak {peak / 1e6:.0f} MB"
+    return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("rank_error", [0.05, 0.3])
