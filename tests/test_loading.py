@@ -112,6 +112,41 @@ def test_tied_weights_are_written_once(tmp_path):
     assert torch.equal(back["embed"].weight, shared) and torch.equal(back["head"].weight, shared)
 
 
+def test_copies_in_a_safetensors_file_are_tied_too(tmp_path):
+    """A file cannot share memory; an embedding and a head of equal bytes were one tensor."""
+    torch.manual_seed(0)
+    shared = torch.randn(200, 32)
+    save_file({"embed.weight": shared, "lm_head.weight": shared.clone()}, tmp_path / "a.safetensors")
+    found = rankstudy.analyze(tmp_path / "a.safetensors")
+    assert found.left_out == {"lm_head.weight": "tied to embed.weight"} and found.parameters == 200 * 32
+    done = rankstudy.compress(tmp_path / "a.safetensors", tmp_path / "b.safetensors", rank=4, include=".")
+    assert done.parameters == (200 * 32, 4 * 232)
+    model = nn.ModuleDict({"embed": nn.Embedding(200, 32), "lm_head": nn.Linear(32, 200, bias=False)})
+    back = rankstudy.load_compressed(model, tmp_path / "b.safetensors")
+    assert torch.equal(back["embed"].weight, back["lm_head"].weight) and back["embed"].b is back["lm_head"].b
+
+
+def test_parametrised_layers_and_extra_state(tmp_path):
+    """weight_norm's direction is a matrix too; a module's extra state that is no tensor is said, not stumbled over."""
+
+    class Extra(nn.Linear):
+        def get_extra_state(self):
+            return {"version": 3}
+
+        def set_extra_state(self, state):
+            assert state == {"version": 3}
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(40, 40)), Extra(40, 40))
+    done = rankstudy.compress(model, tmp_path / "a.safetensors", rank=5)
+    assert done.ranks["0.parametrizations.weight.original1"] == done.ranks["1.weight"] == 5
+    assert done.not_written == ("1._extra_state",)
+    back = rankstudy.load_compressed(model, tmp_path / "a.safetensors")
+    x = torch.randn(3, 40)
+    assert back(x).shape == (3, 40) and torch.linalg.matrix_rank(back[0].weight) == 5
+    assert sum(p.numel() for p in back.parameters()) == done.parameters[1]
+
+
 def test_compressing_twice_never_grows(tmp_path):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(60, 60), nn.Linear(60, 60), nn.Linear(60, 60))

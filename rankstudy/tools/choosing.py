@@ -79,10 +79,10 @@ def chosen_ranks(spectra: Sequence[Spectrum], amount: Amount, min_saving: float)
 def allocate(spectra: Sequence[Spectrum], budget: int, min_saving: float = 0.0, dense: bool = True) -> list[int | None]:
     """Ranks under a common number of parameters, None for a matrix that stays dense.
 
-    The next parameters always go to the matrix whose next direction has the largest σ_r/(r·σ₁). By σ_r/σ₁ alone all
-    matrices would end at one relative error in the spectral norm, by 1/r alone at one rank. Trained networks keep more
-    accuracy between the two than at either, and far more than where Σ ‖W − BC‖²/‖W‖² is least: most of ‖W‖² is what is
-    left of the random start, and that objective spends a budget on it (see tests/test_choosing.py).
+    The next parameters always go to the matrix whose next direction has the largest √(σ_r/σ₁)/r. By 1/r alone all would
+    end at one rank, by σ_r/σ₁ at one relative error in the spectral norm; trained networks keep their accuracy best in
+    between, and far worse where Σ ‖W − BC‖²/‖W‖² is least: most of ‖W‖² is what is left of the random start, and that
+    objective spends a budget on it.
 
     Args:
         spectra: one matrix each.
@@ -97,7 +97,7 @@ def allocate(spectra: Sequence[Spectrum], budget: int, min_saving: float = 0.0, 
     for index, (spectrum, top) in enumerate(zip(spectra, tops, strict=True)):
         sigma = spectrum.scaled
         rank = int((sigma > max(NEGLIGIBLE, max(spectrum.shape) * EPS)).sum())
-        steps += [(-sigma[r - 1] / r, index, r) for r in range(2, min(top, rank) + 1)]
+        steps += [(-math.sqrt(sigma[r - 1]) / r, index, r) for r in range(2, min(top, rank) + 1)]
     for _, index, rank in sorted(steps):
         cost = sum(spectra[index].shape)
         if ranks[index] == rank - 1 and cost <= left:

@@ -19,6 +19,16 @@ OPTIMISER = re.compile(
 )
 PREFIX = re.compile(r"^(module|_orig_mod|_fsdp_wrapped_module|_forward_module|model|base_model|network|net)\.")
 
+EMBEDDING = re.compile(
+    r"(^|[._])(embed(ding)?s?(_tokens)?|(word|tok(en)?)(_type)?_?emb(ed(ding)?s?)?|wte|shared|lookup|codebook)\.weight$",
+    re.I,
+)
+HEAD = re.compile(
+    r"(^|\.)(lm_head|heads?|classifier|cls|score|logits?|output_projection|out_proj_head|prediction_head|output|fc_out"
+    r"|qa_outputs)(\.\d+)?\.weight$",
+    re.I,
+)
+
 
 def foreign(name: str) -> str | None:
     """Why a tensor of this name is no part of a network, judged by its name."""
@@ -177,3 +187,20 @@ def ties(entries: Mapping[str, Entry]) -> dict[str, str]:
             if holder != name:
                 found[name] = holder
     return found
+
+
+def join_copies(entries: dict[str, Entry]) -> None:
+    """Give an embedding and an output layer of equal bytes one memory: they are tied, if saved without sharing."""
+    groups: dict[Any, list[str]] = defaultdict(list)
+    for name, entry in entries.items():
+        if len(entry.shape) == 2 and (EMBEDDING.search(name) or HEAD.search(name)):
+            groups[entry.dtype, entry.shape].append(name)
+    for names in groups.values():
+        first = next((name for name in names if EMBEDDING.search(name)), None)
+        for name in names:
+            if first in (None, name) or entries[name].storage == entries[first].storage is not None:
+                continue
+            if entries[name].factors is None and entries[name].read() == entries[first].read():
+                place = entries[first].storage or ("equal", first)
+                entries[first] = entries[first]._replace(storage=place)
+                entries[name] = entries[name]._replace(storage=place)

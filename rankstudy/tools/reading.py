@@ -74,6 +74,7 @@ def opened(source: Any, name: str = "FILE") -> Iterator[Checkpoint]:
             if first in found.entries and alias not in found.entries:
                 place = found.entries[first].storage or ("shared", first)
                 found.entries[first] = found.entries[alias] = found.entries[first]._replace(storage=place)
+        levels.join_copies(found.entries)
         yield peft.paired(found, Path(source) if isinstance(source, (str, Path)) else None)
 
 

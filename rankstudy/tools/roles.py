@@ -14,6 +14,7 @@ import numpy as np
 
 from rankstudy import UsageError
 from rankstudy.tools import levels
+from rankstudy.tools.levels import EMBEDDING, HEAD
 from rankstudy.tools.reading import Checkpoint
 from rankstudy.tools.tensors import BITS, EPS, INTEGERS, Entry
 
@@ -28,15 +29,6 @@ BUFFERS = re.compile(
     re.I,
 )
 MASKS = re.compile(r"(^|[._])((attn|attention|causal|key_padding|src|tgt)?_?mask|tril|triu)$", re.I)
-EMBEDDING = re.compile(
-    r"(^|[._])(embed(ding)?s?(_tokens)?|(word|tok(en)?)(_type)?_?emb(ed(ding)?s?)?|wte|shared|lookup|codebook)\.weight$",
-    re.I,
-)
-HEAD = re.compile(
-    r"(^|\.)(lm_head|heads?|classifier|cls|score|logits?|output_projection|out_proj_head|prediction_head|output|fc_out"
-    r"|qa_outputs)(\.\d+)?\.weight$",
-    re.I,
-)
 STACK = re.compile(r"(^|[._])(experts?|moe|mlp1_weight|mlp2_weight)([._]|$)", re.I)
 NARROW = 16  # a shorter side that is less than this has next to nothing to save, and is often what a network answers by
 SCALES = ("_scale_inv", "_scale", "_scales", "_absmax", ".absmax", "_blocks")
