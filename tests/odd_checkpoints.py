@@ -91,6 +91,7 @@ def odd_tensors() -> dict[str, tuple[object, str]]:
         "ema.w": (weight(), "EMA copy of w"),
         "rotary.inv_freq": (weight(3, 3), "position table"),
         "window": (weight(3, 3), "a buffer"),
+        "stft_conv.weight": (weight(18, 1, 16), "a fixed transform"),
         "attn.bias": (torch.ones(1, 1, 8, 8), "a bias or a mask of several dimensions"),
         "relative.bias": (weight(3, 3), "a bias or a mask of several dimensions"),
     }

@@ -93,7 +93,7 @@ def _walk(value: Any, name: str, left_out: dict[str, str]) -> Iterator[tuple[str
     stack: list[tuple[str, Any]] = [(name, value)]
     while stack:
         name, value = stack.pop()
-        if isinstance(value, Mapping) and not name.endswith("_extra_state"):  # which belongs to its module, whatever it is
+        if isinstance(value, Mapping) and not name.endswith("_extra_state"):  # whatever that is
             items = list(value.items())
         elif isinstance(value, (list, tuple)) and any(hasattr(each, "shape") for each in value):
             items = list(enumerate(value))

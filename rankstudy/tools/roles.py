@@ -28,6 +28,7 @@ BUFFERS = re.compile(
     r"|(forward|inverse)_basis(_buffer)?)$|_buffer$",
     re.I,
 )
+TRANSFORMS = re.compile(r"(^|[._])(i?stft|i?dct|i?dft|melspec\w*|spectrogram|gabor|sinc)(_?conv\w*|_?basis)?\.", re.I)
 MASKS = re.compile(r"(^|[._])((attn|attention|causal|key_padding|src|tgt)?_?mask|tril|triu)$", re.I)
 STACK = re.compile(r"(^|[._])(experts?|moe|mlp1_weight|mlp2_weight)([._]|$)", re.I)
 NARROW = 16  # a shorter side that is less than this has next to nothing to save, and is often what a network answers by
@@ -106,6 +107,8 @@ def _why_not(name: str, entry: Entry, found: Checkpoint) -> str | None:
         return "a mask"
     if not told and BUFFERS.search(name):
         return "a buffer"
+    if TRANSFORMS.search(name):
+        return "a fixed transform"
     if POSITIONS.search(name) or (told == "Embedding" and re.search(r"posit|(^|\.)wpe\.", name)):
         return "position table"
     if re.search(r"(^|[._])bias$", name) or name.endswith("masked_bias"):
