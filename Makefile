@@ -3,10 +3,18 @@ PYTHON ?= python3
 PROFILE ?=
 VENV := .venv
 PY := $(VENV)/bin/python
-export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 ifneq ($(PROFILE),)
 export RANKSTUDY_PROFILE := $(PROFILE)
 endif
+# whoever only reads the published book gets a small environment of its own, unless the full one is there already
+BOOK := $(VENV)
+ifeq ($(RANKSTUDY_PROFILE),published)
+ifeq ($(wildcard $(VENV)/ready),)
+BOOK := .venv-read
+endif
+endif
+BOOKPY := $(BOOK)/bin/python
+export PATH := $(CURDIR)/$(BOOK)/bin:$(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: help report html pdf preview run test thorough check audit check-report clean
 
@@ -18,31 +26,31 @@ help:
 	@echo "make test     the test suite"
 	@echo "make check    linter and type checker"
 	@echo "make audit    known vulnerabilities of what is installed, asked of PyPI"
-	@echo "make check-report  walk the rendered book in a browser: links, console, contrast, phone width, offline"
-	@echo "PROFILE=smoke|quick|full|published chooses how much is computed"
+	@echo "make check-report  count what each page asks of its reader; walk the rendered book in a browser"
+	@echo "PROFILE=smoke|quick|full|published chooses how much is computed; published computes nothing and needs no torch"
 
-report: $(VENV)/ready
-	$(PY) -m rankstudy report --install-quarto
+report: $(BOOK)/ready
+	$(BOOKPY) -m rankstudy report --install-quarto
 
-html: $(VENV)/ready
-	$(PY) -m rankstudy report --to html
+html: $(BOOK)/ready
+	$(BOOKPY) -m rankstudy report --to html
 
-pdf: $(VENV)/ready
-	$(PY) -m rankstudy report --to pdf
+pdf: $(BOOK)/ready
+	$(BOOKPY) -m rankstudy report --to pdf
 
-preview: $(VENV)/ready
-	$(PY) -m rankstudy run
-	$(PY) -m rankstudy preview
+preview: $(BOOK)/ready
+	$(BOOKPY) -m rankstudy run
+	$(BOOKPY) -m rankstudy preview
 
-run: $(VENV)/ready
-	$(PY) -m rankstudy run
+run: $(BOOK)/ready
+	$(BOOKPY) -m rankstudy run
 
 # a process a core; a file stays in one of them, since its tests share what they compute
 test: $(VENV)/ready
 	$(PY) -m pytest -n auto --dist loadfile
 
 # what takes too long for every day: 2,000 examples a property, coverage of the core, mutants, faults on purpose
-CORE = rank spectrum factorization layers lora
+CORE = rank spectrum factorization replace targets layers places lora_layers lora
 thorough: $(VENV)/ready
 	HYPOTHESIS_PROFILE=thorough $(PY) -m pytest $(CORE:%=tests/test_%.py)
 	$(PY) -m pytest -q --cov-branch $(CORE:%=--cov=rankstudy.%) --cov-report=term-missing --cov-fail-under=99 $(CORE:%=tests/test_%.py)
@@ -59,6 +67,7 @@ audit: $(VENV)/ready
 check-report: $(VENV)/ready
 	@test -f _book/index.html || { echo "rankstudy: there is no _book/ to check; make report makes it" >&2; exit 2; }
 	$(PY) -m uv pip install --quiet --python $(PY) --editable '.[check]'
+	$(PY) -m tests.page_checks
 	$(PY) -m pytest -rs tests/check_report.py
 
 # torch's default build alone unpacks to some 5 GB: say so before the disk is full, not after. Byte code is compiled once,
@@ -70,6 +79,13 @@ $(VENV)/ready: pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check uv
 	$(PY) -m uv pip install --quiet --compile-bytecode --python $(PY) --editable '.[report,test]'
+	@touch $@
+
+.venv-read/ready: requirements-read.txt pyproject.toml
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(@D)/bin/python -m uv pip install --quiet --compile-bytecode --python $(@D)/bin/python --requirement requirements-read.txt
+	$(@D)/bin/python -m uv pip install --quiet --python $(@D)/bin/python --no-deps --editable .
 	@touch $@
 
 clean:

@@ -19,18 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from rankstudy.config import ACTIVATIONS, Network
-from rankstudy.replace import replaced, ties
-from rankstudy.targets import chosen, of_each, own_forward, refusal
-
-_FUNCTIONS = {
-    "relu": F.relu,
-    "leaky_relu": F.leaky_relu,  # slope 0.01
-    "gelu": F.gelu,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "identity": lambda x: x,
-}
+from rankstudy.config import Network
+from rankstudy.registry import ACTIVATIONS, entry
+from rankstudy.replace import join, replaced, ties
+from rankstudy.targets import chosen, has_matrix, of_each, own_forward, refusal
 
 
 def checked_rank(rank: int) -> int:
@@ -123,12 +115,11 @@ class MLP(nn.Module):
         widths = (*widths, *more) if isinstance(widths, Sequence) else (widths, *more)
         if len(widths) < 2 or not all(isinstance(width, Integral) and width >= 1 for width in widths):
             raise ValueError(f"widths must be two or more positive numbers of units, got {widths!r}")
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+        function = entry(ACTIVATIONS, activation, "activation").torch()
         ranks = list(rank) if isinstance(rank, Sequence) else [rank] * (len(widths) - 1)
         if len(ranks) != len(widths) - 1:
             raise ValueError(f"rank must name one rank for each of {len(widths) - 1} layers, got {len(ranks)}")
-        self.activation = activation
+        self.activation, self._function = activation, function
         self.layers = nn.ModuleList(
             nn.Linear(inp, out, bias=False) if r is None else LowRankLinear(inp, out, r)
             for inp, out, r in zip(widths[:-1], widths[1:], ranks, strict=True)
@@ -136,7 +127,7 @@ class MLP(nn.Module):
 
     def _apply_layer(self, i: int, x: Tensor) -> Tensor:
         x = self.layers[i](x)
-        return x if i == len(self.layers) - 1 else _FUNCTIONS[self.activation](x)
+        return x if i == len(self.layers) - 1 else self._function(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, widths[0]) -> logits (batch, widths[-1])."""
@@ -164,12 +155,8 @@ def build(config: Network, seed: int) -> MLP:
       (Khodak et al. 2021, section 3.1). Above min(out, in) the factors are filled up with zeros, which stay zero: their
       gradients are products with each other.
 
-    Raises: ValueError for an unknown initialisation, a gain that is not positive, and as `MLP` does.
+    Example: `build(Network((784, 256, 10)), 0).layers[0].weight` is (256, 784), the same on every machine.
     """
-    if config.initialisation not in ("default", "variance", "spectral"):
-        raise ValueError(f"initialisation must be default, variance or spectral, got {config.initialisation!r}")
-    if not 0 < config.gain < math.inf:
-        raise ValueError(f"gain must be positive and finite, got {config.gain!r}")
     with torch.device("meta"):  # shapes only: no weights are drawn from the global generator
         model = MLP(config.widths, config.activation, rank=config.rank)
     model.to_empty(device="cpu")
@@ -227,10 +214,10 @@ def factorised(
 ) -> nn.Module:
     """A copy of the model with the truncated SVD of each layer's weight, a `LowRankLinear`, in the layer's place.
 
-    One `rank` for every `nn.Linear` and `LowRankLinear`, or for those that `targets` means (a name, the end of one, or
-    a regular expression; or several); or `ranks`, one for each layer that its keys mean. √σ goes to each factor. A layer
-    keeps bias, dtype, device, flags, hooks and sharing; layers of one weight share the factors. On the meta device
-    there are shapes alone.
+    One `rank` for every `nn.Linear` and `LowRankLinear`, or for those that `targets` means (a name, the end of one or
+    a regular expression, or several); or `ranks`, one for each layer that its keys mean. √σ goes to each factor. Bias,
+    dtype, device, flags, hooks and sharing are kept; layers of one weight share the factors. On the meta device there
+    are shapes alone.
 
     Example:
         small = factorised(model, 16)
@@ -250,7 +237,7 @@ def factorised(
         reason = _unfactorisable(layer)
         if reason is None:
             layers[name] = (name,)
-        elif isinstance(layer, nn.Linear) or layer._parameters:
+        elif isinstance(layer, nn.Linear) or has_matrix(layer):
             others[name] = reason
     if rank is not None and targets is None:
         names = list(layers)
@@ -267,7 +254,7 @@ def factorised(
     shared = ties(model)
     for name in wanted:
         for own in model.get_submodule(name)._parameters.keys() & {"weight", "b", "c"}:
-            for other in shared[_join(name, own)]:
+            for other in shared[join(name, own)]:
                 partner = other.rpartition(".")[0]
                 if wanted.get(partner) != wanted[name] or (own != "weight" and partner != name):
                     raise ValueError(
@@ -279,7 +266,7 @@ def factorised(
     def make(name: str, layer: nn.Module) -> nn.Module | None:
         if name not in wanted:
             return None
-        first = shared.get(_join(name, "weight"), (name,))[0]
+        first = shared.get(join(name, "weight"), (name,))[0]
         if first in factors:
             return LowRankLinear.standing_for(layer, factors[first].b, factors[first].c)
         factors[first] = LowRankLinear.standing_for(layer, *spectral_factors(layer.weight, wanted[name]))
@@ -300,7 +287,3 @@ def _unfactorisable(layer: nn.Module) -> str | None:
         return f"a {type(layer).__name__} has a forward of its own"
     extra = (layer._parameters.keys() | layer._buffers.keys() | layer._modules.keys()) - {"weight", "bias"}
     return f"it has a {min(extra)} beside weight and bias" if extra else refusal(layer)
-
-
-def _join(module: str, own: str) -> str:
-    return f"{module}.{own}" if module else own

@@ -1,10 +1,13 @@
 """The rank of a matrix: the textbook elimination, and one that is right.
 
 The numerical rank is the number of singular values > τ, τ = max(m, n)·eps·σ₁ with the eps of the dtype the matrix came
-in (Golub & Van Loan, Matrix Computations, 4th ed., §5.4.1; the default of MATLAB and NumPy). `method="svd"` counts
-them; `method="elimination"` finds the same count faster (`_inertia.py`). Pivots are not singular values, so elimination
-that trusts its pivots, `eliminate`, gets it wrong on matrices where neither `matrix_rank` does. An integer matrix has
-an exact rank (`_exact.py`).
+in (Golub & Van Loan, Matrix Computations, 4th ed., §5.4.1; the default of MATLAB and NumPy). In formats coarser than
+float32 that τ soon exceeds σ₁ (in bfloat16 from 128 rows on), and what rounding the entries can make of the singular
+values takes its place (`rounding_floor`).
+
+`method="svd"` counts them; `method="elimination"` finds the same count faster (`_linalg/inertia.py`). Pivots are not
+singular values, so elimination that trusts its pivots, `eliminate`, gets it wrong on matrices where neither
+`matrix_rank` does; `pivots` is its shortest form. An integer matrix has an exact rank (`_linalg/exact.py`).
 """
 
 from __future__ import annotations
@@ -13,9 +16,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rankstudy._linalg.arrays import matrices, positive_number
+from rankstudy._linalg.arrays import matrices, non_negative, positive_number, scaled
 from rankstudy._linalg.exact import exact_rank
 from rankstudy._linalg.inertia import count_above, count_by_svd
+from rankstudy._linalg.rounding import is_coarse, rounding_floor, rounding_norm
+
+__all__ = [
+    "Elimination", "eliminate", "matrix_rank", "pivots", "rank_tolerance", "relative_tolerance", "rounding_floor",
+    "rounding_norm",
+]  # fmt: skip
 
 METHODS = ("elimination", "svd")
 PIVOTINGS = ("complete", "rook", "partial")
@@ -30,6 +39,27 @@ class Elimination(NamedTuple):
     columns: np.ndarray  # (n,) permutation
     growth: float  # max(|a_ij|, |u_ij|) / max|a_ij|, U the echelon form; 1 for a zero matrix
     tolerance: float  # what a pivot had to exceed
+
+
+def pivots(a: Any, tol: float = 0.0) -> np.ndarray:
+    """The pivots above `tol` of Gaussian elimination with complete pivoting, in order: as many as the rank.
+
+    The whole method on one screen. `eliminate` finds the same numbers bit for bit, several times faster, and tells
+    where they came from.
+
+    >>> pivots([[1, 2], [2, 4]]).tolist()
+    [4.0]
+    """
+    u, found = matrices(a, ndim=2).values.copy(), []
+    while u.size:
+        i, j = divmod(int(np.abs(u).argmax()), u.shape[1])  # the largest entry that is left
+        if abs(u[i, j]) <= tol:
+            break
+        u[[0, i]] = u[[i, 0]]
+        u[:, [0, j]] = u[:, [j, 0]]
+        found.append(u[0, 0])
+        u = u[1:, 1:] - np.outer(u[1:, 0] / u[0, 0], u[0, 1:])
+    return np.array(found)
 
 
 def eliminate(a: Any, *, pivoting: str = "complete", tol: float | None = None) -> Elimination:
@@ -50,11 +80,16 @@ def eliminate(a: Any, *, pivoting: str = "complete", tol: float | None = None) -
         ValueError: as `matrix_rank`; an unknown `pivoting`.
     """
     _one_of(pivoting, "pivoting", PIVOTINGS)
-    values, eps, _ = matrices(a, ndim=2)
-    work, scratch = values.copy(), np.empty_like(values)
+    checked = matrices(a, ndim=2)
+    work, exponent = scaled(checked.values)
+    scratch = np.empty_like(work)
     start = largest = float(np.abs(work).max(initial=0.0))
     m, n = work.shape
-    tolerance = max(m, n) * eps * start if tol is None else positive_number(tol, "tol", zero=True)
+    if tol is None:
+        tolerance = max(m, n) * checked.eps * start
+    else:
+        with np.errstate(over="ignore"):
+            tolerance = np.ldexp(positive_number(tol, "tol", zero=True), -exponent)
     rows, columns = np.arange(m), np.arange(n)
     pivots, pivot_columns = [], []
     column = 0
@@ -75,7 +110,9 @@ def eliminate(a: Any, *, pivoting: str = "complete", tol: float | None = None) -
         column += 1
     others = np.setdiff1d(np.arange(n), pivot_columns)
     columns = columns[np.concatenate([pivot_columns, others]).astype(np.intp)]
-    return Elimination(len(pivots), np.array(pivots), rows, columns, largest / start if start else 1.0, tolerance)
+    growth = largest / start if start else 1.0
+    given = float(np.ldexp(tolerance, exponent)) if tol is None else float(tol)
+    return Elimination(len(pivots), np.ldexp(pivots, exponent), rows, columns, growth, given)
 
 
 def _find_pivot(rest: np.ndarray, pivoting: str) -> tuple[int, int]:
@@ -96,7 +133,13 @@ def _find_pivot(rest: np.ndarray, pivoting: str) -> tuple[int, int]:
 
 
 def rank_tolerance(a: Any) -> Any:
-    """τ = max(m, n)·eps·σ₁ of each matrix, eps of the dtype `a` came in: the one home of the rank tolerance.
+    """What a singular value of each matrix must exceed to count: the one home of the rank tolerance.
+
+    Of float64 and float32, and of integers taken as float64: τ = max(m, n)·eps·σ₁. It is a convention: about what an
+    SVD *computed* in that precision may be wrong by. Of coarser formats (float16, bfloat16, float8): `rounding_floor`,
+    what rounding the *entries* can make, since the linear algebra here is float64 in any case. A float64 array that
+    holds numbers of another format gets float64's tolerance: then hand over `rounding_floor(a, dtype="bfloat16")`. A
+    difference of two matrices in a coarse format needs `rounding_floor(w, w0)`.
 
     Args:
         a: (..., m, n).
@@ -107,20 +150,23 @@ def rank_tolerance(a: Any) -> Any:
     Raises:
         ValueError: as `matrix_rank`.
     """
-    values, eps, _ = matrices(a)
-    values, exponents = _scaled(values)
+    checked = matrices(a)
+    if is_coarse(checked.eps):
+        return rounding_floor(a)
+    values, exponents = scaled(checked.values)
     norms = np.linalg.norm(values, 2, axis=(-2, -1)) if values.size else np.zeros(values.shape[:-2])
-    tolerance = np.ldexp(_relative_tolerance(values.shape, eps) * norms, exponents)
+    tolerance = np.ldexp(relative_tolerance(values.shape, checked.eps) * norms, exponents)
     return float(tolerance) if values.ndim == 2 else tolerance
 
 
-def matrix_rank(a: Any, *, method: str = "elimination", tol: float | None = None) -> Any:
+def matrix_rank(a: Any, *, method: str = "elimination", tol: Any = None) -> Any:
     """The number of singular values > tol of each matrix; of an integer matrix, by default, the exact rank.
 
     Args:
         a: (..., m, n) NumPy array, torch tensor on any device, or nested list.
         method: "elimination", or "svd", the reference.
-        tol: absolute; None: `rank_tolerance(a)`. Below that of float64, rounding decides, and the SVD is used.
+        tol: absolute, a number or one per matrix (...,); None: `rank_tolerance(a)`. Below that of float64, rounding
+            decides, and the SVD is used.
 
     Returns:
         An int for one matrix, else a (...,) int64 NumPy array.
@@ -129,17 +175,19 @@ def matrix_rank(a: Any, *, method: str = "elimination", tol: float | None = None
         ValueError: NaN, infinite, complex or otherwise non-real entries, fewer than two axes, an unknown `method`, a
             negative `tol`; the message names the argument and what was found.
     """
-    values, eps, integers = matrices(a)
+    values, eps, integers, _ = matrices(a)
     _one_of(method, "method", METHODS)
-    absolute = None if tol is None else positive_number(tol, "tol", zero=True)
-    m, n = values.shape[-2:]
+    *batch, m, n = values.shape
+    absolute = None if tol is None else np.broadcast_to(non_negative(tol, "tol", tuple(batch)), batch)
+    if absolute is None and is_coarse(eps):
+        absolute = np.asarray(rounding_floor(a))
     if values.size == 0:
         ranks = np.zeros(values.shape[:-2], dtype=np.int64)
     elif method == "elimination" and integers is not None and tol is None:
         ranks = exact_rank(integers)
     else:
-        values, exponents = _scaled(values)
-        unit = _relative_tolerance(values.shape, eps)
+        values, exponents = scaled(values)
+        unit = relative_tolerance(values.shape, eps)
         with np.errstate(over="ignore"):  # entries are ≤ 1 now, so m·n is as good as anything above it
             limits = None if absolute is None else np.minimum(np.ldexp(absolute, -exponents), m * n)
         count = count_by_svd if method == "svd" else count_above
@@ -152,12 +200,6 @@ def _one_of(value: Any, name: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}; found {value!r}")
 
 
-def _relative_tolerance(shape: tuple[int, ...], eps: float) -> float:
-    """τ/σ₁."""
+def relative_tolerance(shape: tuple[int, ...], eps: float) -> float:
+    """τ/σ₁ = max(m, n)·eps of (..., m, n) matrices."""
     return max(shape[-2:]) * eps
-
-
-def _scaled(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`values` over a power of two per matrix, exactly, so that the largest entry lies in [½, 1); and the exponents."""
-    exponents = np.frexp(np.abs(values).max(axis=(-2, -1), initial=0.0))[1]
-    return np.ldexp(values, -exponents[..., None, None]), exponents

@@ -27,7 +27,7 @@ def replaced(model: nn.Module, make: Callable[[str, nn.Module], nn.Module | None
     Example:
         replaced(model, lambda name, layer: nn.GELU() if isinstance(layer, nn.ReLU) else None)
 
-    Raises: ValueError if the model cannot be copied, or hooks on the state dict would be lost; the module is named.
+    Raises: ValueError if hooks on the state dict would be lost; the module is named.
     """
     model = copied(model)
     replace_(model, make)
@@ -69,25 +69,18 @@ def copied(model: nn.Module) -> nn.Module:
     """A deep copy of the model that shares nothing with it.
 
     `copy.deepcopy` leaves parametrised modules the class of the original, on which torch keeps their tensors as
-    properties: whoever takes a parametrisation off the copy then takes it off the original.
-
-    Raises: ValueError if a module holds a tensor computed from others, which torch cannot copy (the old
-        `torch.nn.utils.weight_norm` and `spectral_norm` leave such ones behind).
+    properties: whoever takes a parametrisation off the copy takes it off the original. And it refuses tensors that
+    were computed from parameters, as the old `torch.nn.utils.weight_norm`, `spectral_norm` and `prune` leave behind in
+    a module until its next call: here the copy has their values.
     """
-    for name, module in model.named_modules():
-        tensors = vars(module) | module._buffers
-        computed = [key for key, value in tensors.items() if isinstance(value, Tensor) and not value.is_leaf]
-        if computed:
-            raise ValueError(
-                f"{name!r} cannot be copied: its {computed[0]} is computed from other tensors and no parameter "
-                "(torch.nn.utils.parametrizations has a weight_norm and a spectral_norm that can be)"
-            )
-    model = copy.deepcopy(model)
+    held = [value for each in model.modules() for value in [*vars(each).values(), *each.buffers(recurse=False)]]
+    computed = [value for value in held if isinstance(value, Tensor) and not value.is_leaf]
+    model = copy.deepcopy(model, {id(value): value.detach().clone() for value in computed})
     for module in model.modules():
         if parametrize.is_parametrized(module):
             kind = type(module)
             own = {key: value for key, value in vars(kind).items() if key not in ("__dict__", "__weakref__")}
-            module.__class__ = type(kind.__name__, kind.__bases__, own)
+            module.__class__ = type(kind)(kind.__name__, kind.__bases__, own)
     return model
 
 
@@ -100,5 +93,10 @@ def ties(model: nn.Module) -> dict[str, tuple[str, ...]]:
     for path, module in model.named_modules():
         for own, parameter in module._parameters.items():
             if parameter is not None:
-                groups.setdefault(id(parameter), []).append(f"{path}.{own}" if path else own)
+                groups.setdefault(id(parameter), []).append(join(path, own))
     return {name: tuple(names) for names in groups.values() for name in names}
+
+
+def join(path: str, own: str) -> str:
+    """The name of a module's own parameter or part; the model itself has the name ""."""
+    return f"{path}.{own}" if path else own

@@ -17,16 +17,16 @@ from typing import Any, Literal
 import numpy as np
 from scipy.special import entr
 
-from rankstudy._linalg.arrays import FLOAT64_EPS, matrices, positive_number
+from rankstudy._linalg.arrays import FLOAT64_EPS, matrices, non_negative, positive_number, ratio_of
 from rankstudy._linalg.nulls import (
     marchenko_pastur_edge,
     marchenko_pastur_median,
-    non_negative,
     null_largest,
     null_quantile,
     sides,
 )
-from rankstudy.rank import _relative_tolerance
+from rankstudy._linalg.rounding import FLOAT32_EPS, is_coarse, rounding_floor
+from rankstudy.rank import relative_tolerance
 
 __all__ = [
     "Spectrum",
@@ -44,20 +44,21 @@ __all__ = [
     "stable_rank",
 ]
 
-FLOAT32_EPS = float(np.finfo(np.float32).eps)
 ENERGIES = (0.90, 0.95, 0.99)  # shares of ‖A‖²_F that `battery` reports
 
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """The singular values of matrices, and the matrices' shape.
+    """The singular values of matrices, the matrices' shape, and which of the values may be rounding and nothing else.
 
     Raises:
-        ValueError: values that are not finite, negative, increasing along the last axis or not min(shape) many.
+        ValueError: values that are not finite, negative, increasing along the last axis or not min(shape) many; floor
+            not finite numbers ≥ 0, one or one per matrix.
     """
 
     values: np.ndarray  # (..., min(m, n)) float64, descending
     shape: tuple[int, int]  # (m, n) of one matrix
+    floor: Any = 0.0  # (...,) or a number: no value up to it counts in any rank that counts (`rank.rounding_floor`)
 
     def __post_init__(self) -> None:
         values = self.values if hasattr(self.values, "ndim") else np.asarray(self.values)
@@ -67,20 +68,29 @@ class Spectrum:
             raise ValueError(f"values must have min(shape) = {min(m, n)} entries a matrix; found {values.shape[-1]}")
         if (values < 0).any() or (np.diff(values) > 0).any():
             raise ValueError("values must be non-negative and descending; found negative or increasing ones")
+        object.__setattr__(self, "floor", non_negative(self.floor, "floor", values.shape[:-1]))
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "shape", (m, n))
 
     @classmethod
-    def of(cls, a: Any) -> Spectrum:
+    def of(cls, a: Any, floor: Any = None) -> Spectrum:
         """The spectrum of `a` (..., m, n), by one SVD; a `Spectrum` is handed back as it is.
 
+        Args:
+            floor: of a difference `rounding_floor(w, w0)`; None: `rounding_floor(a)` where the dtype of `a` is coarser
+                than float32, else 0.
+
         Raises:
-            ValueError: `a` is not finite real matrices.
+            ValueError: `a` is not finite real matrices, `floor` not finite numbers ≥ 0; a `Spectrum` with a `floor`.
         """
         if isinstance(a, cls):
+            if floor is not None:
+                raise ValueError("floor must be part of the Spectrum that is handed over; found another one")
             return a
-        values = matrices(a).values
-        return cls(np.linalg.svd(values, compute_uv=False), values.shape[-2:])
+        checked = matrices(a)
+        if floor is None:
+            floor = rounding_floor(a) if is_coarse(checked.eps) else 0.0
+        return cls(np.linalg.svd(checked.values, compute_uv=False), checked.values.shape[-2:], floor)
 
     @property
     def largest(self) -> np.ndarray:
@@ -102,25 +112,29 @@ class Spectrum:
         return sums[..., ::-1]
 
 
-def ratio_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """x / y, where 0/0 is 0: nothing is missing from a zero matrix."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(x == 0, 0.0, np.divide(x, y))[()]
-
-
 def tolerance(spectrum: Spectrum, eps: float = FLOAT64_EPS) -> np.ndarray:
-    """τ = max(m, n)·eps·σ₁ (...,), as `rankstudy.rank` defines it."""
-    return _relative_tolerance(spectrum.shape, eps) * spectrum.largest
+    """max(m, n)·eps·σ₁ (...,), as `rankstudy.rank` defines it, or the spectrum's floor where that is higher."""
+    return np.maximum(relative_tolerance(spectrum.shape, eps) * spectrum.largest, spectrum.floor)
 
 
 def numerical_rank(a: Any, eps: float = FLOAT64_EPS) -> np.ndarray:
-    """Singular values above max(m, n)·eps·σ₁; (...,) int. `rankstudy.rank.matrix_rank` takes eps from the dtype.
+    """Singular values above max(m, n)·eps·σ₁ and the spectrum's floor; (...,) int.
+
+    `rankstudy.rank.matrix_rank` takes eps from the dtype. A matrix in a format coarser than float32 brings its floor
+    along, which then decides; so does a `Spectrum` that was made with one.
 
     Raises:
-        ValueError: `a` is neither finite real matrices nor a `Spectrum`; eps no number > 0.
+        ValueError: `a` is neither finite real matrices nor a `Spectrum`; eps no number > 0, or so coarse that no
+            singular value of this shape could count.
     """
     spectrum = Spectrum.of(a)
-    return (spectrum.values > tolerance(spectrum, positive_number(eps, "eps"))[..., None]).sum(-1)
+    unit = relative_tolerance(spectrum.shape, positive_number(eps, "eps"))
+    if unit >= 1:
+        raise ValueError(
+            f"eps must be below 1/max(m, n), or no singular value exceeds max(m, n)·eps·σ₁; found {eps!r} for shape "
+            f"{spectrum.shape}. For a format as coarse as that: Spectrum.of(a, floor=rank.rounding_floor(a))"
+        )
+    return (spectrum.values > tolerance(spectrum, eps)[..., None]).sum(-1)
 
 
 def stable_rank(a: Any) -> np.ndarray:
@@ -202,7 +216,8 @@ def noise_std(a: Any, estimator: Literal["entries", "bulk"]) -> np.ndarray:
 
 
 def rank_above(a: Any, edge: Any) -> np.ndarray:
-    """Singular values above `edge` (...,) int, of which one that rounding alone explains (float64 τ) never counts.
+    """Singular values above `edge` (...,) int, of which one that rounding alone explains (float64 τ, the spectrum's
+    floor) never counts: so it is `numerical_rank` at most.
 
     Args:
         edge: a number or one per matrix (...,): `marchenko_pastur_edge`, `null_quantile`.

@@ -10,13 +10,21 @@ import pytest
 import torch
 from hypothesis import given
 
-from rankstudy._linalg.arrays import FLOAT64_EPS, matrices, positive_number, whole_number
+from rankstudy._linalg.arrays import (
+    FLOAT64_EPS,
+    frobenius,
+    matrices,
+    non_negative,
+    positive_number,
+    scaled,
+    whole_number,
+)
 from tests import strategies as own
 
 
 @given(own.float_matrices(min_side=0), own.containers())
 def test_values_are_float64_and_eps_is_the_dtypes(a, container):
-    values, eps, integers = matrices(container(a))
+    values, eps, integers, _ = matrices(container(a))
     assert values.dtype == np.float64 and integers is None
     assert eps == container.eps
     np.testing.assert_array_equal(values, a)  # entries are exact in float32
@@ -25,7 +33,7 @@ def test_values_are_float64_and_eps_is_the_dtypes(a, container):
 @pytest.mark.parametrize("make", [np.array, torch.tensor, lambda x: x])
 def test_integers_come_along(make):
     for a in ([[1, 2], [3, 4]], [[True, False], [False, True]]):
-        values, eps, integers = matrices(make(a))
+        values, eps, integers, _ = matrices(make(a))
         assert eps == FLOAT64_EPS and integers is not None and integers.dtype.kind in "bi"
         np.testing.assert_array_equal(integers, a)
         np.testing.assert_array_equal(values, a)
@@ -67,6 +75,35 @@ def test_positive_numbers():
     for value in (0, -1, np.nan, np.inf, True, "1", None, [1, 2]):
         with pytest.raises(ValueError, match="std must be a finite number > 0; found"):
             positive_number(value, "std")
+
+
+def test_numbers_for_a_batch():
+    assert non_negative(2, "tol", ()) == non_negative(2, "tol", (3,)) == 2.0
+    assert non_negative([1, 0, 2], "tol", (3,)).tolist() == [1.0, 0.0, 2.0]
+    assert non_negative([[1, 0, 2]], "tol").dtype == np.float64
+    for value in ([1.0, 2.0], [[1.0] * 3], -1, [1, -1, 1], np.nan, [np.inf] * 3, True, "1", None, 1j, [[1], [1, 2]]):
+        with pytest.raises(ValueError, match=r"tol must be a finite number ≥ 0, or 3 of them, one a matrix; found"):
+            non_negative(value, "tol", (3,))
+    with pytest.raises(ValueError, match=r"tol must be a finite number ≥ 0; found \[1.0\]"):
+        non_negative([1.0], "tol", ())
+    with pytest.raises(ValueError, match=r"std must be finite numbers ≥ 0; found -1"):
+        non_negative(-1, "std")
+
+
+@pytest.mark.parametrize("exponent", [-1060, -1022, -664, 0, 664, 1019])
+def test_scales_are_taken_out_without_rounding(exponent):
+    a = np.rint(np.random.default_rng(0).standard_normal((2, 5, 4)) * 2**8)
+    a[1] *= 4
+    at = np.ldexp(a, exponent - 10)
+    unit, exponents = scaled(at)
+    np.testing.assert_array_equal(np.ldexp(unit, exponents[:, None, None]), at)
+    assert ((np.abs(unit).max((1, 2)) >= 0.5) & (np.abs(unit).max((1, 2)) < 1)).all()
+    for axis in ((-2, -1), -1, -2):
+        expected = np.linalg.norm(a, axis=axis) * 2.0**-10
+        np.testing.assert_allclose(frobenius(at, axis), np.ldexp(expected, exponent), rtol=1e-12, atol=5e-324)
+    zero, exponents = scaled(np.zeros((3, 0, 2)))
+    assert zero.shape == (3, 0, 2) and not exponents.any()
+    assert frobenius(np.zeros((3, 0, 2))).tolist() == [0, 0, 0]
 
 
 def test_ranks_need_no_torch():

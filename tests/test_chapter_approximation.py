@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankstudy import config, factorization
-from rankstudy.book import claims
-from rankstudy.spectrum import Spectrum
+from rankstudy.book.chapters import statements as claims
+from rankstudy.study import jobs
 from rankstudy.study.experiments import approximation, overfitting, truncation
 from rankstudy.study.questions import on
 
@@ -81,10 +80,10 @@ def test_pictures_are_rows_of_the_cut_matrix():
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((20, 9)) * rng.uniform(1, 3, (20, 1))
     found = truncation.pictures(weight, factorization.truncated_svd(weight, 9), (2, 9, 30))
-    rows = found["rows"]
+    rows = found.rows
     assert np.linalg.norm(weight[rows], axis=1).min() >= np.delete(np.linalg.norm(weight, axis=1), rows).max()
     largest = np.abs(weight[rows]).max(axis=1, keepdims=True)
-    for images, rank in zip(found["images"], (2, 9, 9), strict=True):
+    for images, rank in zip(found.images, (2, 9, 9), strict=True):
         cut = factorization.truncated_svd(weight, rank).product()[rows]
         np.testing.assert_allclose(images / truncation.STEPS, (cut / largest).clip(-1, 1), atol=0.51 / truncation.STEPS)
 
@@ -127,11 +126,11 @@ def test_shorter_trainings_differ_in_their_length_alone():
 def test_truncations_alone_are_those_of_the_whole_sweep(chapter):
     settings = approximation.CONFIGS["smoke"]
     run = overfitting.runs(on(settings.overfitting, chapter.result.data))[0][0]
-    alone = truncation.measured(run, settings.sweep.truncations())
+    alone = jobs.answer(truncation.Piece(run, settings.sweep.truncations()))
     whole = chapter.result
-    np.testing.assert_array_equal(alone["truncated"], whole["truncated"][0])
-    np.testing.assert_array_equal(alone["original"], whole["original"][0])
-    np.testing.assert_array_equal(alone["update"], whole["update"][0, 1::2])
+    np.testing.assert_array_equal(alone.truncated, whole["truncated"][0])
+    np.testing.assert_array_equal(alone.original, whole["original"][0])
+    np.testing.assert_array_equal(alone.update, whole["update"][0, 1::2])
 
 
 def test_a_higher_rank_of_the_long_training_decides_the_claim(chapter, monkeypatch):
@@ -188,28 +187,9 @@ def test_enough_is_the_smallest_rank_that_stays_within_tolerance(rows, tolerance
             assert any(value > tolerance + 1e-12 for value in row[index - 1 : -1])
 
 
-def _spectra(rng: np.random.Generator, shapes: list[tuple[int, int]]) -> list[Spectrum]:
-    return [Spectrum.of(rng.standard_normal(shape) * 0.5 ** np.arange(shape[1])) for shape in shapes]
-
-
-@given(st.integers(0, 10_000), st.integers(1, 3))
-def test_allotted_ranks_are_the_best_of_all_that_fit(seed, rank):
-    """No allocation that costs as much or less leaves less."""
-    shapes = [(4, 6), (4, 4), (2, 4)]
-    spectra = _spectra(np.random.default_rng(seed), shapes)
-
-    def left(ranks):
-        return sum((s.tails()[r] / s.tails()[0]) for s, r in zip(spectra, ranks, strict=True))
-
-    def cost(ranks):
-        return sum(r * (m + n) for r, (m, n) in zip(ranks, shapes, strict=True))
-
-    budget = cost([min(rank, m, n) for m, n in shapes])
-    found = truncation.allotted(spectra, shapes, rank)
-    assert cost(found) <= budget and min(found) >= 1
-    every = itertools.product(*(range(1, min(shape) + 1) for shape in shapes))
-    within = [ranks for ranks in every if cost(ranks) <= cost(found)]
-    assert left(found) <= min(map(left, within)) + 1e-9
+def test_the_budget_of_a_rank_is_what_it_costs_in_every_layer():
+    weights = [np.zeros((4, 6)), np.zeros((4, 4)), np.zeros((2, 4))]
+    assert [truncation.budget(weights, rank) for rank in (1, 3)] == [24, 3 * 10 + 3 * 8 + 2 * 6]
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5)])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rankstudy.book.chapters import answers, conclusions, rank_claims
+from rankstudy.book.chapters import answers, conclusions
 from rankstudy.book.chapters.common import over
 from rankstudy.book.chapters.crossings import NONE
-from rankstudy.book.claims import Claim
+from rankstudy.book.chapters.statements import Claim
 
 
 def arm(effective_rank: list[float], accuracy: float = 0.99) -> dict:
@@ -41,54 +41,6 @@ def test_labels_that_were_not_memorised_explain_nothing():
     assert "not memorised" in said and "matters" not in said
 
 
-def base(update: list[float], elimination: list[float]) -> dict:
-    """Trained from 90 % effective rank and elimination rank 100 of 100."""
-    found = arm(update)
-
-    def same(value: float) -> np.ndarray:
-        return np.full((len(update), 2), value)
-
-    found["ranks"] |= {
-        "initial": {"effective_rank": same(90.0), "elimination_float64": same(100.0)},
-        "weights": {"effective_rank": same(80.0), "elimination_float64": np.tile(elimination, (2, 1)).T},
-    }
-    for matrix in ("initial", "weights", "update"):
-        found["ranks"][matrix]["stable_rank"] = same(10.0)
-    return found
-
-
-@pytest.mark.parametrize(
-    ("update", "begins"),
-    [
-        ([20.0, 22.0], "In the update"),
-        ([95.0, 95.1], "Not in the update"),
-        ([20.0, 99.0], "Whether"),
-        ([20.0], "Whether"),
-    ],
-)
-def test_where_the_low_rank_is_follows_the_numbers(update, begins):
-    assert rank_claims.where(base(update, [100.0] * len(update))).startswith(begins)
-
-
-def test_what_is_always_lower_is_said_of_all_comparisons_or_not_at_all():
-    low, high = {"tanh": arm([20.0, 21.0]), "sigmoid": arm([30.0, 31.0])}, {"relu": arm([50.0, 51.0])}
-    other = {"tanh": arm([35.0, 36.0]), "sigmoid": arm([30.0, 31.0]), **high}
-    said = rank_claims.always_below({"a": low | high, "b": other})
-    assert "in each of the 2 comparisons (a, b) tanh and sigmoid lie below ReLU; within these the order ch" in said
-    other = {"tanh": arm([60.0, 61.0]), "sigmoid": arm([55.0, 56.0]), **high}
-    assert rank_claims.always_below({"a": low | high, "b": other}) == ""
-    assert "tanh" not in rank_claims.always_below(
-        {"a": low | high, "b": {**other, "tanh": arm([1.0, 1.0], accuracy=0.1)}}
-    )  # an arm that did not train is not compared
-
-
-@pytest.mark.parametrize(
-    ("after", "words"), [(100.0, "does not tell"), (60.0, "lowered it by 40"), (120.0, "raised it")]
-)
-def test_the_null_of_the_plain_rank_follows_the_numbers(after, words):
-    assert words in rank_claims.null(base([20.0, 22.0], [after, after]))
-
-
 def test_an_answer_names_its_networks_or_says_that_it_has_no_interval():
     assert over(5) == "mean ± 95 % interval over n = 5 networks"
     assert over(1) == "n = 1, so there is no interval"
@@ -103,10 +55,10 @@ def test_the_findings_begin_with_what_the_title_asks(verdict):
     home.claims = [
         *((str(chapter), claim(f"surprise-{chapter}", 2)) for chapter in range(4, 9)),
         ("3", claim("rank-update-lower", 0, verdict)),
-        ("3", claim("rank-weights-full", 0, verdict)),
+        ("3", claim("rank-full", 0, verdict)),
     ]
     told = [line.split()[1] for line in home.findings().split("\n")]
-    assert told == ["rank-weights-full", "rank-update-lower", "surprise-4", "surprise-5", "surprise-6"]
+    assert told == ["rank-full", "rank-update-lower", "surprise-4", "surprise-5", "surprise-6"]
 
 
 def test_an_answer_on_fine_tuning_tells_the_ratio_only_where_there_is_one():

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankstudy import config, finetuning, layers, lora
-from rankstudy.book import claims, preview
+from rankstudy.book import preview
 from rankstudy.book.chapters import lora_claims
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.lora import Chapter
 from rankstudy.book.chapters.lora_accuracies import MATCHED, Accuracies, kept
 from rankstudy.book.chapters.lora_costs import Costs

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from rankstudy import config
-from rankstudy.book import claims
 from rankstudy.book.chapters import low_rank_training_claims, rates
+from rankstudy.book.chapters import statements as claims
 from rankstudy.study import engine
 from rankstudy.study.experiments import inference, low_rank_training
 from rankstudy.study.experiments.low_rank_training import DENSE, PLAIN
@@ -224,13 +224,12 @@ def test_an_arm_that_begins_dense_trains_as_long_in_all():
 def test_the_plan_names_every_training(profile):
     settings = low_rank_training.CONFIGS[profile]
     plan = low_rank_training.plan(settings)
-    planned = {replace(run, training=replace(run.training, learning_rate=0.0)) for run in plan.runs}
+    planned = {replace(run, training=replace(run.training, learning_rate=0.0)) for run in plan}
     rank = low_rank_training.approximation.known_rank(settings.approximation, settings.expected_rank)
     for arm in settings.arms:
         for seed in range(settings.seeds):
             run = low_rank_training.make(arm, settings, rank, seed)
             assert replace(run, training=replace(run.training, learning_rate=0.0)) in planned
-    assert plan.alone > 0
     assert engine.TUNING_SEED not in range(settings.seeds)
 
 
@@ -247,11 +246,11 @@ def test_a_compiled_network_is_timed_beside_the_others(monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     setting = inference.Setting(config.Network((8, 6, 4)), (2,), (1, 3), 0.001, compiled=True)
     found = inference.times(setting)
-    assert not any("compiled" in variant for variant in found["layer"])
-    compiled = {variant for variant in found["network"] if "compiled" in variant}
+    assert not any("compiled" in variant for variant in found.layer)
+    compiled = {variant for variant in found.network if "compiled" in variant}
     assert compiled == {"dense, compiled", "rank 2, compiled"}
     for variant in compiled:
-        assert found["network"][variant]["median"].shape == (2,) and (found["network"][variant]["median"] > 0).all()
+        assert found.network[variant].median.shape == (2,) and (found.network[variant].median > 0).all()
 
 
 def test_where_nothing_can_be_compiled_that_is_said(monkeypatch, capsys):
@@ -265,7 +264,7 @@ def test_where_nothing_can_be_compiled_that_is_said(monkeypatch, capsys):
 
     monkeypatch.setattr(torch, "compile", broken)
     found = inference.times(inference.Setting(config.Network((8, 6, 4)), (2,), (1,), 0.001, compiled=True))
-    assert set(found["network"]) == {"dense", "merged", "rank 2"}
+    assert set(found.network) == {"dense", "merged", "rank 2"}
     assert "torch.compile does not work here: no C++ compiler" in capsys.readouterr().err
 
 

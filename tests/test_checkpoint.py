@@ -101,11 +101,8 @@ def test_every_precision_is_read(dtype, suffix, tmp_path):
     (m,) = rankstudy.analyze(path).matrices
     exact = np.linalg.svd(weight.double().numpy(), compute_uv=False)
     assert np.allclose(m.singular_values, exact, atol=1e-7 * exact[0])
-    assert m.rank == (
-        12
-        if dtype in (torch.float64, torch.float32, torch.float16)
-        else int((exact > 20 * float(torch.finfo(dtype).eps) * exact[0]).sum())
-    )
+    assert m.rank == matrix_rank(weight) >= (12 if torch.finfo(dtype).bits > 8 else 1)
+    assert m.outliers <= m.rank
 
 
 def test_update_against_a_base_has_the_planted_rank(tmp_path):

@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+import rankstudy
 from rankstudy.study import questions
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rankstudy"
 FLOORS = [  # a module may import from its own floor and the floors above it in this list; a folder is on one floor
-    {"__init__", "config", "device", "files"},
+    {"__init__", "registry", "sources", "config", "console", "device", "files"},
     {"_linalg", "rank", "spectrum", "factorization"},
-    {"replace", "targets", "layers", "lora", "subspace"},
+    {"replace", "targets", "places", "layers", "lora", "lora_layers", "subspace"},
     {"data", "training", "snapshot", "finetuning", "measure"},
     {"study"},
     {"book"},
@@ -77,7 +78,7 @@ def test_an_import_against_the_direction_is_noticed(name, planted):
     assert against(name, planted)
 
 
-def test_only_figures_import_matplotlib():
+def test_only_figures_and_plots_import_matplotlib():
     users = [
         name
         for name in modules()
@@ -87,7 +88,8 @@ def test_only_figures_import_matplotlib():
             re.M,
         )
     ]
-    assert set(users) <= {"book.figures", "tools.figure"}
+    drawing = ("book.figures", "tools.figure")
+    assert all(name in drawing or name.startswith("book.plots.") for name in users)
 
 
 CHAPTERS = [
@@ -113,6 +115,23 @@ def test_the_render_path_imports_no_torch():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def test_what_a_newcomer_types_first_is_there_and_importing_it_is_light():
+    """Every name of the package's `__all__` can be had from it; torch comes with those that need it, and not before."""
+    program = (
+        "import sys, rankstudy\n"
+        "print('torch' in sys.modules, set(rankstudy.__all__) <= set(dir(rankstudy)))\n"
+        "rankstudy.matrix_rank, rankstudy.truncated_svd, rankstudy.entropy_rank\n"
+        "print('torch' in sys.modules)\n"
+        "print([name for name in rankstudy.__all__ if not callable(getattr(rankstudy, name))])\n"
+        "from rankstudy import MLP, layers, factorised\n"
+        "print(MLP is layers.MLP, factorised is layers.factorised)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.split("\n") == ["False True", "False", "[]", "True True", ""], done.stderr
+    with pytest.raises(AttributeError, match="module 'rankstudy' has no attribute 'rnak'"):
+        rankstudy.rnak  # noqa: B018
 
 
 def test_importing_everything_does_nothing(tmp_path):
@@ -149,11 +168,21 @@ def test_conda_and_pip_install_the_same():
     assert set(listed) == {"python", "quarto", "pandoc"}
 
 
+def test_reading_needs_what_rendering_needs_and_no_torch():
+    """Nor Quarto's own engine, since chapters come to it executed."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [*project["dependencies"], *project["optional-dependencies"]["report"]]
+    computing = ("torch>", "torchvision>", "scikit-learn>", "jupyter>")
+    text = (ROOT / "requirements-read.txt").read_text(encoding="utf-8")
+    read = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert read == [line for line in lines if not line.startswith(computing)]
+
+
 def test_every_dependency_is_bounded_below_and_used():
     source = "\n".join(
         path.read_text(encoding="utf-8") for folder in ("rankstudy", "tests") for path in (ROOT / folder).rglob("*.py")
     )
-    imported = {"scikit-learn": "sklearn", "pyyaml": "yaml", "pypandoc_binary": "pypandoc"}
+    imported = {"scikit-learn": "sklearn", "pyyaml": "yaml", "pypandoc_binary": "pypandoc", "python-flint": "flint"}
     indirect = {"jupyter", "ipykernel", "pytest-cov", "pytest-xdist"}  # Quarto's engine, the kernel, options of pytest
     for name in _requirements().keys() - indirect:
         module = imported.get(name, name)
@@ -166,9 +195,10 @@ def test_the_tree_in_the_readme_is_the_tree():
     tree = re.search(r"^## The tree.*?```\n(.*?)```", text, re.M | re.S)[1]
     for name in modules():
         head, _, rest = name.partition(".")
-        if name.endswith("__init__") or rest.startswith(("experiments.", "chapters.")):
+        if name.endswith("__init__") or rest.startswith(("experiments.", "chapters.", "claims.")):
             continue
-        assert re.search(rf"\b{re.escape(rest or head)}(\.py)?\b", tree), f"README's tree lacks {name}"
+        last = re.escape((rest or head).rpartition(".")[2])
+        assert re.search(rf"\b{last}(\.py)?\b", tree), f"README's tree lacks {name}"
 
 
 def test_the_workflow_calls_what_there_is_and_publishes_page_and_pdf():

@@ -18,6 +18,7 @@ NAMES = {
     "MPL-2.0": {"MPL-2.0", "Mozilla Public License 2.0 (MPL 2.0)"},
     "PSF": {"PSF-2.0", "Python Software Foundation License"},
     "Unlicense": {"Unlicense", "The Unlicense (Unlicense)"},
+    "LGPL, for libraries that are loaded and can be exchanged": {"LGPL-3.0-or-later"},
     "parts of a package": {"BSL-1.0", "CC0-1.0", "ISC", "Zlib"},
 }
 

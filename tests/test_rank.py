@@ -6,18 +6,20 @@ inertia deciding at every size.
 
 from __future__ import annotations
 
+import ast
+import inspect
+import textwrap
 import warnings
-from itertools import islice
 
 import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rankstudy._linalg import exact, inertia
-from rankstudy.rank import PIVOTINGS, eliminate, matrix_rank, rank_tolerance
+from rankstudy.rank import PIVOTINGS, eliminate, matrix_rank, pivots, rank_tolerance
 from tests import adversarial
 from tests import strategies as own
 
@@ -116,20 +118,46 @@ def test_exact_rank_of_unsigned_integers_beyond_int64():
     assert matrix_rank(np.array([[2**64 - 1, 1], [1, 2**64 - 1]], dtype=np.uint64)) == 2
 
 
-def test_exact_rank_tries_enough_primes():
-    """Two primes divide the determinant: a third one is needed to see that it is not 0."""
-    first, second, third = islice(exact._primes(), 3)
-    assert matrix_rank(np.array([[first * second, 0], [0, 1]])) == 2
-    assert matrix_rank(np.array([[first * second, 5], [0, 1]])) == 2
-    assert matrix_rank(np.array([[first * second, first * second], [1, 1]])) == 1
-    assert matrix_rank(np.array([[first, 0, 0], [0, second, 0], [0, 0, third]])) == 3
-    assert matrix_rank(np.diag([second**2, 1, 0])) == 2  # the second prime alone would say 1
+def test_a_prime_that_divides_a_minor_is_not_believed(monkeypatch):
+    """One prime is proof of a full rank only, or where it exceeds Hadamard's bound; the second sees what it missed."""
+    p, q = 2**61 - 1, 2**31 - 1
+    for a, rank in (
+        ([[p, 0], [0, 1]], 2),
+        ([[p, p], [1, 1]], 1),
+        (np.diag([q * 2**31, 2**62, 0]), 2),  # modulo q it has rank 1
+    ):
+        for draws in ([p, q], [q, p]):
+            drawn = iter(draws)
+            monkeypatch.setattr(exact, "_random_prime", lambda: next(drawn))  # noqa: B023
+            assert matrix_rank(a) == rank
+    drawn = iter([7, 5, 3])
+    monkeypatch.setattr(exact, "_random_prime", lambda: next(drawn))
+    assert matrix_rank([[7, 0], [0, 1]]) == 2 and next(drawn) == 3  # the second was asked, and was enough
+    drawn = iter([7, 5, 3])
+    assert matrix_rank([[35, 0], [0, 1]]) == 1 and next(drawn) == 3  # two in 2.7e16 primes: 1e-32
 
 
-def test_primes_are_primes():
-    for p in islice(exact._primes(), 50):
-        assert pow(2, p - 1, p) == 1 and pow(3, p - 1, p) == 1 and p % 2
-        assert exact._PANEL * p**2 <= 2**53  # what makes float64 products of residues exact
+def test_few_primes_are_drawn(monkeypatch):
+    """None more than what proves the rank; two at most."""
+    drawn = []
+    monkeypatch.setattr(exact, "_random_prime", lambda: drawn.append(1) or 2**61 - 1)
+    rng = np.random.default_rng(0)
+    for a, count in (
+        (np.eye(50, dtype=int), 1),
+        (rng.integers(0, 2, (4, 4)) * [[1], [1], [1], [0]], 1),  # minors below 2⁶¹
+        (rng.integers(-9, 9, (60, 30)) @ rng.integers(-9, 9, (30, 60)), 2),
+    ):
+        drawn.clear()
+        matrix_rank(a)
+        assert len(drawn) == count
+
+
+def test_primes_are_primes_and_fresh():
+    found = [exact._random_prime() for _ in range(40)]
+    assert len(set(found)) == 40
+    for p in found:
+        assert 2**60 < p < 2**61 and pow(2, p - 1, p) == pow(3, p - 1, p) == 1
+    assert max(found) > 1.5 * 2**60 > min(found)
 
 
 @pytest.mark.parametrize("shape, rank", [((150, 200), 150), ((200, 150), 149), ((150, 150), 70), ((130, 150), 64)])
@@ -141,12 +169,15 @@ def test_exact_rank_over_several_panels(shape, rank):
     np.testing.assert_array_equal(matrix_rank(a), matrix_rank(a.astype(float), method="svd"))
 
 
-@given(st.integers(2**51, 2**53 - 2**23), st.sampled_from(list(islice(exact._primes(), 5))))
-@example(8388593 * 536871901 - 1, 8388593)  # the quotient rounds up to a whole number
-def test_modulo_is_exact(x, p):
-    for value in (x, -x, x // p * p):
-        found = int(exact._modulo(np.array([float(value)]), p)[0])
-        assert (found - value) % p == 0 and abs(found) < p
+def test_the_exact_rank_of_large_deficient_matrices(thorough):
+    """Of 400 a side, or the 2,000 of a real data set under `thorough`: pixels, of which many are always dark."""
+    side, rank = (2000, 1500) if thorough else (400, 300)
+    rng = np.random.default_rng(0)
+    a = rng.integers(-2, 3, (side, rank)) @ rng.integers(-2, 3, (rank, side))
+    assert matrix_rank(a) == rank
+    pixels = np.tile(rng.integers(0, 256, (side // 4, side // 2)).astype(np.uint8), (4, 1))
+    pixels[:, ::5] = 0
+    assert matrix_rank(pixels) == matrix_rank(pixels.T) == side // 4
 
 
 def test_ten_thousand_integer_matrices(monkeypatch, thorough):
@@ -359,7 +390,7 @@ def test_same_input_same_answer(no_svd_when_small):
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # and nobody's generator moved
 
 
-# --- precision, batches, scale ----------------------------------------------------------------------------------------
+# --- precision --------------------------------------------------------------------------------------------------------
 
 
 def test_the_dtype_decides_the_tolerance(ranker):
@@ -370,8 +401,33 @@ def test_the_dtype_decides_the_tolerance(ranker):
         assert ranker(torch.from_numpy(a).to(getattr(torch, dtype))) == rank
     assert ranker(torch.from_numpy(a).bfloat16()) == 1
     assert rank_tolerance(a.astype(np.float32)) == pytest.approx(4 * 2.0**-23)
-    assert rank_tolerance(torch.from_numpy(a).bfloat16()) == pytest.approx(4 * 2.0**-7)
+    assert rank_tolerance(torch.from_numpy(a).bfloat16()) == 2.0**-8  # half the spacing at 1: it is diagonal
     assert rank_tolerance(a) == rank_tolerance(a.astype(np.longdouble)) == pytest.approx(4 * EPS)
+
+
+# --- batches, scale ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["elimination", "svd"])
+def test_a_batch_may_have_a_tolerance_for_each_matrix(ranker, method):
+    a = np.diag([8.0, 4.0, 2.0, 1.0]) * np.array([1.0, 2.0, 1.0])[:, None, None]
+    assert ranker(a, tol=[1.5, 1.5, 5.0], method=method).tolist() == [3, 4, 1]
+    assert ranker(a[None], tol=np.array([[1.5, 1.5, 5.0]], np.float32), method=method).tolist() == [[3, 4, 1]]
+    assert ranker(a.astype(int), tol=[1.5, 1.5, 5.0], method=method).tolist() == [3, 4, 1]
+    for tol in ([1.0, 2.0], [[1.0], [1.0], [1.0]], [1.0, -1.0, 1.0], [np.nan] * 3, "1"):
+        with pytest.raises(ValueError, match="tol must be a finite number ≥ 0, or 3 of them, one a matrix; found"):
+            ranker(a, tol=tol, method=method)
+
+
+def test_a_network_or_a_file_is_told_what_to_write_instead():
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    for function in FUNCTIONS:
+        with pytest.raises(ValueError, match=r'get_parameter\("1.weight"\); rankstudy.analyze\(model\) .*; found S'):
+            function(model)
+        for thing in (model.state_dict(), "model.safetensors", torch.nn.ReLU()):
+            with pytest.raises(ValueError, match=r"a must be one matrix, or a batch of them; rankstudy.analyze\("):
+                function(thing)
+    assert matrix_rank(model.get_parameter("1.weight")) == 3
 
 
 @given(own.batch_shapes(), own.shapes(min_side=0, max_side=6), own.containers(), st.integers(0, 100))
@@ -422,6 +478,8 @@ def test_scale_does_not_matter(ranker, scale):
         assert rank_tolerance(a * scale) == rank_tolerance(a) * scale
         assert eliminate(a * scale, tol=1e-9 * scale).rank == rank
         assert eliminate(a * scale).growth == eliminate(a).growth
+        np.testing.assert_array_equal(eliminate(a * scale).pivots, eliminate(a).pivots * scale)
+        assert eliminate(a * scale).tolerance == eliminate(a).tolerance * scale
     assert ranker(np.diag([scale, scale, 0.0])) == 2
     assert ranker(np.diag([BIG, SMALL])) == 1
 
@@ -431,6 +489,16 @@ def test_the_ends_of_float64(ranker):
     assert ranker(np.diag([5e-324, 5e-324])) == 2
     assert ranker(np.diag([np.finfo(float).max] * 2), tol=1.0) == 2
     assert ranker(np.diag([5e-324] * 2), tol=1e300) == 0
+    assert eliminate(np.full((3, 3), np.finfo(float).max)).rank == 1
+    assert [eliminate(np.diag([5e-324] * 2), tol=tol).rank for tol in (None, 0.0, 5e-324, 1e300)] == [2, 2, 0, 0]
+
+
+def test_elimination_of_subnormal_numbers_is_that_of_normal_ones():
+    """Their noise is no pivot, though eps times the largest of them is 0."""
+    rng = np.random.default_rng(0)
+    a = np.ldexp(np.rint(rng.standard_normal((9, 4)) * 64) @ np.rint(rng.standard_normal((4, 7)) * 64), -1070)
+    for pivoting in PIVOTINGS:
+        assert eliminate(a, pivoting=pivoting).rank == matrix_rank(a) == 4
 
 
 @pytest.mark.parametrize("tol", [0.0, 1e-300, 1e-20])
@@ -567,6 +635,23 @@ def test_elimination_of_small_integers(pivoting, known):
     leading = a[found.rows][:, found.columns].astype(float)
     for k in range(1, rank + 1):
         assert np.linalg.det(leading[:k, :k]) == pytest.approx(np.prod(found.pivots[:k]), rel=1e-8)
+
+
+@given(own.float_matrices(min_side=0, max_side=9), st.sampled_from([0.0, 1e-9, 1.0, 50.0]))
+def test_the_shortest_elimination_finds_the_same_pivots(a, tol):
+    np.testing.assert_array_equal(pivots(a, tol), eliminate(a, tol=tol).pivots)
+
+
+def test_the_shortest_elimination_fits_a_screen_and_leaves_its_argument_alone():
+    tree = ast.parse(textwrap.dedent(inspect.getsource(pivots))).body[0]
+    assert tree.end_lineno - tree.body[1].lineno + 2 <= 14  # with its head, without its docstring
+    a = np.array([[0.0, 2.0, 1.0], [0.0, 4.0, 3.0], [0.0, 2.0, 8.0]])
+    before = a.copy()
+    np.testing.assert_allclose(pivots(a, 1e-9), [8.0, 3.25])
+    np.testing.assert_array_equal(a, before)
+    assert len(pivots(torch.eye(3), 0.5)) == 3
+    with pytest.raises(ValueError, match="a must be finite; found NaN"):
+        pivots([[np.nan]])
 
 
 @pytest.mark.parametrize("pivoting", PIVOTINGS)

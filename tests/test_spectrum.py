@@ -200,6 +200,46 @@ def test_numerical_rank_uses_the_longer_side_and_a_strict_inequality():
     assert spectrum.numerical_rank(Spectrum(s, (3, 3)), 0.1) == 1
 
 
+def test_a_floor_is_what_every_count_starts_above():
+    """One number or one per matrix; the soft ranks and the energy know nothing of it."""
+    s = Spectrum([[4.0, 3.0, 2.0], [4.0, 3.0, 2.0]], (3, 3), [2.0, 3.5])
+    plain = Spectrum(s.values, s.shape)
+    assert spectrum.numerical_rank(s).tolist() == [2, 1]
+    assert spectrum.rank_above(s, 0).tolist() == spectrum.outlier_rank(s, 0.0).tolist() == [2, 1]
+    assert spectrum.rank_above(s, 3.7).tolist() == [1, 1]
+    assert spectrum.numerical_rank(Spectrum(s.values, s.shape, 2.5)).tolist() == [2, 2]
+    for name in ("stable_rank", "participation_ratio", "effective_rank", "energy_rank_90", "energy_rank_99"):
+        np.testing.assert_array_equal(spectrum.battery(s)[name], spectrum.battery(plain)[name])
+    found = spectrum.battery(s)
+    assert found["numerical_rank_float64"].tolist() == found["numerical_rank_float32"].tolist() == [2, 1]
+
+
+def test_the_format_of_a_matrix_brings_its_floor_along():
+    a = np.random.default_rng(0).standard_normal((2, 9, 5))
+    held = a.astype(np.float16)
+    np.testing.assert_array_equal(Spectrum.of(held).floor, rank.rounding_floor(held))
+    for fine in (a, a.astype(np.float32), np.eye(3, dtype=int)):
+        assert Spectrum.of(fine).floor == 0
+    np.testing.assert_array_equal(Spectrum.of(held, floor=0.25).floor, 0.25)
+    np.testing.assert_array_equal(spectrum.numerical_rank(np.diag([1, 1e-4]).astype(np.float16)), 1)
+    assert spectrum.numerical_rank(Spectrum.of(np.diag([1, 1e-4]).astype(np.float16), floor=0)) == 2
+
+
+@pytest.mark.parametrize("scale", [2.0**-1050, 2.0**-1022, 2.0**-664, 2.0**664, 2.0**1020])
+def test_counts_at_the_ends_of_float64(scale):
+    """Subnormal numbers included: max(m, n)·eps·σ₁ is 0 there, and so is what rounding makes of a singular value."""
+    rng = np.random.default_rng(0)
+    a = np.rint(rng.standard_normal((9, 4)) * 8) @ np.rint(rng.standard_normal((4, 7)) * 8) / 2**10
+    for name in ("numerical_rank_float64", "numerical_rank_float32", "energy_rank_99", "outliers_bulk"):
+        assert spectrum.battery(a * scale)[name] == spectrum.battery(a)[name]
+    assert spectrum.numerical_rank(a * scale) == 4
+    if scale > 1e-310:
+        np.testing.assert_allclose(ranks_of(a * scale), ranks_of(a), rtol=1e-9)
+        for null in ("signs", "shuffle"):
+            large = spectrum.null_largest(a * scale, null, draws=3)
+            np.testing.assert_allclose(large, spectrum.null_largest(a, null, draws=3) * scale, rtol=1e-9)
+
+
 def test_rank_above_counts_what_exceeds_the_edge_but_never_rounding():
     s = Spectrum([[4.0, 3.0, 2.0], [1.0, 1e-17, 0.0]], (3, 3))
     assert spectrum.rank_above(s, 3.0).tolist() == [1, 0]
@@ -419,6 +459,11 @@ def test_any_real_array_is_right_and_stays_as_it_was(name):
         (lambda a: spectrum.energy_rank(a, np.nan), "energy must be .*nan"),
         (lambda a: spectrum.energy_rank(a, "90 %"), "energy must be .*90"),
         (lambda a: spectrum.numerical_rank(a, -1.0), "eps must be .*-1.0"),
+        (lambda a: spectrum.numerical_rank(a, 1 / 3), r"eps must be below 1/max\(m, n\).*found 0.33.*rounding_floor"),
+        (lambda a: Spectrum([1.0, 0.5], (2, 2), -1.0), "floor must be a finite number ≥ 0; found -1.0"),
+        (lambda a: Spectrum([1.0, 0.5], (2, 2), [1.0]), "floor must be a finite number ≥ 0; found"),
+        (lambda a: Spectrum.of(a, floor=np.nan), "floor must be a finite number ≥ 0; found nan"),
+        (lambda a: Spectrum.of(Spectrum.of(a), floor=1.0), "floor must be part of the Spectrum"),
         (lambda a: spectrum.outlier_rank(a, "median"), "std must be .*median"),
         (lambda a: spectrum.noise_std(a, "signs"), "std must be .*signs"),
         (lambda a: spectrum.outlier_rank(a, -1.0), "std must be .*-1.0"),

@@ -6,110 +6,155 @@ They know nothing of batches, certificates or scales: `rankstudy.factorization` 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from itertools import count
 
 import numpy as np
 
-from rankstudy._linalg.arrays import FLOAT64_EPS
+from rankstudy._linalg.arrays import FLOAT64_EPS, frobenius
 
 # Per iteration: ‖A‖² − ‖A − BC‖² after the update of B and after that of C, and a call that gives (B, C).
 Steps = Iterator[tuple[float, float, Callable[[], tuple[np.ndarray, np.ndarray]]]]
+
+_SMALL_TAIL = 1e-3  # an error about as small is lost in ‖A‖² − ‖BC‖²: below this A − BC is formed
+_REDUCTION = 0.1  # of the gradient's norm, at which an update by conjugate gradients ends
 
 
 def run(
     steps: Steps, a: np.ndarray, tail: float, tol: float, max_iterations: int
 ) -> tuple[np.ndarray, np.ndarray, list[float], str]:
-    """Iterate until the squared error is within `tol` of `tail`, or stands still, or `max_iterations` are done.
+    """Iterate until the error is within `tol` of `tail`, or stands still, or `max_iterations` are done.
+
+    Args:
+        tail: the least possible error; tol: by what share of it the error may exceed it, rounding aside.
 
     Returns:
         b (m, rank), c (rank, n), the error after each half-step, and why it stopped.
     """
     total = float(np.vdot(a, a))
     rounding = max(a.shape) * FLOAT64_EPS  # of the sums behind a squared error: less than this is no progress
-    squared: list[float] = []
+    small = tail < _SMALL_TAIL
+    errors: list[float] = []
     while True:
-        after_b, after_c, factors = next(steps)
-        squared += [total - after_b, total - after_c]
-        if squared[-1] - tail <= tol:
+        *explained, factors = next(steps)
+        errors += [max(total - each, 0.0) ** 0.5 for each in explained]
+        if small:
+            b, c = factors()
+            errors[-1] = float(np.linalg.norm(a - b @ c))
+            errors[-2] = min([max(errors[-2:]), *errors[-3:-2]])  # lies between its neighbours
+        if errors[-1] <= (1 + tol) * tail + 10 * rounding:
             stopped = "tolerance"
-        elif len(squared) > 2 and squared[-3] - squared[-1] <= rounding:
+        elif len(errors) > 2 and errors[-3] ** 2 - errors[-1] ** 2 <= rounding * (errors[-1] ** 2 if small else total):
             stopped = "stationary"
-        elif len(squared) == 2 * max_iterations:
+        elif len(errors) == 2 * max_iterations:
             stopped = "iterations"
         else:
             continue
-        return *factors(), [max(x, 0.0) ** 0.5 for x in squared], stopped
+        return *factors(), errors, stopped
+
+
+def alternate(a: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """One iteration of least squares: the best B for C = Qᵀ, then the best C for that B.
+
+    With orthonormal columns in Q the first is B = A·Q. An orthonormal basis P of its columns (QR) makes the next one as
+    easy, C = Pᵀ·A, and leaves the product as it is. So nothing is inverted, no condition number is squared, and it is
+    subspace iteration (Halko, Martinsson & Tropp 2011, algorithm 4.4).
+
+    Args:
+        a: (m, n); q: (n, k), orthonormal columns.
+
+    Returns:
+        p (m, k) and the triangle of B = P·triangle; then q (n, k) and the triangle of C = (Q·triangle)ᵀ.
+    """
+    p, b_triangle = np.linalg.qr(a @ q)
+    q, c_triangle = np.linalg.qr(a.T @ p)
+    return p, b_triangle, q, c_triangle
 
 
 def least_squares(
     a: np.ndarray, rank: int, b: np.ndarray, c: np.ndarray, rng: np.random.Generator, columns: int
 ) -> Steps:
-    """The best B for this C, then the best C for this B, of which the best part of rank `rank` counts.
+    """`alternate`, of which the best part of rank `rank` counts (Rayleigh–Ritz).
 
-    The factor just found is replaced by an orthonormal basis of its column space (QR), which leaves the next product as
-    it is; its least-squares problem is then solved by one product, B = A·Q or C = Qᵀ·A, and no condition number is
-    squared. So it is subspace iteration (Halko, Martinsson & Tropp 2011, algorithm 4.4).
+    With more columns than the rank, C also spans what it spanned the iteration before (but for the random start): block
+    Krylov iteration, restarted (Musco & Musco 2015), which comes within a share ε of the best error in the order of
+    1/√ε iterations where subspace iteration needs 1/ε, whatever the gaps. No error grows: C spans the best rows so far.
 
     Args:
         a: (m, n); b: (m, k) and c: (k, n) with k ≤ rank, to go on from. Only c is used.
-        columns: of the basis, rank or more, as far as min(m, n) allows.
+        columns: of the basis, rank or more, as far as min(m, n) allows; rank: the textbook's alternation.
     """
     columns = min(columns, *a.shape)
     q = np.linalg.qr(np.concatenate([c, rng.standard_normal((columns - len(c), a.shape[1]))]).T)[0]  # (n, columns)
-    while True:
-        basis, triangle = np.linalg.qr(a @ q)  # (m, columns), (columns, columns)
-        after_b = _best_part(triangle, rank)
-        q, triangle = np.linalg.qr(a.T @ basis)
-        yield after_b, _best_part(triangle, rank), partial(_cut, basis, triangle.T @ q.T, rank)
+    before = q[:, :0]
+    for iteration in count():
+        space = np.linalg.qr(np.concatenate([q, before], axis=1))[0] if before.size else q
+        p, b_triangle, right, c_triangle = alternate(a, space)
+        u, s, vt = np.linalg.svd(c_triangle.T)
+
+        def factors(p=p, u=u, s=s, vt=vt, right=right) -> tuple[np.ndarray, np.ndarray]:
+            return p @ u[:, :rank], (s[:rank, None] * vt[:rank]) @ right.T
+
+        yield _best_part(b_triangle, rank), float((s[:rank] ** 2).sum()), factors
+        if columns > rank and iteration:
+            before = q
+        q = (right @ vt.T)[:, :columns]
 
 
 def _best_part(triangle: np.ndarray, rank: int) -> float:
     """Sum of the `rank` largest squared singular values."""
-    excess = len(triangle) - rank
-    return float((np.linalg.eigvalsh(triangle @ triangle.T)[excess:] if excess > 0 else triangle**2).sum())
+    excess = max(min(triangle.shape) - rank, 0)
+    return float(np.linalg.eigvalsh(triangle @ triangle.T)[excess:].sum())
 
 
-def _cut(basis: np.ndarray, c: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
-    """The best part of rank `rank` of basis·c, basis orthonormal."""
-    if len(c) <= rank:
-        return basis, c
-    u = np.linalg.svd(c, full_matrices=False)[0][:, :rank]
-    return basis @ u, u.T @ c
-
-
-def gradient(a: np.ndarray, rank: int, b: np.ndarray, c: np.ndarray, rng: np.random.Generator) -> Steps:
-    """Gradient descent, alternately in B and in C, by exact steps.
-
-    Along the gradient G = (A − BC)·Cᵀ the squared error is a parabola with its minimum at ‖G‖²/‖GC‖².
+def gradient(
+    a: np.ndarray, rank: int, b: np.ndarray, c: np.ndarray, rng: np.random.Generator, steps: int
+) -> Steps:
+    """Gradient steps, alternately in B and in C, which start balanced.
 
     Args:
         a: (m, n); b: (m, k) and c: (k, n) with k ≤ rank, to go on from.
+        steps: of an update, at most; see `descend`.
     """
     b, c = _balanced(b, c)
     fresh = rng.standard_normal((rank - len(c), a.shape[1]))
-    fresh /= np.linalg.norm(fresh, axis=1, keepdims=True)
+    fresh /= frobenius(fresh, 1)[:, None]
     fresh = _balanced((a - b @ c) @ fresh.T, fresh)[1]  # as large as suits the columns of b that will go with them
     b = np.concatenate([b, np.zeros((len(a), len(fresh)))], axis=1)  # the product stays as it is
     c = np.concatenate([c, fresh])
     while True:
-        b, after_b = _exact_step(b, a @ c.T, c @ c.T)
-        ct, after_c = _exact_step(c.T, a.T @ b, b.T @ b)
+        b, after_b = descend(b, a @ c.T, c @ c.T, steps)
+        ct, after_c = descend(c.T, a.T @ b, b.T @ b, steps)
         c = ct.T
         yield after_b, after_c, lambda b=b, c=c: (b, c)
 
 
 def _balanced(b: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each column of b and row of c scaled to one norm, for the steps' condition; the product stays as it is."""
-    columns, rows = np.linalg.norm(b, axis=0), np.linalg.norm(c, axis=1)
+    columns, rows = frobenius(b, 0), frobenius(c, 1)
     used = (columns > 0) & (rows > 0)
     scale = np.sqrt(np.divide(rows, columns, out=np.ones(len(rows)), where=used))
     return b * scale, c / scale[:, None]
 
 
-def _exact_step(x: np.ndarray, target: np.ndarray, gram: np.ndarray) -> tuple[np.ndarray, float]:
-    """One step down ‖A − x·C‖² from x, given target = A·Cᵀ and gram = C·Cᵀ; the new x and ‖A‖² − ‖A − x·C‖²."""
-    descent = target - x @ gram  # half the negative gradient
-    curvature = np.vdot(descent @ gram, descent)  # ‖descent·C‖²
-    if curvature > 0:
-        x = x + descent * (np.vdot(descent, descent) / curvature)
+def descend(x: np.ndarray, target: np.ndarray, gram: np.ndarray, steps: int) -> tuple[np.ndarray, float]:
+    """Down ‖A − x·C‖² from x, given target = A·Cᵀ and gram = C·Cᵀ; the new x and ‖A‖² − ‖A − x·C‖².
+
+    The first step goes along the gradient, exactly as long as is best: the error is a parabola there. Each further one
+    is turned so as not to undo those before it (conjugate gradients; Hestenes & Stiefel 1952), until the gradient is a
+    tenth of what it was.
+    """
+    rest = target - x @ gram  # half the negative gradient
+    way, size = rest, float(np.vdot(rest, rest))
+    enough = _REDUCTION**2 * size
+    for _ in range(steps):
+        bend = way @ gram
+        curvature = float(np.vdot(bend, way))  # ‖way·C‖²
+        if not curvature > 0:
+            break
+        length = size / curvature
+        x, rest = x + length * way, rest - length * bend
+        before, size = size, float(np.vdot(rest, rest))
+        if size <= enough:
+            break
+        way = rest + (size / before) * way
     return x, float(2 * np.vdot(target, x) - np.vdot(x.T @ x, gram))

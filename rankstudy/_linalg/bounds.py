@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from rankstudy._linalg.arrays import matrices, positive_number, whole_number
-from rankstudy.spectrum import FLOAT32_EPS, Spectrum, ratio_of, tolerance
+from rankstudy._linalg.arrays import frobenius, matrices, non_negative, ratio_of, scaled, whole_number
+from rankstudy._linalg.rounding import FLOAT32_EPS
+from rankstudy.spectrum import Spectrum, tolerance
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,11 @@ class Certificate:
     excess: np.ndarray  # (‖A − BC‖² − tail²) / ‖A‖²; rounding leaves some ±eps·max(m, n) of an optimal product
     ratio: np.ndarray  # ‖A − BC‖ / tail; NaN where the tail is zero: where rank ≥ the numerical rank
 
+    @property
+    def gap(self) -> np.ndarray:
+        """Suboptimality gap (...,): by what share of the least possible error ‖A − BC‖ exceeds it; NaN as `ratio`."""
+        return self.ratio - 1
+
 
 def eckart_young_error(a: Any, rank: int, relative: bool = False) -> np.ndarray:
     """Smallest possible ‖A − BC‖_F at this rank (...,): the norm of the singular values after the first `rank`.
@@ -66,18 +72,18 @@ def eckart_young_error(a: Any, rank: int, relative: bool = False) -> np.ndarray:
     return _relative_tails(spectrum)[..., rank] if relative else spectrum.largest * np.sqrt(spectrum.tails()[..., rank])
 
 
-def smallest_rank(a: Any, threshold: float) -> np.ndarray:
+def smallest_rank(a: Any, threshold: Any) -> np.ndarray:
     """Smallest rank whose relative Eckart–Young error is at most `threshold` (...,) int.
 
     Args:
         a: (..., m, n), or their `Spectrum`.
-        threshold: of ‖A − BC‖_F / ‖A‖_F, ≥ 0.
+        threshold: of ‖A − BC‖_F / ‖A‖_F, ≥ 0, a number or one per matrix (...,).
 
     Raises:
         ValueError: `a` is neither finite real matrices nor a `Spectrum`; threshold negative or not finite.
     """
-    threshold = positive_number(threshold, "threshold", zero=True)
-    return (_relative_tails(Spectrum.of(a)) > threshold).sum(-1)
+    tails = _relative_tails(Spectrum.of(a))
+    return (tails > non_negative(threshold, "threshold", tails.shape[:-1])[..., None]).sum(-1)
 
 
 def break_even_rank(m: int, n: int) -> int:
@@ -102,8 +108,13 @@ def certify(a: Any, factors: Factors, *, spectrum: Spectrum | None = None) -> Ce
         ValueError: `a` is not finite real matrices, factors that do not fit it, a spectrum that is not its own.
     """
     values = matrices(a).values
-    residual = frobenius(residual_of(values, factors))
     spectrum = own_spectrum(values, spectrum)
+    unit, exponents = scaled(values)
+    b, c = fitting(values, factors)
+    half = -exponents[..., None, None] // 2
+    with np.errstate(over="ignore", invalid="ignore"):  # factors of another scale: their error is infinite
+        product = np.ldexp(b, half) @ np.ldexp(c, -exponents[..., None, None] - half)
+        residual = np.ldexp(frobenius(unit - product), exponents)
     rank = whole_number(factors.rank, "factors.rank", 0, min(spectrum.shape))
     tail = eckart_young_error(spectrum, rank)
     norm = eckart_young_error(spectrum, 0)
@@ -146,9 +157,3 @@ def fitting(values: np.ndarray, factors: Factors, name: str = "factors") -> tupl
 def residual_of(values: np.ndarray, factors: Factors) -> np.ndarray:
     b, c = fitting(values, factors)
     return values - b @ c
-
-
-def frobenius(a: np.ndarray) -> np.ndarray:
-    """Frobenius norm (...,), whatever the scale of the entries."""
-    peak = np.abs(a).max((-2, -1), initial=0.0)
-    return peak * np.sqrt((ratio_of(a, peak[..., None, None]) ** 2).sum((-2, -1)))

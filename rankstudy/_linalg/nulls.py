@@ -14,7 +14,7 @@ from scipy.integrate import quad
 from scipy.linalg import eigh
 from scipy.optimize import brentq
 
-from rankstudy._linalg.arrays import matrices, positive_number, whole_number
+from rankstudy._linalg.arrays import matrices, non_negative, positive_number, whole_number
 
 
 def marchenko_pastur_edge(shape: tuple[int, int], std: Any) -> np.ndarray:
@@ -127,11 +127,3 @@ def sides(shape: Any) -> tuple[int, int]:
     except (TypeError, ValueError):
         raise ValueError(f"shape must be two sides (m, n); found {shape!r}") from None
     return whole_number(m, "shape", 0), whole_number(n, "shape", 0)
-
-
-def non_negative(x: Any, name: str) -> np.ndarray:
-    """Numbers that are finite and ≥ 0, as float64."""
-    found = np.asarray(x)
-    if found.dtype.kind not in "iuf" or not (np.isfinite(found).all() and (found >= 0).all()):
-        raise ValueError(f"{name} must be finite numbers ≥ 0; found {x!r}")
-    return found.astype(np.float64)

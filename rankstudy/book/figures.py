@@ -1,7 +1,7 @@
 """The style of all figures, and the plots that several chapters share. matplotlib is imported only here.
 
 Figures are made without pyplot, so nothing is shown twice and nothing stays open. Colours are Okabe and Ito's, safe for
-colour-blind readers; backgrounds are white, so a figure reads the same on a dark page.
+colour-blind readers; they have no background, and a dark page inverts them.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ STYLE = {
     "legend.frameon": False,
     "legend.fontsize": 8,
     "svg.fonttype": "none",
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
     "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
 }
 

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import yaml
@@ -55,9 +56,27 @@ class ThisPython(AsyncKernelManager):
     )
 
 
+def settings(root: Path) -> dict[str, Any]:
+    """What `_quarto.yml` in the folder `root` says.
+
+    Raises:
+        UsageError: it is not there, or it is no book's.
+    """
+    try:
+        found = yaml.safe_load((root / "_quarto.yml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"no _quarto.yml in {root}; start this in the project's folder") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{root / '_quarto.yml'} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(found, dict) or "chapters" not in (found.get("book") or {}):
+        raise UsageError(f"{root / '_quarto.yml'} lists no chapters of a book")
+    return found
+
+
 def listed(root: Path) -> list[Path]:
-    """The chapters in `_quarto.yml` of the folder `root`. Raises `UsageError` if one is not there."""
-    chapters = yaml.safe_load((root / "_quarto.yml").read_text(encoding="utf-8"))["book"]["chapters"]
+    """The chapters and appendices in `_quarto.yml` of the folder `root`. Raises `UsageError` if one is not there."""
+    book = settings(root)["book"]
+    chapters = [*book["chapters"], *book.get("appendices", ())]
     if missing := [chapter for chapter in chapters if not (root / chapter).exists()]:
         raise UsageError(f"_quarto.yml lists {missing[0]}, which does not exist")
     return [root / chapter for chapter in chapters]
@@ -65,7 +84,11 @@ def listed(root: Path) -> list[Path]:
 
 def read(path: Path) -> nbformat.NotebookNode:
     """The chapter as a notebook that is not executed; what a code cell is told (`#|`) is in its metadata."""
-    text = re.sub(r"\A---\n.*?^---\n", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ChapterError(f"{path.name} is not UTF-8: {error}") from error
+    text = re.sub(r"\A---\n.*?^---\n", "", text, flags=re.M | re.S)
     cells, end = [], 0
     for match in CODE.finditer(text):
         source = match["inline"] or match["cell"]
@@ -159,5 +182,6 @@ def shown(cell: nbformat.NotebookNode, folder: Path) -> str:
         parts = [f"::: {{#{told.label}}}", *parts, told.get("fig-cap") or told.get("tbl-cap") or "", ":::"]
     if told.include and told.echo:
         code = re.sub(r"^#\|.*\n", "", cell.source, flags=re.M)
-        parts.insert(0, FOLDED.format(code))
+        opened = told.get("code-fold", True) is False
+        parts.insert(0, f"~~~~python\n{code}\n~~~~" if opened else FOLDED.format(code))
     return "\n" + "\n\n".join(parts) + "\n"

@@ -16,11 +16,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pypandoc
-import yaml
 
 from rankstudy import UsageError
-from rankstudy.book.notebook import ChapterError, execute, execute_all, listed, markdown, read
+from rankstudy.book.notebook import ChapterError, execute, execute_all, listed, markdown, read, settings
 from rankstudy.files import fresh
+from rankstudy.study import contents
 
 __all__ = ["execute", "main", "preview"]
 KINDS = {"fig": "Figure", "tbl": "Table", "eq": "Equation"}
@@ -113,6 +113,11 @@ def pandoc(page: str, given: str, *options: object) -> str:
     return done.stdout
 
 
+def page_of(path: Path) -> str:
+    """03-rank.html; of the evidence, whose files have their chapters' names, evidence-03-rank.html."""
+    return f"evidence-{path.stem}.html" if path.parent.name == "evidence" else f"{path.stem}.html"
+
+
 def preview(root: Path, output: Path, chosen: Sequence[str] = ()) -> None:
     """Writes the book of the folder `root`; if some chapters are `chosen`, the others are shown but not executed.
 
@@ -120,28 +125,31 @@ def preview(root: Path, output: Path, chosen: Sequence[str] = ()) -> None:
         UsageError: a chosen chapter is not in the book.
         ChapterError: a cell raises or writes to stderr, a reference or citation leads nowhere, pandoc warns.
     """
-    config = yaml.safe_load((root / "_quarto.yml").read_text(encoding="utf-8"))
+    config = settings(root)
     paths = listed(root)
-    if unknown := set(chosen) - {path.stem for path in paths}:
-        raise UsageError(f"no chapter {min(unknown)!r}; there are {', '.join(path.stem for path in paths)}")
-    wanted = [path for path in paths if not chosen or path.stem in chosen]
+    names = {path.relative_to(root).with_suffix("").as_posix(): path for path in paths}
+    found = {name: contents.find(name, list(names)) for name in chosen}
+    if unknown := [name for name, page in found.items() if page is None]:
+        raise UsageError(f"there is no chapter {unknown[0]!r}; there are {', '.join(path.stem for path in paths)}")
+    wanted = [path for name, path in names.items() if not chosen or name in found.values()]
     executed = dict(zip(wanted, execute_all(wanted), strict=True))
     bibliography = root / config["bibliography"]
     options = ["-f", "json", "-t", "html", "--template", STYLES / "preview.html", "--mathml", "--citeproc"]
-    options += ["--lua-filter", STYLES / "tables.lua"]
+    options += ["--lua-filter", STYLES / "tables.lua", "--lua-filter", STYLES / "telling.lua"]
+    options += ["-V", f"styles={(STYLES / 'telling.css').read_text(encoding='utf-8')}"]
     keys = set(re.findall(r"@\w+\{\s*([^,\s]+)", bibliography.read_text(encoding="utf-8")))
-    heads, labels, trees, contents = [0] * 6, {}, {}, []
+    heads, labels, trees, titles = [0] * 6, {}, {}, []
     with fresh(output) as folder:
         for path in paths:
-            page, text = f"{path.stem}.html", markdown(executed.get(path) or read(path), folder)
+            page, text = page_of(path), markdown(executed.get(path) or read(path), folder)
             everything = "---\nnocite: '@*'\n---\n\n" if "{#refs}" in text else ""  # other pages list what they cite
             trees[page] = json.loads(pandoc(path.name, everything + text, "-f", "markdown", "-t", "json"))
             title = number(page, trees[page]["blocks"], heads, labels)
-            contents.append([element("Plain", [element("Link", ["", [], []], title, [page, ""])])])
+            titles.append([element("Plain", [element("Link", ["", [], []], title, [page, ""])])])
         for page, tree in trees.items():
             resolve(page, tree["blocks"], labels, keys)
             tree["meta"]["book"] = tree["meta"]["pagetitle"] = element("MetaString", config["book"]["title"])
-            tree["meta"]["contents"] = element("MetaBlocks", [element("BulletList", contents)])
+            tree["meta"]["contents"] = element("MetaBlocks", [element("BulletList", titles)])
             text = pandoc(page, json.dumps(tree), *options, "--bibliography", bibliography)
             (folder / page).write_text(text, encoding="utf-8")
 
@@ -149,7 +157,9 @@ def preview(root: Path, output: Path, chosen: Sequence[str] = ()) -> None:
 def main(argv: Sequence[str]) -> int:
     """`preview [chapter …] [--output DIR]`: 0, or 1 and what is wrong on stderr."""
     parser = argparse.ArgumentParser(prog="python -m rankstudy preview", description=__doc__.split("\n")[0])
-    parser.add_argument("chapter", nargs="*", help="as in 03-rank; the others are shown but not executed")
+    parser.add_argument(
+        "chapter", nargs="*", metavar="CHAPTER", help="as in 3, rank or 03-rank; the others are shown but not executed"
+    )
     parser.add_argument("--output", type=Path, default=Path("_preview"), help="folder, replaced on success")
     given = parser.parse_args(argv[1:])
     try:

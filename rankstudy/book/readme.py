@@ -7,6 +7,7 @@ the README's markers. So the README can be checked against its sources without t
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import hashlib
 import io
@@ -16,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rankstudy import UsageError
-from rankstudy.book.chapters.common import DATASETS, computed_under
+from rankstudy import UsageError, sources
+from rankstudy.book.chapters.common import computed_under
 from rankstudy.book.tables import Markdown, table
 
 FINDINGS, FIGURE, TOUR = "report/findings.json", "report/images/spectrum.png", "benchmarks/results/resnet18.json"
@@ -35,11 +36,13 @@ def findings() -> tuple[dict[str, Any], bytes]:
     home = Home()
     result = home.chapters["rank"].result
     content = io.BytesIO()
-    home.chapters["rank"].spectra().savefig(content, format="png", dpi=150, metadata={"Software": None})
+    home.chapters["rank"].spectra().savefig(
+        content, format="png", dpi=150, facecolor="white", metadata={"Software": None}
+    )
     told = {
         "findings": home.findings().split("\n"),
         "profile": computed_under(result),
-        "data": DATASETS.get(result.data, result.data),
+        "data": sources.label(result.data),
         "networks": len(home.chapters["training"].history["seeds"]),
         "commits": sorted({each.provenance["commit"] or "unknown" for each in home.results}),
         "devices": sorted({each.provenance["device"] for each in home.results}),
@@ -85,6 +88,8 @@ def written(text: str, root: Path) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """`readme`: rewrites the sources from the store and the README from them."""
+    description = "Write the README's findings and figure from the results of the profile."
+    argparse.ArgumentParser(prog="python -m rankstudy readme", description=description).parse_args(argv[1:])
     root = Path.cwd()
     if not (root / "README.md").exists():
         raise UsageError(f"no README.md in {root}; start this in the project's folder")

@@ -13,18 +13,23 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from rankstudy import UsageError
 from rankstudy.book.notebook import ChapterError, execute_all, listed, markdown
 from rankstudy.files import fresh
 
 REQUIRED = (1, 9)  # Quarto: the first that makes a book with Typst
+ANSWER_SECONDS = 60  # within which a Quarto says its version
+RENDER_SECONDS = 1800  # within which it makes one format of executed chapters; it takes about a minute
 INSTALL_SECONDS = 300  # PyPI's quarto-cli fetches the Quarto release of some 150 MB
 TARGETS = {"html": ["html"], "pdf": ["typst"], "all": ["html", "typst"]}
 FAULTS = {  # what must not be in a page; Quarto itself goes on
@@ -44,12 +49,27 @@ class BookError(Exception):
 
 
 def find_quarto() -> str | None:
-    """Path of a Quarto that is new enough: on the PATH, or else beside the running Python."""
+    """Path of a Quarto that is new enough: on the PATH, or else beside the running Python.
+
+    Raises:
+        UsageError: there is one that cannot start or does not answer, and no other.
+    """
+    failed = ""
     for path in (None, str(Path(sys.executable).parent)):
         found = shutil.which("quarto", path=path)
-        version = subprocess.run([found, "--version"], capture_output=True, text=True) if found else None
-        if version and version.returncode == 0 and _version(version.stdout) >= REQUIRED:
+        if found is None:
+            continue
+        try:
+            code, said = _output([found, "--version"], ANSWER_SECONDS)
+        except UsageError as error:
+            failed = failed or str(error)
+            continue
+        if code:
+            failed = failed or f"{found} --version ends with code {code}: {' '.join(said.split())[:200]}"
+        elif _version(said) >= REQUIRED:
             return found
+    if failed:
+        raise UsageError(f"{failed}; mend it, or take it from the PATH for the preview")
     return None
 
 
@@ -76,21 +96,56 @@ def render(quarto: str, to: str, root: Path, output: Path) -> None:
 
     Raises:
         ChapterError: a cell raises or makes noise.
-        BookError: Quarto fails, or a page has one of `FAULTS`. In both cases `output` is as it was.
+        BookError: Quarto fails, or a page has one of `FAULTS`.
+        UsageError: Quarto cannot start, or does not end in time. In all cases `output` is as it was.
     """
     settings = {"QUARTO_PYTHON": sys.executable, "RANKSTUDY_SKIP_RUN": "1"}
     with fresh(output) as folder, tempfile.TemporaryDirectory(prefix="rankstudy-") as copy:
         project = executed_copy(root, Path(copy).resolve())
         for form in TARGETS[to]:
             command = [quarto, "render", str(project), "--to", form, "--no-clean", "--output-dir", "_book"]
-            done = subprocess.run(command, cwd=project, env=os.environ | settings, capture_output=True)
-            said = re.sub(r"\x1b\[[\d;]*m", "", (done.stdout + done.stderr).decode(errors="replace"))
-            if done.returncode:
+            code, said = _output(command, RENDER_SECONDS, cwd=project, env=os.environ | settings)
+            said = re.sub(r"\x1b\[[\d;]*m", "", said)
+            if code:
                 raise BookError(f"quarto render --to {form} failed:\n{said[-6000:].strip()}")
             if warning := WARNINGS.search(said):
                 raise BookError(f"quarto render --to {form}: {warning[0].strip()}")
         shutil.copytree(project / "_book", folder, dirs_exist_ok=True)
         check(folder)
+
+
+def _output(command: list[str], seconds: float, **options: Any) -> tuple[int, str]:
+    """Exit code and output of a program, which ends with all that it has started: in time, or killed.
+
+    Raises:
+        UsageError: it cannot start, or takes longer.
+    """
+    with tempfile.TemporaryFile() as output:  # no pipe: a grandchild that lives on would keep it open
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, **options
+            )
+        except OSError as error:
+            raise UsageError(f"{command[0]} cannot start: {error.strerror}") from error
+        try:
+            code = process.wait(seconds)
+        except BaseException as error:  # Ctrl-C too: it reaches our group, not the program's
+            _kill(process)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise UsageError(f"{' '.join(command[:2])} has not ended after {seconds:.0f} s") from None
+            raise
+        output.seek(0)
+        return code, output.read().decode(errors="replace")
+
+
+def _kill(process: subprocess.Popen) -> None:
+    """The program and its children."""
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:  # Windows
+        process.kill()
+    process.wait()
 
 
 def executed_copy(root: Path, copy: Path) -> Path:
@@ -125,20 +180,19 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--install-quarto", action="store_true", help="try PyPI's quarto-cli where there is no Quarto")
     given = parser.parse_args(argv[1:])
     root = Path.cwd()
-    if not (root / "_quarto.yml").exists():
-        raise UsageError(f"no _quarto.yml in {root}; start this in the project's folder")
+    listed(root)  # a folder that is no book's is said before anything is computed
     from rankstudy.study.run import main as run  # imports the study, which nobody needs to find Quarto
 
+    quarto = find_quarto() or (install_quarto() if given.install_quarto else None)  # a broken one is said at once
     if code := run(["run"]):
         return code
     begun = time.perf_counter()
-    quarto = find_quarto() or (install_quarto() if given.install_quarto else None)
     if quarto is None:
         from rankstudy.book import preview
 
-        print("rankstudy: no Quarto 1.9 or later on the PATH or in this environment, so there is no PDF;")
         print(
-            "rankstudy: the same chapters go to _preview/ as plain HTML (Quarto: https://quarto.org/docs/get-started)"
+            "rankstudy: there is no Quarto 1.9 or later (https://quarto.org/docs/get-started), so the same chapters "
+            "go to _preview/ as plain HTML"
         )
         return preview.main(["preview"])
     try:

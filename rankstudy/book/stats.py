@@ -53,6 +53,13 @@ class Estimate:
         spread = f" ± {number_text(half, places)}" if math.isfinite(half) else ""
         return f"{number}{spread}{' ' + unit if unit else ''}"
 
+    def short(self, sign: bool = False) -> str:
+        """The mean alone, to two useful digits; what is the same in every network, and ends at a tenth, as it is."""
+        if self.half == 0 and (10 * self.mean).is_integer():
+            places = 0 if self.mean.is_integer() else 1
+            return signed(self.mean, places) if sign else number_text(self.mean, places)
+        return short(self.mean, sign)
+
     def percent(self, digits: int | None = None, sign: bool = False) -> str:
         """A fraction in per cent."""
         return self.text(digits, 100.0, "%", sign)
@@ -60,6 +67,30 @@ class Estimate:
     def points(self, digits: int | None = None) -> str:
         """A difference of fractions in percentage points, with its sign."""
         return self.text(digits, 100.0, "points", sign=True)
+
+
+def interval_text(found: Estimate, unit: str = "", *, sign: bool = False, highest: float = math.inf) -> str:
+    """The one rule by which an interval prints, in tips and tables: the half-width to two significant digits at most,
+    the mean to the same place, percentages to two decimals at most; one that would pass `highest` by its two ends.
+
+    >>> interval_text(Estimate(98.388, 0.0601, 10), "%")
+    '98.39 ± 0.06 %'
+    >>> interval_text(Estimate(99.9996, 0.001, 5), "%", highest=100)
+    '99.99 to 100 %'
+    """
+    mean, half, after = found.mean, found.half, f" {unit}" if unit else ""
+    if not math.isfinite(mean):
+        return "no value"
+    if not half > 0:  # one network, or the same in all of them
+        return found.short(sign) + after
+    places = _places(mean, half)
+    if unit.startswith(("%", "points")):
+        places = min(2, places)
+    if mean + half > highest:
+        low = math.floor((mean - half) * 10**places) / 10**places
+        return f"{number_text(low, places)} to {number_text(highest)}{after}"
+    half = max(half, 10.0**-places)  # never ± 0.00
+    return Estimate(mean, half, found.n).text(places, unit=unit, sign=sign)
 
 
 def estimate(values: Sequence[float] | np.ndarray) -> Estimate:
@@ -127,6 +158,14 @@ def number_text(value: float, places: int = 0) -> str:
     if text.strip("-0.\u202f") == "":
         text = text.lstrip("-")
     return text.replace("-", "−")
+
+
+def short(value: float, sign: bool = False) -> str:
+    """Two useful digits: whole from 10 up (or one decimal where ten rounds to a tenth), else two significant ones."""
+    size = abs(value)
+    exact = float(value).is_integer()
+    places = 0 if exact or size >= 10 or not math.isfinite(value) else 1 - math.floor(math.log10(size))
+    return signed(value, places) if sign else number_text(value, places)
 
 
 def signed(value: float, places: int = 0) -> str:

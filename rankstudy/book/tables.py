@@ -8,14 +8,31 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 from tabulate import tabulate
+
+from rankstudy.book.stats import Estimate, estimate, interval_text, short
 
 _NUMBER = r"[+−-]?[\d\u202f]*\.?\d+(?:e[+-]?\d+)?"
 _CELL = re.compile(rf"({_NUMBER})(?: ± ({_NUMBER}))?(?: ([^\d\W]+|%))?")
+
+
+MEASURES = {
+    "rank_float64": "rank, float64 tolerance",
+    "rank_float32": "rank, float32 tolerance",
+    "energy_rank_99": "energy rank, 99 %",
+    "energy_rank_95": "energy rank, 95 %",
+    "energy_rank_90": "energy rank, 90 %",
+    "entropy_rank": "entropy rank",
+    "participation_ratio": "participation ratio",
+    "stable_rank": "stable rank",
+    "outliers": "singular values above the edge",
+    "norm": "Frobenius norm",
+}
 
 
 class Markdown(str):
@@ -70,7 +87,7 @@ def _plain(number: str | None) -> str:
 
 def _whole(cell: str) -> str:
     """With no-break spaces, so that no interval, no unit and no value after its label stands at the start of a line."""
-    return re.sub(r" (?=[±%/] ?)|(?<= [±/]) |(?<=\d) (?=(?:s|ms|kB|MB)\b)|(?<=\d:) ", "\u00a0", cell)
+    return re.sub(r" (?=[±%/×] ?)|(?<= [±/×]) |(?<=\d) (?=(?:s|ms|kB|MB)\b)|(?<=\d:) ", "\u00a0", cell)
 
 
 def _download(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
@@ -78,3 +95,102 @@ def _download(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     data = quote("\ufeff" + csv_text(headers, cells))  # the mark tells spreadsheets that this is UTF-8
     link = f'<a download="{name}.csv" href="data:text/csv;charset=utf-8,{data}" title="Download this table">CSV</a>'
     return f'```{{=html}}\n<p class="csv">{link}</p>\n```'
+
+
+def show(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    download: bool = True,
+    total: bool = False,
+) -> Markdown:
+    """A table of the story or the evidence: units in the headers, one value a cell; `total`: the last row is bold.
+
+    `Estimate`s print by the one rule for intervals, other numbers as `numbers.short` has them.
+    """
+    if not rows:
+        return Markdown("*Not run under this profile.*")
+    cells = [[_printed(cell) for cell in row] for row in rows]
+    if total:
+        cells[-1] = [f"**{cell}**" if cell else "" for cell in cells[-1]]
+    return table(headers, cells, download=download)
+
+
+def hypotheses(judged: Sequence[Any]) -> Markdown:
+    """Every hypothesis of a page (`claims.judged`) with verdict, effect, n and p; each row can be linked to."""
+    marks = {"supported": "✓\u00a0supported", "refuted": "✗\u00a0refuted", "inconclusive": "?\u00a0inconclusive"}
+    rows = [
+        [
+            f"[{each.hypothesis.sentence}]{{#claim-{each.hypothesis.id}}}",
+            marks[each.verdict],
+            each.size(),
+            str(each.n or ""),
+            "" if each.p is None else "<\u00a00.0001" if each.p < 1e-4 else f"{each.p:.2g}",
+        ]
+        for each in judged
+    ]
+    shown = table(["hypothesis", "verdict", "effect", "n", "p"], rows, download=False)
+    return Markdown(f"::: {{.hypotheses}}\n{shown}\n:::")
+
+
+def _printed(cell: Any) -> str:
+    if isinstance(cell, Estimate):
+        return interval_text(cell)
+    if isinstance(cell, (bool, str)):
+        return str(cell)
+    return short(float(cell))
+
+
+def by_layer(group: Any, columns: Mapping[str, np.ndarray], *, intervals: bool = False) -> Markdown:
+    """A row a layer of `results.Networks` and their average; columns: header -> (networks, layers), of which the mean
+    over networks is shown.
+
+    The average is what the assignment asks for; the layers stand beside it, since one of ten rows says little of the
+    others. `intervals`: with 95 % intervals, for the evidence.
+    """
+    names = [f"{layer + 1},\u00a0{out}\u00a0×\u00a0{inp}" for layer, (out, inp) in enumerate(group.shapes)]
+    found = {header: [estimate(each) for each in values.T] for header, values in columns.items()}
+    whole = {header: estimate(values.mean(axis=1)) for header, values in columns.items()}
+    rows: list[list[Any]] = [[name, *[each[layer] for each in found.values()]] for layer, name in enumerate(names)]
+    rows.append(["average", *whole.values()])
+    if not intervals:
+        rows = [[each.short() if isinstance(each, Estimate) else each for each in row] for row in rows]
+    return show(["layer", *columns], rows, total=not intervals)
+
+
+def measures(group: Any, matrix: str) -> Markdown:
+    """Every measure of one matrix ("initial", "weights" or "update") of `results.Networks`, a row a measure."""
+    found = getattr(group, matrix)
+    rows = []
+    for name, label in MEASURES.items():
+        values = getattr(found, name)
+        rows.append([label, *[estimate(each) for each in values.T], estimate(values.mean(axis=1))])
+    heads = [f"layer\u00a0{layer + 1}, {out}\u00a0×\u00a0{inp}" for layer, (out, inp) in enumerate(group.shapes)]
+    return show(["measure", *heads, "average"], rows)
+
+
+def conditions(groups: Mapping[str, Any]) -> Markdown:
+    """How each condition trained, and its ranks: a row each; entropy ranks are means over the square layers."""
+    rows = []
+    for group in groups.values():
+        square = group.square
+        at_boundary = group.tuning is not None and group.tuning.at_boundary(group.learning_rate)
+        rows.append(
+            [
+                group.label + ("" if group.did_train else " (did not train)"),
+                f"{group.learning_rate:g}" + (" (boundary)" if at_boundary else ""),
+                percentage(group.history.train_accuracy[:, -1]),
+                percentage(group.history.test_accuracy[:, -1]),
+                estimate(group.weights.rank_float64.mean(axis=1)),
+                estimate(group.weights.rank_float32.mean(axis=1)),
+                estimate(group.weights.entropy_rank[:, square].mean(axis=1)),
+                estimate(group.update.entropy_rank[:, square].mean(axis=1)),
+            ]
+        )
+    heads = ["activation", "learning rate", "train, %", "test, %", "rank of W (mean over layers), float64", "float32"]
+    return show([*heads, "entropy rank of W", "of W − W₀"], rows)
+
+
+def percentage(values: np.ndarray) -> str:
+    """Fractions, one a network, for a column whose header says %."""
+    return interval_text(estimate(100 * np.asarray(values)), "%", highest=100).removesuffix(" %")

@@ -6,6 +6,7 @@ importing verifies each by name; it never overwrites and never leaves the store'
 
 from __future__ import annotations
 
+import argparse
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -13,17 +14,43 @@ from pathlib import Path
 
 from rankstudy import UsageError
 from rankstudy.files import write_atomically
-from rankstudy.study import questions
+from rankstudy.study import contents, questions, times
 from rankstudy.study.store import Record, decode, exported
 
 LARGEST = 5_000_000  # bytes of the export that is committed
 
 
-def export(path: Path) -> int:
-    """Write every chapter's record that today's code accepts, the newest of each question, to a zip file."""
+def export_(argv: Sequence[str]) -> int:
+    """`export FILE [CHAPTER …]`, or `export --published [CHAPTER …]`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rankstudy export",
+        description="Write results to a file that other machines can import.",
+        usage="%(prog)s [-h] (FILE [CHAPTER ...] | --published [CHAPTER ...] | --times)",
+    )
+    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="what today's code accepts goes into it")
+    parser.add_argument("chapters", nargs="*", metavar="CHAPTER", help="as in 3, rank or 03-rank; all by default")
+    parser.add_argument(
+        "--published", nargs="*", metavar="CHAPTER", help="what the profile shows, into the committed file"
+    )
+    parser.add_argument("--times", action="store_true", help="only how long the profile took, into the committed file")
+    options = parser.parse_args(argv[1:])
+    asked = [options.file is not None, options.published is not None, options.times]
+    if sum(asked) != 1:
+        parser.error(f"one of FILE, --published and --times is wanted, got {sum(asked)}")
+    if options.times:
+        count = times.publish(list(questions.CHAPTERS.values()))
+        print(f"rankstudy: what {count} chapters took under profile {questions.profile()} is committed")
+        return 0
+    if options.published is None:
+        return export(options.file, contents.experiments(options.chapters))
+    return publish(contents.experiments(options.published))
+
+
+def export(path: Path, names: Sequence[str]) -> int:
+    """Write the experiments' records that today's code accepts, the newest of each question, to a zip file."""
     newest: dict[str, Record] = {}
     for record in questions.store().records("measured"):
-        if record.experiment in questions.CHAPTERS.values() and questions.accepted(record):
+        if record.experiment in names and questions.accepted(record):
             newest[record.key] = record
     if not newest:
         raise UsageError(f"the store {questions.store().root} has no result that today's code accepts; run first")
@@ -52,14 +79,26 @@ def publish(names: Sequence[str] = ()) -> int:
         for name, content in exported(questions.PUBLISHED).items():
             if (record := decode(name, content)) and record.experiment not in found:
                 kept[name] = content
-    return _write(questions.PUBLISHED, [record for record in found.values() if record], LARGEST, kept)
+    code = _write(questions.PUBLISHED, [record for record in found.values() if record], LARGEST, kept)
+    times.publish(wanted)
+    return code
 
 
-def import_(path: Path) -> int:
-    """Add the records of an exported file to the store."""
+def import_(argv: Sequence[str]) -> int:
+    """`import FILE`: add the records of an exported file to the store."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rankstudy import", description="Read results that `export` wrote; nothing is overwritten."
+    )
+    parser.add_argument("file", type=Path, metavar="FILE")
+    path = parser.parse_args(argv[1:]).file
     memory = questions.store()
-    contents, new = exported(path), 0
-    for name, content in contents.items():
+    found, new = exported(path), 0
+    for name, content in found.items():
+        try:
+            decode(Path(name).name, content)
+        except ValueError as error:
+            raise UsageError(f"FILE {path} holds {name!r}, which is no result") from error
+    for name, content in found.items():
         target = memory.root / name
         if not target.exists():
             try:
@@ -67,7 +106,7 @@ def import_(path: Path) -> int:
             except OSError as error:
                 raise UsageError(f"the store {memory.root} cannot be written: {error.strerror}") from error
             new += 1
-    print(f"rankstudy: imported {new} results, {len(contents) - new} were there already")
+    print(f"rankstudy: imported {new} results, {len(found) - new} were there already")
     return 0
 
 

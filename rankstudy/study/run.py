@@ -1,98 +1,71 @@
-"""run, list, prune, export, import: the study and its store from the command line."""
+"""run: compute what the chapters need and the store does not have."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from rankstudy import UsageError, data
-from rankstudy.study import questions
+from rankstudy import UsageError, data, registry
+from rankstudy.study import contents, overrides, progress, questions, times
 from rankstudy.study.provenance import duration
-from rankstudy.study.store import KINDS, SUFFIX, UNFINISHED, Question
+from rankstudy.study.store import KINDS, SUFFIX
 
-STARTING = 20  # seconds of work below which workers would not be worth their start
-START = 12.0  # seconds that they take to start: torch is imported and the images are read
-UNEVEN = 1.1  # work that is shared takes longer than its share: the last piece has nobody beside it
+if TYPE_CHECKING:
+    from rankstudy.study.engine import Run
+
 PROCESS = 1.1e9  # bytes of a process with torch and all of MNIST in it, as measured
-ABANDONED = 3600  # seconds after which nobody is still writing a file
+SHORT = 0.5  # of the memory that is free: what takes more is said before it is taken
 
 
 def main(argv: Sequence[str]) -> int:
-    command, *rest = argv
-    parser = argparse.ArgumentParser(prog=f"python -m rankstudy {command}")
-    if command == "run":
-        parser.add_argument(
-            "chapters", nargs="*", metavar="CHAPTER", help="01 … 09, or an experiment's name; all by default"
-        )
-        parser.add_argument("--quiet", action="store_true", help="say nothing where nothing must be computed")
-        parser.add_argument("--predict", action="store_true", help="say how long it would take, and stop")
-        parser.add_argument("--scheduler", metavar="ADDRESS", help="train on the Dask cluster there: tcp://HOST:8786")
-        parser.add_argument("--workers", type=int, metavar="N", help="processes side by side; by default one a core")
-        options = parser.parse_args(rest)
-        if options.workers is not None and options.workers < 1:
-            parser.error(f"argument --workers: must be at least 1, got {options.workers}")
-        if options.workers is not None and options.scheduler:
-            parser.error("argument --workers: not together with --scheduler, whose cluster has workers of its own")
-        try:
-            return run(
-                options.chapters,
-                quiet=options.quiet,
-                only_predict=options.predict,
-                scheduler=options.scheduler,
-                workers=options.workers,
-            )
-        except KeyboardInterrupt:
-            root = questions.store().root
-            kept = sum(1 for kind in KINDS for _ in root.glob(f"{kind}/*{SUFFIX}"))
-            print(f"\nrankstudy: stopped; the {kept} finished results in {root} are kept", file=sys.stderr)
-            print(f"rankstudy: python -m rankstudy {' '.join(argv)} goes on from there", file=sys.stderr)
-            return 130
-    if command == "list":
-        parser.parse_args(rest)
-        return show()
-    if command == "prune":
-        parser.add_argument("--yes", action="store_true", help="do not ask")
-        return prune(parser.parse_args(rest).yes)
-    from rankstudy.study import portable
-
-    if command == "export":
-        where = parser.add_mutually_exclusive_group(required=True)
-        where.add_argument("file", nargs="?", type=Path, help="everything that today's code accepts goes into it")
-        where.add_argument(
-            "--published",
-            nargs="*",
-            metavar="CHAPTER",
-            help="what the profile shows, into the committed file; of these chapters, or else of all",
-        )
-        options = parser.parse_args(rest)
-        if options.published is None:
-            return portable.export(options.file)
-        return portable.publish([_name(chapter) for chapter in options.published])
-    parser.add_argument("file", type=Path)
-    return portable.import_(parser.parse_args(rest).file)
+    """`run [CHAPTER …]`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rankstudy run", description="Compute what the chapters need and the store does not have."
+    )
+    parser.add_argument("chapters", nargs="*", metavar="CHAPTER", help="as in 3, rank or 03-rank; all by default")
+    parser.add_argument("--quiet", action="store_true", help="say nothing where nothing must be computed")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="train on the Dask cluster there: tcp://HOST:8786")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes side by side; by default one a core")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="compute with another setting, as in `run overfitting --set network.widths=784,512,512,10`",
+    )
+    options = parser.parse_args(argv[1:])
+    if options.workers is not None and options.workers < 1:
+        parser.error(f"argument --workers: must be at least 1, got {options.workers}")
+    if options.workers is not None and options.scheduler:
+        parser.error("argument --workers: not together with --scheduler, whose cluster has workers of its own")
+    try:
+        with _changed(options.set, options.chapters):
+            return run(options.chapters, quiet=options.quiet, scheduler=options.scheduler, workers=options.workers)
+    except KeyboardInterrupt:
+        root = questions.store().root
+        kept = sum(1 for kind in KINDS for _ in root.glob(f"{kind}/*{SUFFIX}"))
+        print(f"\nrankstudy: stopped; the {kept} finished results in {root} are kept", file=sys.stderr)
+        print(f"rankstudy: python -m rankstudy {' '.join(argv)} goes on from there", file=sys.stderr)
+        return 130
 
 
 def run(
-    chapters: Sequence[str] = (),
-    *,
-    quiet: bool = False,
-    only_predict: bool = False,
-    scheduler: str | None = None,
-    workers: int | None = None,
+    chapters: Sequence[str] = (), *, quiet: bool = False, scheduler: str | None = None, workers: int | None = None
 ) -> int:
     """Compute what the chapters need and the store does not have; say what was computed and what was there.
 
     `scheduler` is the address of a Dask cluster that trains the networks; `workers` is how many processes do what can
-    be done side by side, by default one a core, or none on a GPU and where there is little to do.
+    be done side by side, by default RANKSTUDY_WORKERS, or one a core, or none on a GPU and under `smoke`.
     """
-    names = list(dict.fromkeys(_name(chapter) for chapter in chapters or questions.CHAPTERS))
+    names = contents.experiments(chapters)
     chosen = questions.profile()
     if chosen == "published":
         if missing := [name for name in names if name not in questions.published()]:
@@ -102,8 +75,8 @@ def run(
         return 0
     if chosen != "smoke" and not all(questions.stored(name) for name in names):
         data.prepare()
-    waiting = [name for name in names if not questions.stored(name)]
-    if not waiting:
+    absent = [name for name in names if not questions.stored(name)]
+    if not absent:
         if not quiet:
             print(f"rankstudy: profile {chosen}: everything is stored ({', '.join(names)}); nothing to compute")
         return 0
@@ -111,115 +84,50 @@ def run(
     from rankstudy.study.scheduler import cluster
 
     hands = 1 if scheduler else _hands(workers)
-    plans, predicted = _predict(waiting, hands)
-    if workers is None and sum(predicted.values()) < STARTING:
-        hands = 1
-    if hands > 1:
-        predicted[waiting[0]] += START
-    total = sum(predicted.values())
-    print(f"rankstudy: profile {chosen}, data {_dataset(chosen)}: about {duration(total)} to compute", flush=True)
-    for name in waiting:
-        print(f"  {_number(name)} {name}: about {duration(predicted[name])}", flush=True)
-    print(f"  memory: about {_memory(plans, hands) / 1e9:.1f} GB at most", flush=True)
-    if only_predict:
-        return 0
+    dataset = registry.FALLBACK if chosen == "smoke" else data.available()
+    waiting = progress.missing(absent)
+    print(f"rankstudy: profile {chosen}, data {dataset}: missing {progress.described(waiting)}", flush=True)
+    if chosen != "smoke" and (took := times.earlier(absent, chosen)):
+        print(f"rankstudy: when the committed results were computed, these took {took}", flush=True)
+    _warn_of_memory([run for runs in waiting.values() for run in runs], hands)
+    planned = progress.planned(list(questions.CHAPTERS.values()))
+    where = _where(scheduler, hands)
     begun = time.perf_counter()
-    with (
-        cluster(scheduler) if scheduler else beside(hands),
-        _Bar(
-            total=round(total, 1), unit="s", disable=None, bar_format="{l_bar}{bar}| {elapsed} of about {total:.0f} s"
-        ) as bar,
-    ):
-        for name in waiting:
-            bar.set_description(name)
-            start, before = time.perf_counter(), bar.n
-            with _reporting(bar, predicted[name]):
+    with cluster(scheduler) if scheduler else beside(hands), progress.shown(waiting) as ended:
+        for name in absent:
+            start = time.perf_counter()
+            try:
                 questions.result(name)
-            bar.update(max(0.0, before + predicted[name] - bar.n))
-            tqdm.write(
-                f"  {_number(name)} {name}: computed in {duration(time.perf_counter() - start)}", file=sys.stdout
-            )
-    spent = time.perf_counter() - begun
-    already = [name for name in names if name not in waiting]
-    print(f"rankstudy: computed {', '.join(waiting)} in {duration(spent)} (predicted {duration(total)})")
-    if already:
+            finally:
+                seconds = time.perf_counter() - start
+                if dataset == "mnist":  # the stand-in says nothing about the study
+                    times.note(name, seconds, where, afresh=len(waiting[name]) >= len(planned[name]))
+            ended(name)
+            tqdm.write(f"  {contents.number(name)} {name}: computed in {duration(seconds)}", file=sys.stdout)
+            sys.stdout.flush()
+    print(f"rankstudy: computed {', '.join(absent)} in {duration(time.perf_counter() - begun)}")
+    if already := [name for name in names if name not in absent]:
         print(f"rankstudy: already there: {', '.join(already)}")
     return 0
 
 
-def show() -> int:
-    """Print the store, oldest first."""
-    memory = questions.store()
-    rows = [_row(record) for record in memory.records()]
-    if not rows:
-        print(f"rankstudy: the store {memory.root} is empty")
-        return 0
-    from tabulate import tabulate
-
-    print(
-        tabulate(rows, headers=["kind", "experiment", "config", "device", "commit", "took", "size", "age", "accepted"])
-    )
-    size = sum(path.stat().st_size for path in memory.root.rglob("*.safetensors"))
-    print(f"{len(rows)} results, {size / 1e6:.1f} MB in {memory.root}")
-    return 0
-
-
-def prune(yes: bool) -> int:
-    """Remove the records that today's code would not accept, after asking, and what killed writers left half done."""
-    for path in questions.store().root.glob("*/.writing-*"):
-        if time.time() - path.stat().st_mtime > ABANDONED:
-            path.unlink(missing_ok=True)
-    memory = questions.store()
-    gone = [record for record in (*memory.records(), *memory.records(UNFINISHED)) if not questions.accepted(record)]
-    if not gone:
-        print("rankstudy: every stored result is accepted by today's code; nothing to remove")
-        return 0
-    size = sum(record.path.stat().st_size for record in gone)
-    print(f"rankstudy: {len(gone)} results ({size / 1e6:.1f} MB) were computed by other code than today's")
-    if not yes and (not sys.stdin.isatty() or input("remove them? [y/N] ").strip().lower() not in ("y", "yes")):
-        print("rankstudy: nothing removed (answer y, or give --yes)")
-        return 0
-    for record in gone:
-        record.path.unlink(missing_ok=True)
-    print(f"rankstudy: removed {len(gone)} results")
-    return 0
-
-
-def _predict(names: Sequence[str], hands: int) -> tuple[list[questions.Plan], dict[str, float]]:
-    """The experiments' plans, some of which time steps as they are made, and the seconds of each."""
-    import torch
-
-    from rankstudy.study import engine
-
-    counted: set[Any] = set()
-    plans, predicted = [], {}
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before // hands))  # steps are timed as a worker will make them
+@contextmanager
+def _changed(changes: Sequence[str], chapters: Sequence[str]) -> Iterator[None]:
+    """Meanwhile, `--set` is where questions are asked from, here and in workers."""
+    if not changes:
+        yield
+        return
+    names = contents.experiments(chapters)
+    if len(names) != 1:
+        raise UsageError("--set changes one chapter's settings: name it, as in `run overfitting --set FIELD=VALUE`")
+    if wrong := next((change for change in changes if "=" not in change), None):
+        raise UsageError(f"--set {wrong}: it must be FIELD=VALUE, as in network.widths=784,512,512,10")
+    before = os.environ.get(overrides.VARIABLE, "")
+    os.environ[overrides.VARIABLE] = ";".join([before, *(f"{names[0]}.{change}" for change in changes)])
     try:
-        for name in names:
-            plan = questions.module(name).plan(questions.settings(name))
-            plans.append(plan)
-            new = [run for run in plan.runs if run not in counted]
-            counted.update(new)
-            shared = sum(engine.predict(new).values()) + plan.shared
-            predicted[name] = plan.alone + shared * (1 if hands == 1 else UNEVEN / hands)
+        yield
     finally:
-        torch.set_num_threads(before)
-    return plans, predicted
-
-
-def _memory(plans: Sequence[questions.Plan], hands: int) -> float:
-    """Bytes: every process holds torch and the data set, and trains one network; a GPU fills up to its share."""
-    from rankstudy import device
-    from rankstudy.study import engine
-
-    shapes = {engine.shape(run): run for plan in plans for run in plan.runs}
-    largest = max(shapes.values(), key=lambda run: sum(m * n for m, n in run.network.shapes()), default=None)
-    training = engine.memory(largest) if largest else 0
-    where = device.choose()
-    if where.type == "cuda":
-        return PROCESS + engine.FILLED * device.free_memory(where)
-    return (PROCESS + training) * (hands + 1 if hands > 1 else 1)
+        os.environ[overrides.VARIABLE] = before
 
 
 def _hands(workers: int | None) -> int:
@@ -229,86 +137,50 @@ def _hands(workers: int | None) -> int:
 
     if workers is not None:
         return workers
+    if wanted := os.environ.get("RANKSTUDY_WORKERS", "").strip():
+        if not wanted.isdecimal() or int(wanted) < 1:
+            raise UsageError(f"RANKSTUDY_WORKERS is {wanted!r}; allowed are whole numbers from 1")
+        return int(wanted)
+    if questions.profile() == "smoke":  # done before workers have started
+        return 1
     return cores() if device.choose().type == "cpu" else 1
 
 
-class _Bar(tqdm):
-    """A bar whose finaliser has nothing to complain of when Ctrl-C comes while it is being made."""
+def _where(scheduler: str | None, hands: int) -> str:
+    """What computes, in a phrase."""
+    from rankstudy import device
 
-    disable = True  # until the constructor says otherwise
+    if scheduler:
+        return "a cluster"
+    return f"{device.describe(device.choose())}" + f", {hands} processes" * (hands > 1)
 
 
-@contextmanager
-def _reporting(bar: tqdm, seconds: float):
-    """Let trainings move the bar, by at most the seconds predicted for the chapter."""
-    limit = bar.n + seconds
+def _warn_of_memory(runs: Sequence[Run], hands: int) -> None:
+    """Say what the run takes where it could be short."""
+    needed, free = _memory(runs, hands), _free_memory()
+    if needed > SHORT * free:
+        print(
+            f"rankstudy: this takes about {needed / 1e9:.1f} GB of memory, of which {free / 1e9:.1f} GB are free; "
+            f"fewer --workers take less",
+            file=sys.stderr,
+        )
 
-    def progress(runs: Any):
-        from rankstudy.study import engine
 
-        images = sum(run.training.epochs * engine.training_images(run) for run in runs)
-        share = sum(engine.PREDICTED.get(engine.shape(run), 0.0) for run in runs)
-        return lambda done: bar.update(max(0.0, min(share * done / max(images, 1), limit - bar.n)))
+def _memory(runs: Sequence[Run], hands: int) -> float:
+    """Bytes: every process holds torch and the data set, and trains one network."""
+    from rankstudy import device
+    from rankstudy.study import engine
 
-    questions.progress, before = progress, questions.progress
+    largest = max(runs, key=lambda run: sum(m * n for m, n in run.network.shapes()), default=None)
+    on_gpu = device.choose().type == "cuda"  # which is filled up to a share, whatever there is
+    training = engine.memory(largest) if largest and not on_gpu else 0
+    return (PROCESS + training) * (hands + 1 if hands > 1 else 1)
+
+
+def _free_memory() -> float:
+    """Bytes that the system could give; infinite where it does not say."""
     try:
-        yield
-    finally:
-        questions.progress = before
-
-
-def _row(record: Any) -> list[Any]:
-    if record.experiment in questions.CHAPTERS.values():
-        configs = questions.module(record.experiment).CONFIGS
-        text = next((name for name, found in configs.items() if _same(found, record)), "another configuration")
-    else:
-        text = _network(record.config)
-    return [
-        record.kind,
-        record.experiment,
-        text,
-        record.provenance["device"],
-        record.provenance["commit"],
-        duration(record.provenance["seconds"]),
-        f"{record.path.stat().st_size / 1e3:.0f} kB",
-        duration(max(0.0, time.time() - record.provenance["created"])),
-        "yes" if questions.accepted(record) else "no",
-    ]
-
-
-def _network(settings: Any) -> str:
-    """The network that a config is about, with whatever else tells its records apart."""
-    settings = settings or {}
-    for inner in ("run", "base"):
-        settings = settings.get(inner) or settings
-    if runs := settings.get("runs"):  # an arm: what its networks have in common
-        settings = {**runs[0], "seed": None}
-    if (network := settings.get("network")) is None:
-        return ""
-    words = []
-    for name, value in {**network, **settings}.items():
-        if name in ("rank", "dimension", "seed") and value is not None:
-            words.append(f"{name} {value}")
-    if without := settings.get("data", {}).get("without"):
-        words.append(f"without {without[0]}")
-    return " ".join(["-".join(map(str, network["widths"])), network["activation"], *words])
-
-
-def _same(settings: Any, record: Any) -> bool:
-    names = [name for name, checksum in data.CHECKSUMS.items() if checksum == record.data]
-    return any(
-        Question(record.kind, record.experiment, questions.on(settings, name), record.data).key == record.key
-        for name in names
-    )
-
-
-def _name(chapter: str) -> str:
-    return questions.module(chapter).__name__.rpartition(".")[2]
-
-
-def _number(name: str) -> str:
-    return next(number for number, title in questions.CHAPTERS.items() if title == name)
-
-
-def _dataset(chosen: str) -> str:
-    return "digits (stand-in)" if chosen == "smoke" or data.available() == "digits" else "mnist"
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return float("inf")

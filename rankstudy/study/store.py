@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import lzma
 import os
 import sys
 import time
@@ -25,10 +26,11 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock
+from safetensors import SafetensorError
 from safetensors.numpy import load as _load_tensors
 from safetensors.numpy import save as _save_tensors
 
-from rankstudy import UsageError
+from rankstudy import UsageError, registry
 from rankstudy.files import write_atomically
 
 FORMAT = 1  # of a record; a record of another format is not read
@@ -44,12 +46,16 @@ class Question:
 
     kind: str  # "trained": networks, with their weights; "measured": what chapters read
     experiment: str  # name of the experiment
-    config: Any  # frozen dataclass
+    config: object  # frozen dataclass
     data: str  # checksum of the data set
+    version: int = 1  # of what the fields of the result mean
 
     @property
     def key(self) -> str:
-        return hashlib.sha256(canonical([self.experiment, plain(self.config), self.data]).encode()).hexdigest()[:20]
+        asked = plain(self.config)
+        # an activation or optimiser is in the key with what it does, so that its name may not change its meaning
+        content = canonical([self.experiment, asked, self.data, registry.named(asked)])
+        return hashlib.sha256(content.encode()).hexdigest()[:20]
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,10 @@ class Record:
     data: str  # checksum of the data set
     digest: str  # of the computing code
     provenance: Mapping[str, Any]  # device, versions, commit, seconds, created (seconds since 1970) …
-    value: Mapping[str, Any] = dataclasses.field(repr=False)  # nested; NumPy arrays (read-only) and plain values
-    path: Path | None = None
+    version: int = 1
+    # nested; NumPy arrays (read-only) and plain values
+    value: Mapping[str, Any] = dataclasses.field(repr=False, default_factory=dict)
+    path: Path = Path()  # in the store; of what is published: nowhere
 
 
 class Store:
@@ -77,7 +85,9 @@ class Store:
         found = [record for path in paths if (record := self.read(path)) and digest in (None, record.digest)]
         return max(found, key=lambda record: record.provenance["created"], default=None)
 
-    def put(self, question: Question, digest: str, provenance: Mapping[str, Any], value: Mapping[str, Any]) -> Record:
+    def put(
+        self, question: Question, digest: str, provenance: Mapping[str, object], value: Mapping[str, object]
+    ) -> Record:
         """Write a record and return it as `find` would.
 
         Raises:
@@ -93,8 +103,9 @@ class Store:
             "key": question.key,
             "config": plain(question.config),
             "data": question.data,
+            "version": question.version,
             "digest": digest,
-            "provenance": {"created": time.time(), **provenance},
+            "provenance": {"created": time.time(), "seconds": 0.0, **provenance},
             "value": tree,
         }
         content = _save_tensors(arrays, metadata={"record": canonical(header)})
@@ -141,7 +152,8 @@ class Store:
         for folder in KINDS if kind is None else (kind,):
             for path in (self.root / folder).glob(f"*{SUFFIX}"):
                 if (header := self._header(path)) is not None:
-                    found.append(Record(**{name: header[name] for name in FIELDS}, value={}, path=path))
+                    fields = {name: header[name] for name in FIELDS} | {"version": header.get("version", 1)}
+                    found.append(Record(**fields, path=path))
         yield from sorted(found, key=lambda record: (record.provenance["created"], record.path.name))
 
     @contextmanager
@@ -171,7 +183,7 @@ class Store:
             return None
         except OSError as error:
             raise _unreadable(path, error) from error
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             self._set_aside(path)
             return None
         return header if header.get("format") == FORMAT else None
@@ -187,23 +199,27 @@ class Store:
         print(f"rankstudy: the stored result {path.name} is damaged: {where}, and computed again", file=sys.stderr)
 
 
-def decode(name: str, content: bytes, path: Path | None = None) -> Record | None:
+def decode(name: str, content: bytes, path: Path = Path()) -> Record | None:
     """The record in the bytes of a file of that name; None if it is of another format.
 
     Raises:
-        ValueError: the bytes are not those that the name stands for.
+        ValueError: the bytes are not those that the name stands for, or no record's.
     """
     if not name.endswith(f"-{digest_of(content)}{SUFFIX}"):
         raise ValueError(f"{name} is damaged")
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["record"])
-    if header["format"] != FORMAT:
-        return None
-    arrays = _load_tensors(content)
-    for array in arrays.values():
-        array.flags.writeable = False
-    fields = {field: header[field] for field in FIELDS}
-    return Record(**fields, value=_join(header["value"], "", arrays), path=path)
+    try:
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["record"])
+        if header["format"] != FORMAT:
+            return None
+        arrays = _load_tensors(content)
+        for array in arrays.values():
+            array.flags.writeable = False
+        fields = {field: header[field] for field in FIELDS} | {"version": header.get("version", 1)}
+        _ = header["provenance"]["created"], header["provenance"]["seconds"]
+        return Record(**fields, value=_join(header["value"], "", arrays), path=path)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
+        raise ValueError(f"{name} is no record ({type(error).__name__})") from error
 
 
 def exported(path: Path) -> dict[str, bytes]:
@@ -217,7 +233,8 @@ def exported(path: Path) -> dict[str, bytes]:
             contents = {name: archive.read(name) for name in archive.namelist()}  # checks each one's CRC
     except OSError as error:
         raise UsageError(f"FILE {path} cannot be read: {error.strerror}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError) as error:
+        # RuntimeError: encrypted, or packed in a way that zipfile does not know
         raise UsageError(f"FILE {path} is damaged, or no export of rankstudy ({error})") from error
     for name, content in contents.items():
         kind, _, stem = name.partition("/")
@@ -227,7 +244,7 @@ def exported(path: Path) -> dict[str, bytes]:
     return contents
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """A config as JSON values: a dataclass becomes its fields with its class name, a tuple a list."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
@@ -241,7 +258,7 @@ def plain(value: Any) -> Any:
     raise TypeError(f"a config holds {type(value).__name__} {value!r}; allowed are dataclasses and plain values")
 
 
-def canonical(value: Any) -> str:
+def canonical(value: object) -> str:
     """JSON with one spelling for one value."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
@@ -255,7 +272,7 @@ def digest_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:20]
 
 
-def _split(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
+def _split(value: object, path: str, arrays: dict[str, np.ndarray]) -> Any:
     """Take the arrays out of a nested value; in the JSON that stays, an array is {"array": its path}."""
     if isinstance(value, Mapping):
         return {"map": {str(name): _split(item, f"{path}/{name}", arrays) for name, item in value.items()}}

@@ -25,11 +25,12 @@ from tqdm import tqdm
 from rankstudy import UsageError
 from rankstudy._linalg.gram import SMALL, accelerator, singular_values
 from rankstudy.factorization import break_even_rank, smallest_rank
+from rankstudy.rank import rounding_floor
 from rankstudy.spectrum import Spectrum, effective_rank, energy_rank, numerical_rank, outlier_rank, stable_rank
 from rankstudy.tools import choosing, decomposition, levels, roles, tables
 from rankstudy.tools.reading import Checkpoint, opened
 from rankstudy.tools.roles import Weight
-from rankstudy.tools.tensors import EPS
+from rankstudy.tools.tensors import EPS, FORMATS
 
 WORKERS = 4  # small matrices at a time, each with a core of its own: 100 MB in all
 RANK_ERROR = 0.2
@@ -46,7 +47,7 @@ class Matrix:
     shape: tuple[int, int]
     dtype: str
     singular_values: np.ndarray = field(repr=False)  # (min(shape),) float64, descending
-    rank: int  # singular values above max(m, n)·eps·σ₁ of the stored dtype; of an update, above its rounding too
+    rank: int  # singular values above max(m, n)·eps·σ₁; in formats coarser than F32, and of updates, above rounding
     stable_rank: float
     entropy_rank: float  # exp of the entropy of σ/Σσ
     energy_rank_90: int
@@ -199,25 +200,28 @@ def _analyzed(
     def judge(w: Weight) -> Matrix | str:
         entry = found.entries[w.name]
         if entry.factors is not None and before is None:
-            b, c = entry.factors
-            values = decomposition.of_product(b, c, min(w.shape))
-            return _judged(w, entry.dtype, values, rank_error, w.kind == "adapter")
+            values = decomposition.of_product(*entry.factors, min(w.shape))
+            return _judged(w, entry.dtype, Spectrum(values, w.shape), rank_error, w.kind == "adapter")
         matrix = roles.values(entry, w)
-        if before is None or isinstance(matrix, str):
-            if isinstance(matrix, str):
-                return matrix
-            return _judged(w, entry.dtype, singular_values(matrix, entry.dtype, rank_error, device), rank_error)
-        start = roles.values(before.entries[twins[w.name]], w)
+        if isinstance(matrix, str):
+            return matrix
+        if before is None:
+            floor = rounding_floor(matrix, dtype=FORMATS[entry.dtype]) if EPS[entry.dtype] > EPS["F32"] else 0.0
+            values = singular_values(matrix, entry.dtype, rank_error, device)
+            return _judged(w, entry.dtype, Spectrum(values, w.shape, floor), rank_error)
+        old = before.entries[twins[w.name]]
+        start = roles.values(old, w)
         if isinstance(start, str):
             return f"--base {start}"
-        dtype = max(entry.dtype, before.entries[twins[w.name]].dtype, key=lambda each: EPS[each])
+        dtype = max(entry.dtype, old.dtype, key=lambda each: EPS[each])
+        floor = rounding_floor(matrix, start, dtype=[FORMATS[entry.dtype], FORMATS[old.dtype]])
+        sizes = [_norm(matrix), _norm(start)]
         update = matrix.astype(np.float64)
-        size, old = _norm(update), _norm(start.astype(np.float64))
         del matrix
         update -= start
         del start
-        values = singular_values(update, dtype, rank_error, device)
-        return _judged(w, dtype, values, rank_error, True, old, EPS[entry.dtype] / math.sqrt(12) * size)
+        spectrum = Spectrum(singular_values(update, dtype, rank_error, device), w.shape, floor)
+        return _judged(w, dtype, spectrum, rank_error, True, sizes[1], EPS[entry.dtype] / math.sqrt(12) * sizes[0])
 
     results: dict[str, Matrix | str] = {}
     small = [w for w in listed if math.prod(w.shape) <= SMALL and device is None]
@@ -250,25 +254,25 @@ def _cores() -> int:
 def _norm(values: np.ndarray) -> float:
     """The Frobenius norm, whatever the scale."""
     largest = float(np.abs(values).max(initial=0.0))
-    return largest * float(np.linalg.norm(values / largest)) if largest else 0.0
+    if not largest:
+        return 0.0
+    return largest * math.sqrt(sum(float(((part / largest) ** 2).sum()) for part in decomposition.blocks(values)))
 
 
 def _judged(
     w: Weight,
     dtype: str,
-    values: np.ndarray,
+    spectrum: Spectrum,
     rank_error: float,
     update: bool = False,
     base: float | None = None,
     noise: float = 0.0,
 ) -> Matrix:
     """`noise` is the Frobenius norm that rounding may have put into an update."""
-    spectrum = Spectrum(values, w.shape)
-    m, n = w.shape
+    (m, n), values = w.shape, spectrum.values
     needed = int(smallest_rank(spectrum, rank_error))
-    edge = noise * (1 / math.sqrt(m) + 1 / math.sqrt(n))  # the largest singular value of noise of this size
-    rank = min(int(numerical_rank(spectrum, EPS[dtype])), int((values > edge).sum()))
-    norm = _norm(values)
+    rank = int(numerical_rank(spectrum, min(EPS[dtype], EPS["F32"])))
+    norm = _norm(values[None])
     tails = spectrum.tails()
 
     def share(r: int) -> float:

@@ -76,21 +76,20 @@ def chosen_ranks(spectra: Sequence[Spectrum], amount: Amount, min_saving: float)
     return [max(rank, 1) if rank <= limit and limit else None for rank, limit in zip(ranks, limits, strict=True)]
 
 
-def allocate(spectra: Sequence[Spectrum], budget: int, min_saving: float = 0.0, dense: bool = True) -> list[int | None]:
-    """Ranks under a common number of parameters, None for a matrix that stays dense.
+def allocate(spectra: Sequence[Spectrum], budget: int, min_saving: float = 0.0) -> list[int | None]:
+    """Ranks under a common number of parameters for whole networks, None for a matrix that stays dense.
 
     The next parameters always go to the matrix whose next direction has the largest √(σ_r/σ₁)/r. By 1/r alone all would
     end at one rank, by σ_r/σ₁ at one relative error in the spectral norm; trained networks keep their accuracy best in
-    between, and far worse where Σ ‖W − BC‖²/‖W‖² is least: most of ‖W‖² is what is left of the random start, and that
-    objective spends a budget on it.
+    between, and far worse where Σ ‖W − BC‖²/‖W‖² is least (`factorization.allocate`, right for updates): most of ‖W‖²
+    is what is left of the random start, and that objective spends a budget on it.
 
     Args:
         spectra: one matrix each.
         budget: numbers that all of them may hold; below rank 1 for each nothing is left to allot.
         min_saving: share of a matrix that its factors must save.
-        dense: whether a matrix can stay as it is; else its rank may be anything up to full.
     """
-    tops = [highest_rank(each.shape, min_saving) if dense else min(each.shape) for each in spectra]
+    tops = [highest_rank(each.shape, min_saving) for each in spectra]
     ranks: list[int | None] = [1 if top else None for top in tops]
     left = budget - sum(sum(s.shape) if r else math.prod(s.shape) for s, r in zip(spectra, ranks, strict=True))
     steps = []
@@ -104,7 +103,7 @@ def allocate(spectra: Sequence[Spectrum], budget: int, min_saving: float = 0.0, 
             ranks[index], left = rank, left - cost
     for index, (spectrum, top) in enumerate(zip(spectra, tops, strict=True)):
         more = math.prod(spectrum.shape) - top * sum(spectrum.shape)
-        if dense and ranks[index] == top and more <= left:
+        if ranks[index] == top and more <= left:
             ranks[index], left = None, left - more
     return ranks
 

@@ -12,18 +12,14 @@ from rankstudy import UsageError
 SOURCE = "safetensors, torch's state dict, .npz, or a folder of shards or of a peft adapter"
 
 
-def main(argv: Sequence[str]) -> int:
-    """`analyze FILE …`, `compress FILE OUT …`, `extract BASE TUNED OUT …`."""
-    return {"analyze": _analyze, "compress": _compress, "extract": _extract}[argv[0]](argv[1:])
-
-
-def _analyze(argv: Sequence[str]) -> int:
-    from rankstudy.tools.checkpoint import RANK_ERROR, analyze
+def analyze(argv: Sequence[str]) -> int:
+    """`analyze FILE …`."""
+    from rankstudy.tools import checkpoint
 
     parser = _parser("analyze", "The ranks of every weight matrix, or of the update against --base.")
     parser.add_argument("file", help=SOURCE)
     parser.add_argument("--base", help="the network before fine-tuning: analyse the update")
-    parser.add_argument("--rank-error", type=float, default=RANK_ERROR, metavar="ERROR",
+    parser.add_argument("--rank-error", type=float, default=checkpoint.RANK_ERROR, metavar="ERROR",
                         help="relative Frobenius error that ranks are given for (default %(default)s)")  # fmt: skip
     _which(parser)
     _outputs(parser)
@@ -33,8 +29,8 @@ def _analyze(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--panels", metavar="REGEX", help="with --figure: the spectra of these matrices instead, at most 24"
     )
-    options = parser.parse_args(argv)
-    found = analyze(options.file, options.base, rank_error=options.rank_error, include=options.include,
+    options = parser.parse_args(argv[1:])
+    found = checkpoint.analyze(options.file, options.base, rank_error=options.rank_error, include=options.include,
                     exclude=options.exclude, progress=True)  # fmt: skip
 
     def picture() -> bytes:
@@ -54,8 +50,9 @@ def _analyze(argv: Sequence[str]) -> int:
     return 0
 
 
-def _compress(argv: Sequence[str]) -> int:
-    from rankstudy.tools.compression import MIN_SAVING, compress
+def compress(argv: Sequence[str]) -> int:
+    """`compress FILE OUT …`."""
+    from rankstudy.tools import compression
 
     parser = _parser("compress", "Write a checkpoint with low-rank factors where they pay, the rest as it was.")
     parser.add_argument("file", help=SOURCE)
@@ -63,19 +60,20 @@ def _compress(argv: Sequence[str]) -> int:
     amount = _amounts(parser)
     amount.add_argument("--keep", type=float, metavar="SHARE", help="share of their parameters, allotted (default 0.5)")
     _which(parser)
-    parser.add_argument("--min-saving", type=float, default=MIN_SAVING, metavar="SHARE",
+    parser.add_argument("--min-saving", type=float, default=compression.MIN_SAVING, metavar="SHARE",
                         help="of a matrix's parameters; what saves less stays (default %(default)s)")  # fmt: skip
     parser.add_argument("--dense", action="store_true", help="write the products in the original shapes")
     _outputs(parser)
-    options = parser.parse_args(argv)
-    done = compress(options.file, options.out, rank=options.rank, rank_error=options.rank_error, energy=options.energy,
-                    keep=options.keep, include=options.include, exclude=options.exclude, min_saving=options.min_saving,
+    options = parser.parse_args(argv[1:])
+    done = compression.compress(options.file, options.out, rank=options.rank, rank_error=options.rank_error,
+                    energy=options.energy, keep=options.keep, include=options.include, exclude=options.exclude, min_saving=options.min_saving,
                     dense=options.dense, progress=True)  # fmt: skip
     _give(done.table, {options.json: lambda: done.json().encode(), options.csv: lambda: done.csv().encode()})
     return 0
 
 
-def _extract(argv: Sequence[str]) -> int:
+def extract(argv: Sequence[str]) -> int:
+    """`extract BASE TUNED OUT …`."""
     from rankstudy.tools.extraction import extract_adapter
 
     parser = _parser("extract", "Write the update TUNED − BASE as a LoRA adapter that peft loads.")
@@ -87,7 +85,7 @@ def _extract(argv: Sequence[str]) -> int:
     _which(parser)
     parser.add_argument("--fan-in-fan-out", action="store_true", help="weights are (in, out), as in GPT-2")
     _outputs(parser, csv=False)
-    options = parser.parse_args(argv)
+    options = parser.parse_args(argv[1:])
     done = extract_adapter(options.base, options.tuned, options.out, rank=options.rank, rank_error=options.rank_error,
                            energy=options.energy, budget=options.budget, include=options.include,
                            exclude=options.exclude, fan_in_fan_out=options.fan_in_fan_out)  # fmt: skip

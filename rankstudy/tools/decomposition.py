@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from scipy.linalg import eigh
 
-from rankstudy._linalg.gram import GRAM_ERROR, accelerator, leading_factors, singular_values
+from rankstudy._linalg.gram import GRAM_ERROR, accelerator, singular_values
+from rankstudy._linalg.leading import leading_factors
 from rankstudy.factorization import Factors
 from rankstudy.tools.tensors import Entry, rounded
 from rankstudy.tools.writing import Scratch
@@ -51,7 +52,7 @@ class Decomposed:
             gram = _gram(tall, self.scale).astype(kind)
             basis = eigh(gram, overwrite_a=True, check_finite=False, driver="evd")[1]
             squares = sum(
-                ((part @ basis / self.scale) ** 2).sum(axis=0, dtype=np.float64) for part in _blocks(tall, kind)
+                ((part @ basis / self.scale) ** 2).sum(axis=0, dtype=np.float64) for part in blocks(tall, kind)
             )
             order = np.argsort(-squares, kind="stable")
             self.values = np.sqrt(squares[order]) * self.scale
@@ -88,7 +89,7 @@ def projected(matrix: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.nda
     Balanced: the columns of one are as long as the rows of the other.
     """
     tall = matrix.shape[0] >= matrix.shape[1]
-    parts = _blocks(matrix if tall else matrix.T, basis.dtype)
+    parts = blocks(matrix if tall else matrix.T, basis.dtype)
     scale = float(np.abs(matrix).max()) or 1.0
     other = np.concatenate([part @ basis for part in parts])
     lengths = np.sqrt(((other / scale) ** 2).sum(axis=0, dtype=np.float64)) * scale
@@ -124,7 +125,7 @@ def of_product(b: Entry, c: Entry, size: int) -> np.ndarray:
     return np.concatenate([values, np.zeros(max(0, size - len(values)))])[:size]
 
 
-def _blocks(tall: np.ndarray, kind: Any = np.float64) -> Iterator[np.ndarray]:
+def blocks(tall: np.ndarray, kind: Any = np.float64) -> Iterator[np.ndarray]:
     """The matrix a few rows at a time, in another precision."""
     step = max(1, ROWS // max(1, tall.shape[1]))
     for start in range(0, len(tall), step):
@@ -133,7 +134,7 @@ def _blocks(tall: np.ndarray, kind: Any = np.float64) -> Iterator[np.ndarray]:
 
 def _gram(tall: np.ndarray, scale: float) -> np.ndarray:
     gram = np.zeros((tall.shape[1],) * 2)
-    for part in _blocks(tall):
+    for part in blocks(tall):
         part = part / scale
         gram += part.T @ part
     return gram

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from rankstudy import UsageError
-from rankstudy.factorization import smallest_rank
+from rankstudy.factorization import allocate, smallest_rank
 from rankstudy.files import fresh
 from rankstudy.spectrum import Spectrum
-from rankstudy.tools import choosing, decomposition, levels, roles, tables, writing
+from rankstudy.tools import decomposition, levels, roles, tables, writing
 from rankstudy.tools.choosing import Amount
 from rankstudy.tools.decomposition import Decomposed
 from rankstudy.tools.peft import CONFIG
@@ -185,7 +185,7 @@ def _ranks(spectra: Sequence[Spectrum], amount: Amount, budget: int | None) -> l
     moved = [each for each, most in zip(spectra, full, strict=True) if most]
     if budget < sum(sum(each.shape) for each in moved):
         raise UsageError(f"--budget {budget} is less than rank 1 for each needs: {sum(sum(s.shape) for s in moved)}")
-    found = iter(choosing.allocate(moved, budget, dense=False))
+    found = iter(allocate(moved, budget))
     return [next(found) if most else 0 for most in full]
 
 

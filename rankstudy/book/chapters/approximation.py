@@ -8,13 +8,14 @@ from itertools import pairwise
 
 import numpy as np
 
-from rankstudy.book import claims, figures
+from rankstudy.book import figures
 from rankstudy.book.chapters import (
     approximation_claims,
     approximation_figures,
     approximation_player,
     approximation_tables,
 )
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.approximation_lengths import Lengths
 from rankstudy.book.chapters.common import Markdown, banner, conclude, over
 from rankstudy.book.chapters.lora_costs import scientific

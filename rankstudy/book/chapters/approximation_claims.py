@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from rankstudy.book import claims
 from rankstudy.book.chapters import approximation_tables
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.stats import Estimate, paired, percent
 
 TEST = 2

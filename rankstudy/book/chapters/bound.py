@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from rankstudy.book import claims, figures
+from rankstudy.book import figures
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.common import Markdown, table
 from rankstudy.book.chapters.published import AGREES, DIFFERS, OPEN, compared, direction
 from rankstudy.book.chapters.rank_views import TRAINED

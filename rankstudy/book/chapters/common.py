@@ -7,11 +7,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from rankstudy.book import claims
+from rankstudy import registry, sources
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.tables import Markdown, table
-from rankstudy.study import questions
 from rankstudy.study.questions import Result
-from rankstudy.study.store import plain
 
 
 def _print_no_break_spaces() -> None:
@@ -26,44 +25,40 @@ def _print_no_break_spaces() -> None:
 
 _print_no_break_spaces()
 
-DATASETS = {"mnist": "MNIST", "digits": "the stand-in (scikit-learn's digits, resized to 28×28)"}
-
 
 def banner(result: Result) -> Markdown:
     """Profile, data set and device of the numbers on the page; loud where they are not the real study."""
     when = datetime.datetime.fromtimestamp(result.provenance["created"], datetime.UTC).strftime("%Y-%m-%d")
     source = computed_under(result)
-    under = f", computed under `{source}`" if result.profile == "published" else ""
+    under = f", computed under `{source}`" if source != result.profile else ""
     line = (
-        f"*Profile `{result.profile}`{under} · "
-        f"data: {DATASETS.get(result.data, result.data)} · computed on "
-        f"{result.provenance['device']} · {when} · commit `{result.provenance['commit'] or 'unknown'}`*"
+        f"::: {{.provenance}}\nProfile `{result.profile}`{under} · "
+        f"data: {sources.label(result.data)} · computed on "
+        f"{result.provenance['device']} · {when} · commit `{result.provenance['commit'] or 'unknown'}`"
     )
+    if result.stale:
+        line += " · its code has changed since"
+    line += "\n:::"
     if source == "quick":
-        line += " *· few seeds and short trainings, so intervals are wide, and claims that lack power say so*"
-    if result.data != "mnist":
+        line += "\n\n*A quick run: few seeds and short trainings, so intervals are wide, and many claims are open.*"
+    if result.data == registry.FALLBACK:
         line += (
             '\n\n::: {.callout-warning title="This is not MNIST"}\n'
-            "MNIST could not be had or was not asked for. Every number on this page comes from the stand-in, "
+            "MNIST could not be had or was not asked for. Every number on this page comes from the fallback data set, "
             "1\u202f797 small handwritten digits, and says nothing about MNIST.\n:::"
         )
-    if result.profile == "published":
-        since = f"since commit `{result.provenance['commit'] or 'unknown'}` computed them"
-        line += '\n\n::: {.callout-note title="Published numbers"}\nNothing was computed to show this page. ' + (
-            f"The code behind its numbers has changed {since}; `make report PROFILE=full` computes them anew.\n:::"
-            if result.stale
-            else f"The code behind its numbers has not changed {since}.\n:::"
+    elif result.data != "mnist":
+        line += (
+            f'\n\n::: {{.callout-warning title="This is not MNIST"}}\n'
+            f"Every number on this page comes from {sources.label(result.data)}. Where the text says MNIST, it "
+            "means what the study was designed for.\n:::"
         )
     return Markdown(line)
 
 
 def computed_under(result: Result) -> str:
-    """The profile whose settings a result was computed with: that of the page, unless it is published."""
-    if result.profile != "published":
-        return result.profile
-    configs = questions.module(result.experiment).CONFIGS
-    found = (name for name in configs if plain(questions.on(configs[name], result.data)) == result.config)
-    return next(found, "settings of its time")
+    """The profile whose settings a result was computed with."""
+    return result.settings
 
 
 def over(n: int, what: str = "networks") -> str:

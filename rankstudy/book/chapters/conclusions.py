@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from rankstudy.book import claims, figures
+from rankstudy.book import figures
 from rankstudy.book.chapters import answers
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.common import Markdown, banner, computed_under, table
 from rankstudy.book.stats import number_text
-from rankstudy.study import engine, parallel, questions
+from rankstudy.study import questions
 from rankstudy.study.provenance import duration
+from rankstudy.study.times import earlier
 
 MARKS = {"holds": "holds", "fails": "expected otherwise", "open": "open"}
-TITLE = ("rank-weights-full", "rank-update-lower")  # the claims that answer the book's title, first on the home page
+TITLE = ("rank-full", "rank-update-lower")  # the claims that answer the book's title, first on the home page
 
 
 class Book:
@@ -142,32 +144,14 @@ class Home(Book):
         }
 
     def full_time(self) -> str:
-        """How long `full` would take here, judging by what was measured: nothing is timed while the page renders."""
-        profiles = [computed_under(result) for result in self.results]
-        if set(profiles) == {"full"}:
+        """What the full study takes: known where it was computed, here or when the committed results were."""
+        profiles = {computed_under(result) for result in self.results}
+        if profiles == {"full"}:
             return "This is the full study."
         if self.results[0].profile == "published":
             return "Not all of this is the full study: the table says under which profile a chapter was computed."
-        done = {record.key: record for record in questions.store().records("trained") if record.experiment == "network"}
-        operations = seconds = total = 0.0
-        side_by_side = parallel.cores() if " thread" in self.results[0].provenance["device"] else 1
-        full: dict[Any, None] = {}
-        for result in self.results:
-            module, settings = questions.module(result.experiment), questions.settings(result.experiment)
-            if hasattr(module, "work"):  # its plan would time steps
-                total += result.provenance["seconds"] * module.work(module.CONFIGS["full"]) / module.work(settings)
-                continue
-            for run in module.plan(settings).runs:
-                if (record := done.get(run.question().key)) is not None:
-                    operations += engine.operations(run)
-                    seconds += record.provenance["seconds"]
-            plan = module.plan(module.CONFIGS["full"])
-            full.update(dict.fromkeys(plan.runs))
-            total += plan.alone + plan.shared / side_by_side
-        if not seconds:
-            return "How long the full study would take here is not known yet."
-        total += sum(engine.operations(run) for run in full) * seconds / operations / side_by_side
-        return f"The full study (profile full) would take about {duration(total)} here, judging by what was timed."
+        took = earlier([result.experiment for result in self.results], "full")
+        return f"The full study took {took}." if took else "What the full study takes has not been measured yet."
 
     def findings(self, most: int = 5) -> Markdown:
         """What answers the title, whatever the verdict; then the most surprising, one of each chapter first."""

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from rankstudy.book import claims, figures
+from rankstudy.book import figures
 from rankstudy.book.chapters import intrinsic_figures, intrinsic_published, li2018, low_rank_training, rates
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.common import Markdown, banner, conclude, over, table
 from rankstudy.book.chapters.crossings import NONE
 from rankstudy.book.chapters.intrinsic_networks import SPLITS, SPREAD, Ablations, Grid, Shuffled, d_int, final, learning

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from rankstudy.book import claims, figures
+from rankstudy.book import figures
 from rankstudy.book.chapters import intrinsic_figures, li2018, rates
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.common import Markdown, table
 from rankstudy.book.chapters.crossings import dimension_text, log_ratio
 from rankstudy.book.stats import Estimate, estimate, number_text, paired

@@ -6,8 +6,9 @@ from functools import cached_property
 
 import numpy as np
 
-from rankstudy.book import claims, figures
+from rankstudy.book import figures
 from rankstudy.book.chapters import lora_claims, lora_figures, rates
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.common import Markdown, banner, conclude, over, table
 from rankstudy.book.chapters.lora_accuracies import LEVELS, MATCHED, TEST, TRAIN, Accuracies
 from rankstudy.book.chapters.lora_costs import Costs, scientific

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from rankstudy.book import claims
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.lora_accuracies import MATCHED, TEST, Accuracies
 from rankstudy.book.chapters.lora_costs import scientific
 from rankstudy.book.stats import Estimate, estimate, listed, number_text, percent

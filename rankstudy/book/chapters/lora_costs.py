@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from rankstudy.book import claims, figures
+from rankstudy.book import figures
 from rankstudy.book.chapters import lora_figures
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.common import Markdown, table
 from rankstudy.book.stats import estimate, number_text, percent
 

@@ -6,8 +6,9 @@ from functools import cached_property
 
 import numpy as np
 
-from rankstudy.book import claims, figures
+from rankstudy.book import figures
 from rankstudy.book.chapters import lora_figures
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.common import Markdown, table
 from rankstudy.book.chapters.lora_accuracies import TEST, Accuracies, shares
 from rankstudy.book.stats import Estimate, estimate, number_text, paired

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from rankstudy.book import claims, figures
+from rankstudy.book import figures
 from rankstudy.book.chapters import low_rank_training_claims, low_rank_training_figures, low_rank_training_tables, rates
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.common import Markdown, banner, conclude, over
 from rankstudy.book.stats import Estimate, estimate, number_text, paired, percent
 from rankstudy.factorization import break_even_rank

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rankstudy.book import claims
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.stats import estimate, number_text, paired, percent
 from rankstudy.study.experiments.inference import BLOCKS
 from rankstudy.study.experiments.low_rank_training import DENSE, PLAIN

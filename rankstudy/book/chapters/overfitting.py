@@ -7,8 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
-from rankstudy.book import claims, figures
+from rankstudy.book import figures
 from rankstudy.book.chapters import bound, overfitting_claims, rank_figures, rank_views
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.common import Markdown, banner, conclude, over, table
 from rankstudy.book.chapters.rank_views import ACTIVATIONS, NAMES, Arm, average, did_train, slope
 from rankstudy.book.chapters.sizes import Sizes

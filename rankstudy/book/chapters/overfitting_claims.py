@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rankstudy.book import claims
 from rankstudy.book.chapters import rank_views
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.rank_views import Arm, average, did_train
 from rankstudy.book.stats import Estimate, estimate, number_text, paired, percent
 from rankstudy.study.experiments import overfitting

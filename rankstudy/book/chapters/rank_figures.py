@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -170,30 +169,6 @@ def _floor(arms: Mapping[str, Arm]) -> float:
     return max(0.0, 10 * np.floor(10 * lowest))
 
 
-def textbook(found: Mapping[str, Any]) -> figures.Figure:
-    """Pivots of the textbook's elimination beside the singular values, of a matrix of known rank."""
-    figure, axes = figures.panels(1, 2, size=(7.0, 2.9), sharey=True)
-    for axis, wide in zip(axes[0], (True, False), strict=True):
-        for name, label, style in (
-            ("singular_values", "singular values", "-"),
-            ("partial", "pivots, partial pivoting", "--"),
-            ("complete", "pivots, complete pivoting", "-."),
-        ):
-            values = np.sort(np.abs(found[name]))[::-1]
-            axis.plot(np.arange(1, len(values) + 1), np.maximum(values, 1e-18), style, label=label if wide else None)
-        axis.axhline(found["tolerance"], color="black", linewidth=0.8, label="tolerance τ" if wide else None)
-        axis.axvline(found["rank"], color="black", linewidth=1.2, linestyle=":")
-        axis.set(yscale="log", xlabel="index, largest first", title="all" if wide else "near the true rank")
-    axes[0, 0].set_ylim(bottom=1e-17)
-    axes[0, 0].set_ylabel("size")
-    axes[0, 1].set_xlim(found["rank"] - 12, found["rank"] + 12)
-    axes[0, 1].annotate(
-        f"true rank {found['rank']}", (found["rank"], 1), (4, -2), ("data", "axes fraction"), "offset points", va="top"
-    )
-    figure.legend(loc="outside lower center", ncols=2)
-    return figure
-
-
 def trajectory(arm: Arm, best: float | None = None) -> figures.Figure:
     """Normalised ranks of W and of W − W₀ after each epoch, by layer; `best`: an epoch to mark."""
     figure, axes = figures.panels(2, len(SOFT), size=(7.0, 4.6), sharex=True, sharey="row")
@@ -215,39 +190,4 @@ def trajectory(arm: Arm, best: float | None = None) -> figures.Figure:
                 axis.set_xlabel("epoch")
         axes[row, 0].set_ylabel(f"{'W' if matrix == 'weights' else 'W − W₀'}\n% of full rank")
     figure.legend(loc="outside lower center", ncols=4)
-    return figure
-
-
-def tolerance(arm: Arm, shapes: Sequence[tuple[int, int]]) -> figures.Figure:
-    """Rank against the relative tolerance t, the number of σ > t·σ₁, of the first network; one panel per layer."""
-    figure, axes = figures.panels(1, len(shapes), size=(7.0, 2.6))
-    thresholds = np.logspace(-9, 0, 400)
-    for layer, (axis, shape) in enumerate(zip(axes[0], shapes, strict=True)):
-        for name in MATRICES:
-            values = arm["ranks"]["spectra"][name][str(layer)].astype(float)
-            counts = (values[:, None] > thresholds * values[0]).sum(axis=0)
-            axis.plot(
-                thresholds, counts, _STYLE[name], color=_COLOUR[name], label=MATRICES[name] if layer == 0 else None
-            )
-        axis.axvline(max(shape) * np.finfo(np.float32).eps, color="black", linewidth=0.8, linestyle=":")
-        axis.set(xscale="log", title=f"layer {layer + 1}", xlabel="t", xticks=[1e-8, 1e-4, 1])
-        axis.set_ylim(bottom=0)
-    axes[0, 0].set_ylabel("singular values > t·σ₁")
-    figure.legend(loc="outside lower center", ncols=3)
-    return figure
-
-
-def inputs(found: Mapping[str, Any]) -> figures.Figure:
-    """Singular values of W₁ − W₁⁰ by optimiser, trained in single and in double precision."""
-    figure, axes = figures.panels(1, 2, size=(7.0, 2.9), sharey=True)
-    bounds = {"sgd": found["images"]["rank_float64"], "adam": found["images"]["distinct"]}
-    for axis, (optimizer, title) in zip(axes[0], (("sgd", "SGD"), ("adam", "Adam")), strict=True):
-        for precision, style in (("float32", "--"), ("float64", "-")):
-            values = found[f"{optimizer}_{precision}"]["spectrum"]
-            label = f"trained in {precision}" if optimizer == "sgd" else None
-            axis.plot(np.arange(1, len(values) + 1), values, style, label=label)
-        axis.axvline(bounds[optimizer], color="black", linewidth=0.8, linestyle=":")
-        axis.set(yscale="log", title=f"{title}: bound {bounds[optimizer]}", xlabel="index")
-    axes[0, 0].set_ylabel("singular value of W₁ − W₁⁰")
-    figure.legend(loc="outside lower center", ncols=2)
     return figure

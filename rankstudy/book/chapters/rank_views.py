@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from rankstudy import registry
 from rankstudy.book.chapters import rates
 from rankstudy.book.chapters.common import Markdown, table
-from rankstudy.book.stats import Estimate, estimate, number_text, percent
+from rankstudy.book.stats import Estimate, estimate
 
 Arm = Mapping[str, Any]
 
@@ -30,14 +31,7 @@ NAMES = {
 }
 SOFT = ("energy_rank_90", "effective_rank", "stable_rank")
 MATRICES = {"initial": "W₀ (initialisation)", "weights": "W (trained)", "update": "W − W₀ (update)"}
-ACTIVATIONS = {
-    "relu": "ReLU",
-    "leaky_relu": "leaky ReLU",
-    "gelu": "GELU",
-    "tanh": "tanh",
-    "sigmoid": "sigmoid",
-    "identity": "identity",
-}
+ACTIVATIONS = {name: each.label for name, each in registry.ACTIVATIONS.items()}
 TRAINED = 0.9  # training accuracy below which an arm "did not train" and supports no conclusion about rank
 
 
@@ -111,23 +105,6 @@ def by_layer(
     return table(["definition", *headers, "mean"], rows)
 
 
-def by_precision(inputs: Mapping[str, Any]) -> Markdown:
-    """The rank of the first layer's update at both tolerances, by optimiser and precision of training."""
-    arms = {f"{optimizer}_{kind}": f"{label}, {kind}" for optimizer, label in (("sgd", "SGD"), ("adam", "Adam"))
-            for kind in ("float32", "float64")}  # fmt: skip
-    rows = [
-        [f"{tolerance} tolerance", *[spread(inputs[arm][f"rank_{tolerance}"]) for arm in arms]]
-        for tolerance in ("float64", "float32")
-    ]
-    return table(["rank of the update", *[f"trained with {label}" for label in arms.values()]], rows)
-
-
-def spread(values: np.ndarray) -> str:
-    """A count that may differ between networks."""
-    low, high = int(values.min()), int(values.max())
-    return number_text(low) if low == high else f"{number_text(low)} to {number_text(high)}"
-
-
 def averages(arm: Arm) -> Markdown:
     """Mean over layers of each definition, absolute and normalised, of the three matrices."""
     rows = []
@@ -171,18 +148,3 @@ def by_activation(arms: Mapping[str, Arm]) -> Markdown:
         )
     headers = ["activation", "rate", "train, %", "test, %", "rank of W, float64", "float32"]
     return table([*headers, "effective rank of W, %", "of W − W₀, %", "stable rank of W − W₀"], rows)
-
-
-def features(arms: Mapping[str, Arm], split: str) -> Markdown:
-    """One row per activation: the effective rank of the centred features, layer by layer."""
-    rows = []
-    for activation, arm in arms.items():
-        found = arm["features"][split]["centred"]["effective_rank"]
-        rows.append([ACTIVATIONS[activation], *[estimate(found[:, layer]).text() for layer in range(found.shape[1])]])
-    count = max(len(row) for row in rows) - 2
-    return table(["activation", "input", *[f"after layer {layer + 1}" for layer in range(count)]], rows)
-
-
-def worst(values: np.ndarray) -> str:
-    """The lowest of some fractions, as a percentage."""
-    return percent(float(np.min(values)), 2)

@@ -6,8 +6,9 @@ from functools import cached_property
 
 import numpy as np
 
-from rankstudy.book import claims, figures
+from rankstudy.book import figures
 from rankstudy.book.chapters import rates
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.common import Markdown, banner, conclude, over, table
 from rankstudy.book.stats import estimate, number_text, percent
 from rankstudy.study import questions

@@ -11,28 +11,34 @@ Design choices:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from rankstudy import config, data, factorization
+from rankstudy import config, factorization
 from rankstudy.factorization import Factors
 from rankstudy.spectrum import Spectrum
-from rankstudy.study import engine, provenance, questions
-from rankstudy.study.store import Question
+from rankstudy.study import engine
+from rankstudy.study.jobs import Job
+from rankstudy.study.typed import Flags, Floats, Integers
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from rankstudy.data import Dataset
+    from rankstudy.layers import MLP
 
 SPLITS = ("train", "validation", "test")
 PICTURES = 8  # rows of the first matrix that are kept as pictures
 STEPS = 127  # of a picture's values between 0 and the largest
-METHODS = {
-    "least_squares": factorization.alternating_least_squares,
-    "gradient": factorization.alternating_gradient,
+METHODS: dict[str, tuple[Callable[..., factorization.Fit], int]] = {
+    # with the tolerance of its gap in units of the sweep's
+    "least_squares": (factorization.alternating_least_squares, 1),
+    "gradient": (factorization.alternating_gradient, 100),
 }
-
-
-COMPUTED_BY = ("study.experiments.truncation", *provenance.TRAINED)  # what a record depends on
 
 
 @dataclass(frozen=True)
@@ -46,41 +52,86 @@ class Sweep:
     sequential: tuple[int, ...] = ()  # ranks at which each layer is fitted to the compressed layers before it
     inputs: int = 5000  # training images behind the weighted norm
     max_iterations: int = 300  # of an alternating method; one that needs more says so
-    tol: float = 1e-4  # excess over the Eckart–Young bound, as a share of ‖A‖², at which alternating methods stop
+    tol: float = 1e-4  # gap to the Eckart–Young error, as a share of it, at which least squares stop; 100 times that
+    #                    for gradient steps
 
     def truncations(self) -> Sweep:
         """Truncated SVDs and nothing else: of W at each rank, of W − W₀ at every other of those compared, for time."""
         return Sweep(self.ranks, compared=self.compared[1::2])
 
 
+Layer = Factors | np.ndarray  # a weight, whole or as B·C
+Scores = Floats  # (…, 2, 3): loss in nats and accuracy, on each of SPLITS
+
+
 @dataclass(frozen=True)
-class Piece:
+class Alternating:
+    """One alternating method on every layer at every rank, each from a random start."""
+
+    error: Floats  # (…, ranks, layers) relative to ‖A‖
+    excess: Floats  # (…, ranks, layers) squared, above the best possible, as a share of ‖A‖²
+    ratio: Floats  # (…, ranks, layers) error over the best possible
+    iterations: Integers  # (…, ranks, layers)
+    seconds: Floats  # (…, ranks, layers)
+    reached: Flags  # (…, ranks, layers) whether it stopped because it was close enough
+    scores: Scores  # (…, ranks, 2, 3)
+    trace: dict[str, Floats]  # rank -> relative error after each half-step on the second layer (of the first network)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Rows of the first matrix at each rank of the sweep (of the first network)."""
+
+    rows: Integers  # (PICTURES,) which
+    images: NDArray[np.int8]  # (ranks, PICTURES, in) share of the largest entry of the whole row, in STEPS
+
+
+@dataclass(frozen=True)
+class Truncated:
+    """One network truncated in several ways, or several along a first axis; what is None was not tried."""
+
+    original: Scores  # (…, 2, 3)
+    truncated: Scores  # (…, ranks, 2, 3) W, truncated SVD
+    update: Scores  # (…, compared, 2, 3) W₀ + the truncated W − W₀
+    weighted: Scores | None = None  # (…, compared, 2, 3) activation-aware
+    sequential: Scores | None = None  # (…, sequential, 2, 3)
+    allotted: Scores | None = None  # (…, compared, 2, 3) a rank for each layer, from one budget
+    allotted_ranks: Integers | None = None  # (…, compared, layers)
+    allotted_weighted: Scores | None = None
+    allotted_weighted_ranks: Integers | None = None
+    spectra: dict[str, dict[str, Floats]] | None = None  # kind -> layer -> (…, k) singular values
+    svd_seconds: Floats | None = None  # (…, layers)
+    alternating: dict[str, Alternating] | None = None  # by method
+    pictures: Pictures | None = None
+
+
+@dataclass(frozen=True)
+class Piece(Job[Truncated]):
+    """One network, and what is tried on it."""
+
+    NAME = "truncated-network"
+    ANSWER = Truncated
+    SENT = True
+
     run: engine.Run
     sweep: Sweep
 
-    def question(self) -> Question:
-        return Question("measured", "truncated-network", self, data.CHECKSUMS[self.run.data.name])
+    def selection(self) -> str:
+        return self.run.data.name
+
+    def needs(self) -> list[Job]:
+        return [self.run, *self.run.needs()]
+
+    def compute(self) -> Truncated:
+        return _measure(self)
 
 
-def measured(run: engine.Run, sweep: Sweep) -> Mapping[str, Any]:
-    """The sweep on the network of the run, from the store or computed.
-
-    Returns:
-        loss and accuracy by split: `original` (2, 3), `truncated` (ranks, 2, 3) and `update` (compared, 2, 3); in a
-        whole sweep also `weighted`, `sequential`, `allotted`, `allotted_weighted`, with `allotted_ranks` …
-        (compared, layers), `spectra`: kind -> layer -> singular values, `svd_seconds` (layers,), `alternating`: see
-        there, and `pictures`.
-    """
-    piece = Piece(run, sweep)
-    return questions.obtain(piece.question(), provenance.digest(*COMPUTED_BY), lambda: _measure(piece)).value
-
-
-def _measure(piece: Piece) -> dict[str, Any]:
+def _measure(piece: Piece) -> Truncated:
     (found,) = engine.trained([piece.run])
     sweep, network = piece.sweep, piece.run.network
     dataset = engine.dataset_on_device(piece.run.data)
 
-    def scored(layers: Sequence[Any]) -> np.ndarray:
+    def scored(layers: Sequence[Layer]) -> np.ndarray:
         return scores(assembled(network, layers), dataset)
 
     plain, seconds = [], []
@@ -96,15 +147,20 @@ def _measure(piece: Piece) -> dict[str, Any]:
     def with_start(rank: int) -> list[np.ndarray]:
         return [old + change.product() for old, change in zip(initial, cut(changes, rank), strict=True)]
 
-    result: dict[str, Any] = {
-        "original": original,
-        "truncated": np.stack([scored(cut(plain, rank)) if rank < whole else original for rank in sweep.ranks]),
-        "update": np.stack([scored(with_start(rank)) for rank in sweep.compared]),
-    }
-    if sweep.alternating:
-        result |= _compared(found, sweep, plain, changes, dataset.train.images[: sweep.inputs], scored)
-        result |= {"svd_seconds": np.array(seconds), "pictures": pictures(found.weights[0], plain[0], sweep.ranks)}
-    return result
+    result = Truncated(
+        original=original,
+        truncated=np.stack([scored(cut(plain, rank)) if rank < whole else original for rank in sweep.ranks]),
+        update=np.stack([scored(with_start(rank)) for rank in sweep.compared]),
+    )
+    if not sweep.alternating:
+        return result
+    images = dataset.train.images[: sweep.inputs]
+    return replace(
+        result,
+        **_compared(found, sweep, plain, changes, images, scored),
+        svd_seconds=np.array(seconds),
+        pictures=pictures(found.weights[0], plain[0], sweep.ranks),
+    )
 
 
 def _compared(
@@ -112,12 +168,12 @@ def _compared(
     sweep: Sweep,
     plain: Sequence[Factors],
     changes: Sequence[Factors],
-    images: Any,
-    scored: Callable[[Sequence[Any]], np.ndarray],
+    images: Tensor,
+    scored: Callable[[Sequence[Layer]], np.ndarray],
 ) -> dict[str, Any]:
     """What else a whole sweep tries; `plain` and `changes` are the factors at full rank of W and of W − W₀."""
     weights = found.weights
-    triangles = [np.linalg.qr(x, mode="r") for x in layer_inputs(found.model().to(images.device), images)]
+    triangles = [np.asarray(np.linalg.qr(x, mode="r")) for x in layer_inputs(found.model().to(images.device), images)]
     weighted = [
         factorization.weighted_svd(weight, min(weight.shape), r) for weight, r in zip(weights, triangles, strict=True)
     ]
@@ -133,7 +189,7 @@ def _compared(
         "weighted": np.stack([scored(cut(weighted, rank)) for rank in sweep.compared]),
     }
     for name, kind, factors in (("allotted", "weights", plain), ("allotted_weighted", "weighted", weighted)):
-        ranks = [allotted(spectra[kind], [w.shape for w in weights], rank) for rank in sweep.compared]
+        ranks = [factorization.allocate(spectra[kind], budget(weights, rank)) for rank in sweep.compared]
         result[f"{name}_ranks"] = np.array(ranks)
         result[name] = np.stack(
             [scored([each.leading(r) for each, r in zip(factors, row, strict=True)]) for row in ranks]
@@ -150,17 +206,12 @@ def alternating(
     weights: Sequence[np.ndarray],
     spectra: Sequence[Spectrum],
     sweep: Sweep,
-    scored: Callable[[Sequence[Factors]], np.ndarray],
-) -> dict[str, Any]:
-    """Both alternating methods on every layer at every rank, each from a random start.
-
-    Returns:
-        method -> `error`, `excess`, `ratio`, `iterations`, `seconds`, `reached` (ranks, layers), `scores`
-        (ranks, 2, 3) and `trace`: rank -> relative error after each half-step on the second layer.
-    """
-    found: dict[str, Any] = {}
-    for name, method in METHODS.items():
-        rows: dict[str, list[list[Any]]] = {
+    scored: Callable[[Sequence[Layer]], np.ndarray],
+) -> dict[str, Alternating]:
+    """Both alternating methods, by name."""
+    found = {}
+    for name, (method, times) in METHODS.items():
+        rows: dict[str, list[list[float]]] = {
             key: [] for key in ("error", "excess", "ratio", "iterations", "seconds", "reached")
         }
         trace, scored_rows = {}, []
@@ -172,7 +223,7 @@ def alternating(
                     method(
                         weight,
                         min(rank, *weight.shape),
-                        tol=sweep.tol,
+                        tol=times * sweep.tol,
                         max_iterations=sweep.max_iterations,
                         spectrum=spectrum,
                     )
@@ -181,13 +232,13 @@ def alternating(
             for key in ("error", "excess", "ratio"):
                 rows[key].append([float(getattr(fit.certificate, key)) for fit in fits])
             rows["iterations"].append([int(fit.iterations) for fit in fits])
-            rows["reached"].append([bool(fit.certificate.excess <= 1.01 * sweep.tol) for fit in fits])
+            rows["reached"].append([bool(fit.stopped == "tolerance") for fit in fits])
             rows["seconds"].append(seconds)
             scored_rows.append(scored([fit.factors for fit in fits]))
             if rank in sweep.traced:
                 trace[str(rank)] = fits[1].errors.astype(np.float32)
-        found[name] = {key: np.array(values) for key, values in rows.items()}
-        found[name] |= {"scores": np.stack(scored_rows), "trace": trace}
+        arrays = {key: np.array(values) for key, values in rows.items()}
+        found[name] = Alternating(**arrays, scores=np.stack(scored_rows), trace=trace)
     return found
 
 
@@ -196,7 +247,7 @@ def cut(factors: Sequence[Factors], rank: int) -> list[Factors]:
     return [each.leading(min(rank, each.rank)) for each in factors]
 
 
-def assembled(network: config.Network, layers: Sequence[Factors | np.ndarray]) -> Any:
+def assembled(network: config.Network, layers: Sequence[Layer]) -> MLP:
     """An MLP with these effective weights, on the CPU.
 
     Factors stay apart where that is fewer multiplications; the product is formed where it is not.
@@ -216,14 +267,14 @@ def assembled(network: config.Network, layers: Sequence[Factors | np.ndarray]) -
     with torch.no_grad():
         for module, each in zip(model.layers, layers, strict=True):
             if isinstance(each, Factors):
-                module.b.copy_(torch.from_numpy(np.array(each.b)))
-                module.c.copy_(torch.from_numpy(np.array(each.c)))
+                module.get_parameter("b").copy_(torch.from_numpy(np.array(each.b)))
+                module.get_parameter("c").copy_(torch.from_numpy(np.array(each.c)))
             else:
-                module.weight.copy_(torch.from_numpy(np.array(each)))
+                module.get_parameter("weight").copy_(torch.from_numpy(np.array(each)))
     return model
 
 
-def scores(model: Any, dataset: Any) -> np.ndarray:
+def scores(model: nn.Module, dataset: Dataset) -> np.ndarray:
     """(2, 3): loss in nats and accuracy, on the training, validation and test split."""
     from rankstudy.training import evaluate
 
@@ -231,7 +282,7 @@ def scores(model: Any, dataset: Any) -> np.ndarray:
     return np.array([evaluate(model, getattr(dataset, split)) for split in SPLITS]).T
 
 
-def layer_inputs(model: Any, images: Any) -> list[np.ndarray]:
+def layer_inputs(model: MLP, images: Tensor) -> list[np.ndarray]:
     """What each layer is given on these images, (N, in) float64 each."""
     import torch
 
@@ -240,7 +291,7 @@ def layer_inputs(model: Any, images: Any) -> list[np.ndarray]:
     return [each.double().cpu().numpy() for each in found]
 
 
-def sequential(network: config.Network, weights: Sequence[np.ndarray], images: Any, rank: int) -> list[Factors]:
+def sequential(network: config.Network, weights: Sequence[np.ndarray], images: Tensor, rank: int) -> list[Factors]:
     """Data-weighted factors, layer by layer, each for the inputs that the compressed layers before it produce."""
     found: list[Factors] = []
     for index, weight in enumerate(weights):
@@ -250,44 +301,20 @@ def sequential(network: config.Network, weights: Sequence[np.ndarray], images: A
     return found
 
 
-def allotted(spectra: Sequence[Spectrum], shapes: Sequence[tuple[int, int]], rank: int) -> list[int]:
-    """One rank per layer, of least Σ (relative error)², with no more parameters than `rank` for every layer has.
-
-    A further rank of an (m, n) layer costs m + n numbers and saves σ²/‖A‖². Singular values fall, so taking the best
-    bargain again and again is optimal, up to what is left over when the next one no longer fits. Every layer keeps
-    rank 1, for a layer of rank 0 cuts the network through.
-    """
-    cost = [m + n for m, n in shapes]
-    budget = sum(min(rank, m, n) * (m + n) for m, n in shapes) - sum(cost)
-    offers = sorted(
-        (
-            (value**2 / price, layer)
-            for layer, (spectrum, price) in enumerate(zip(spectra, cost, strict=True))
-            for value in spectrum.values[1:] / np.linalg.norm(spectrum.values)
-        ),
-        key=lambda offer: -offer[0],
-    )
-    ranks = [1] * len(shapes)
-    for _, layer in offers:
-        if cost[layer] > budget:
-            break
-        budget -= cost[layer]
-        ranks[layer] += 1
-    return ranks
+def budget(weights: Sequence[np.ndarray], rank: int) -> int:
+    """The parameters that this rank in every layer, as far as it has it, costs."""
+    return sum(min(rank, *weight.shape) * sum(weight.shape) for weight in weights)
 
 
-def pictures(weight: np.ndarray, factors: Factors, ranks: Sequence[int]) -> dict[str, np.ndarray]:
+def pictures(weight: np.ndarray, factors: Factors, ranks: Sequence[int]) -> Pictures:
     """Rows of a matrix (out, in), and what is left of them at each rank: those of largest norm, which say the most.
-
-    Returns:
-        `rows` (PICTURES,): which rows; `images` (ranks, PICTURES, in) int8: entries as a share of the largest in the
-        whole row, in `STEPS`; what is larger after the cut counts as that.
+    What is larger after the cut counts as the largest entry.
     """
     rows = np.argsort(-np.linalg.norm(weight, axis=1), kind="stable")[:PICTURES]
     largest = np.abs(weight[rows]).max(axis=1, keepdims=True)
     kept = (factors.leading(min(rank, factors.rank)) for rank in ranks)
     images = np.stack([each.b[rows] @ each.c / largest for each in kept])
-    return {"rows": rows, "images": np.rint(STEPS * images.clip(-1, 1)).astype(np.int8)}
+    return Pictures(rows, np.rint(STEPS * images.clip(-1, 1)).astype(np.int8))
 
 
 def weighted_spectrum(factors: Factors, triangle: np.ndarray) -> Spectrum:

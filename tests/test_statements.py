@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rankstudy.book import claims
+from rankstudy.book.chapters import statements as claims
 from rankstudy.book.stats import Estimate, estimate
 
 SENTENCES = {"holds": "It does.", "fails": "It does not.", "open": "Who knows."}

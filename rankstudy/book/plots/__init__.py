@@ -1,0 +1,28 @@
+"""The book's figures. Each function takes typed results or arrays and returns a `Drawing`; none returns a sentence.
+
+One colour for one thing through the whole book: W₀ grey, W blue, W − W₀ orange, accuracy green, error purple. Panels
+are drawings of their own and stack on a phone; lines carry their names instead of a legend.
+"""
+
+from rankstudy.book.plots.curves import by_rank, curves, trade_off
+from rankstudy.book.plots.drawing import Drawing
+from rankstudy.book.plots.forest import forest
+from rankstudy.book.plots.images import slider, weight_images
+from rankstudy.book.plots.ranks import by_condition, by_layer, by_tolerance, trajectory
+from rankstudy.book.plots.spectra import sizes, spectra
+
+__all__ = [
+    "Drawing",
+    "by_condition",
+    "by_layer",
+    "by_rank",
+    "by_tolerance",
+    "curves",
+    "forest",
+    "sizes",
+    "slider",
+    "spectra",
+    "trade_off",
+    "trajectory",
+    "weight_images",
+]

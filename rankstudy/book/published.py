@@ -1,0 +1,42 @@
+"""What papers measured, each with its source, to set beside our own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rankstudy.book.tables import Markdown
+
+
+@dataclass(frozen=True)
+class Published:
+    """A value read from the source named."""
+
+    value: float
+    unit: str
+    what: str
+    source: str  # key in references.bib
+
+    def cited(self) -> Markdown:
+        """The value and its source, for running text."""
+        after = f"\u00a0{self.unit}" if self.unit else ""
+        return Markdown(f"[{self.value:,g}{after}]{{.cited}} [@{self.source}]")
+
+
+VALUES = {
+    "d90-2x400": Published(
+        750, "dimensions", "intrinsic dimension at 90 % test accuracy, 784-400-400-10 on MNIST", "li2018"
+    ),
+    "d90-lenet": Published(290, "dimensions", "the same for LeNet", "li2018"),
+    "mrpc": Published(200, "parameters", "tune RoBERTa to 90 % of full performance on MRPC", "aghajanyan2020"),
+    "lora-memory": Published(350, "GB", "memory to fine-tune GPT-3 with LoRA, of 1,200 GB", "hu2021"),
+    "lora-checkpoint": Published(35, "MB", "checkpoint of LoRA r = 4 on GPT-3, of 350 GB", "hu2021"),
+    "lora-throughput": Published(43.1, "tokens/s", "training throughput with LoRA, of 32.5", "hu2021"),
+    "pufferfish": Published(1.64, "times", "end-to-end speed-up of low-rank training", "wang2021"),
+}
+
+
+def value(name: str) -> Published:
+    """By name. Raises `KeyError` with the names there are."""
+    if name not in VALUES:
+        raise KeyError(f"nothing published is called {name!r}; there are {', '.join(VALUES)}")
+    return VALUES[name]

@@ -1,0 +1,80 @@
+"""What a page's filter has to know, in the page itself: verdicts for its bound sentences, and its provenance.
+
+A page's first cell ends with `told.page(rank)`. The Lua filter `report/styles/telling.lua` takes what that prints out
+of the page again, in Quarto and in the preview alike, so nothing has to be prepared and nothing can be out of date.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from typing import Any
+
+from rankstudy import registry, sources
+from rankstudy.book import claims
+from rankstudy.book.results import Origin
+from rankstudy.book.tables import Markdown
+from rankstudy.study.questions import CHAPTERS
+
+WORDS = {"supported": "Supported", "refuted": "Refuted", "inconclusive": "Inconclusive"}
+
+
+def page(*results: Any) -> Markdown:
+    """For results of `book.results`: verdict and effect of each hypothesis about them, and one line of provenance."""
+    verdicts = {
+        each.hypothesis.id: {
+            "verdict": each.verdict,
+            "sentence": each.hypothesis.sentence,
+            "summary": each.summary(),
+            **evidence(each.hypothesis),
+        }
+        for result in results
+        for each in claims.judged(result)
+    }
+    origins = [result.origin for result in results]
+    content = {"claims": verdicts, "provenance": provenance(*origins), "warning": warning(*origins)}
+    text = json.dumps(content, ensure_ascii=False)
+    return Markdown(f"::: {{.told}}\n````{{.json}}\n{text}\n````\n:::")
+
+
+def evidence(hypothesis: claims.Hypothesis) -> dict[str, str]:
+    """Where a hypothesis's evidence stands: {"page": "evidence/03-rank", "anchor": "claim-…"}, its row in the table of
+    hypotheses there; or the section of a chapter that has no page of evidence yet."""
+    (chapter,) = (f"{number}-{name}" for number, name in CHAPTERS.items() if name == hypothesis.family)
+    chapter = chapter.replace("_", "-")
+    if hypothesis.evidence.startswith("sec-evidence-"):
+        return {"page": f"evidence/{chapter}", "anchor": f"claim-{hypothesis.id}"}
+    return {"page": chapter, "anchor": hypothesis.evidence}
+
+
+def provenance(*origins: Origin) -> str:
+    """Profile, data, device, date and commit, in one line."""
+    parts = []
+    profiles = dict.fromkeys(origin.computed_under for origin in origins)
+    shown = "published results of " if origins[0].profile == "published" else ""
+    parts.append(f"{shown}profile {_listed(profiles)}")
+    parts.append(_listed(dict.fromkeys(sources.label(origin.data) for origin in origins)))
+    parts.append(_listed(dict.fromkeys(origin.device for origin in origins)))
+    latest = max(origin.created for origin in origins)
+    parts.append(f"{datetime.datetime.fromtimestamp(latest, datetime.UTC):%-d %b %Y}")
+    parts.append(f"commit {_listed(dict.fromkeys(origin.commit for origin in origins))}")
+    if any(origin.stale for origin in origins):
+        parts.append("its code has changed since")
+    text = " · ".join(parts)
+    return text[0].upper() + text[1:]
+
+
+def warning(*origins: Origin) -> str:
+    """What a reader must know before any number: empty under MNIST and the full study."""
+    others = dict.fromkeys(origin.data for origin in origins if origin.data != "mnist")
+    if registry.FALLBACK in others:
+        return "This is not MNIST: every number here comes from the fallback data set, 1\u202f797 small digits."
+    if others:
+        return f"This is not MNIST: every number here comes from {_listed(map(sources.label, others))}."
+    if any(origin.computed_under.startswith(("smoke", "quick")) for origin in origins):
+        return "A quick run: few networks and short trainings, so intervals are wide and many verdicts open."
+    return ""
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(names)

@@ -1,0 +1,131 @@
+"""Drawings carry the page's ink in both schemes, share a page without sharing ids, and show what they are given."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from rankstudy.book import claims, plots, results
+from rankstudy.book.plots.drawing import GRID, INK, SERIES, direct, panel
+from rankstudy.book.plots.images import signed_png
+
+
+@pytest.fixture(scope="module")
+def rank():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RANKSTUDY_PROFILE", "published")
+        yield results.rank()
+
+
+@pytest.fixture(scope="module")
+def drawings(rank):
+    values = np.geomspace(10, 0.1, 20)
+    errors = np.linspace(90, 0, 5) + np.zeros((3, 1))
+    return {
+        "spectra": plots.spectra(rank.task2, edge=True),
+        "sizes": plots.sizes({"values": values, "pivots": values[::-1] / 2}, tolerance=0.01),
+        "window": plots.sizes({"values": values}, tolerance=0.01, window=(5, 15)),
+        "by_layer": plots.by_layer({"a": rank.task2, "b": rank.deep["relu"]}),
+        "by_condition": plots.by_condition(rank.activations, {"first": [0], "square": [1, 2]}),
+        "by_tolerance": plots.by_tolerance(rank.task2, [1]),
+        "trajectory": plots.trajectory(rank.activations["relu"]),
+        "curves": plots.curves({"ReLU": rank.task2.history}),
+        "by_rank": plots.by_rank(np.array([1, 2, 4, 8, 16]), {"error": errors}, "%", reference=("half", 45.0)),
+        "trade_off": plots.trade_off({"a": (errors[:, 0], errors[:, 1])}, "cost", "gain"),
+        "forest": plots.forest(claims.judged(rank)),
+        "weight_images": plots.weight_images(np.zeros((2, 3, 4, 4)), ["a", "b"]),
+    }
+
+
+def halves(drawing):
+    text = drawing._repr_markdown_()
+    inline, _, typst = text.partition("```{=typst}")
+    return re.search(r"```\{=html\}\n(.*?)\n```", inline, re.S)[1], typst
+
+
+def test_ink_and_series_are_the_pages(drawings):
+    fixed = [INK, GRID, *(shade for shade, _ in SERIES.values())]
+    for name, drawing in drawings.items():
+        inline, _ = halves(drawing)
+        bare = re.sub(r"var\([^)]*\)", "", inline)
+        assert not [shade for shade in fixed if shade in bare], name
+        assert "currentColor" in inline or name == "weight_images"
+        assert "fill: #ffffff" not in bare and "#000000" not in bare, name
+
+
+def test_each_panel_is_whole_xml_and_keeps_its_ids_to_itself(drawings):
+    seen: set[str] = set()
+    for drawing in drawings.values():
+        inline, typst = halves(drawing)
+        panels = re.findall(r"<svg.*?</svg>", inline, re.S)
+        assert len(panels) == len(drawing.figures) == typst.count('format: "svg"')
+        for each in panels:
+            ElementTree.fromstring(each.replace("<svg ", '<svg xmlns:xlink="http://www.w3.org/1999/xlink" ', 1)
+                                   if "xmlns:xlink" not in each else each)  # fmt: skip
+            ids = set(re.findall(r'\bid="([^"]+)"', each))
+            used = set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', each))
+            assert {a or b for a, b in used} <= ids
+            assert not ids & seen
+            seen |= ids
+
+
+def test_the_pdf_gets_concrete_colours(drawings):
+    for name, drawing in drawings.items():
+        _, typst = halves(drawing)
+        assert "var(" not in typst and "currentColor" not in typst and INK not in typst, name
+
+
+def test_by_layer_draws_the_means_of_the_layers_that_can_share_an_axis(rank):
+    (figure,) = plots.by_layer({"a": rank.task2}).figures
+    lines = figure.axes[0].get_lines()
+    np.testing.assert_allclose(lines[2].get_ydata(), rank.task2.update.entropy_rank.mean(axis=0)[:3])
+    assert list(lines[0].get_xdata()) == [1, 2, 3]  # not the ten-row one
+
+
+def test_by_condition_marks_what_did_not_train(rank):
+    import dataclasses
+
+    relu = rank.activations["relu"]
+    history = dataclasses.replace(relu.history, train_accuracy=0 * relu.history.train_accuracy)
+    groups = {"relu": relu, "untrained": dataclasses.replace(relu, history=history)}
+    (figure,) = plots.by_condition(groups, {"square": [1, 2]}).figures
+    faces = [line.get_markerfacecolor() for line in figure.axes[0].get_lines() if line.get_marker() == "o"]
+    assert faces.count("none") == 3 and len(faces) == 6
+
+
+def test_names_of_lines_do_not_cover_each_other():
+    _, axes = panel()
+    axes.plot([0, 1], [0, 1])
+    direct(axes, {"a": (0.5, INK), "b": (0.5, INK), "c": (0.51, INK), "d": (0.9, INK)}, gap=0.1)
+    heights = sorted(text.xy[1] for text in axes.texts)
+    assert min(np.diff(heights)) > 0.099
+
+
+def test_the_slider_writes_at_each_stop_what_it_was_given():
+    ranks, images = [1, 4, 16], np.zeros((3, 2, 5, 5))
+    made = plots.slider(
+        ranks, images[0], images, {"right": np.array([10.0, 50.0, 98.0])}, {"kept": ["1 %", "4 %", "16 %"]},
+        start=4, colours={"right": "accuracy"},
+    )  # fmt: skip
+    stops = json.loads(re.search(r'<script type="application/json">(.*?)</script>', made.html)[1])
+    assert [stop["rank"] for stop in stops] == ["1", "4", "16"]
+    assert [stop["readings"] for stop in stops] == [["1 %"], ["4 %"], ["16 %"]]
+    heights = [stop["y"][0] for stop in stops]
+    assert heights[0] > heights[1] > heights[2]  # up the page is better
+    assert 'type="range"' in made.html and 'aria-valuetext="rank 4"' in made.html and "http" not in made.html
+    assert "```{=typst}" in made._repr_markdown_()
+    with pytest.raises(ValueError, match="start must be one of the ranks"):
+        plots.slider(ranks, images[0], images, {}, {}, start=5, colours={})
+
+
+def test_a_weight_of_zero_is_clear_and_a_large_one_is_not():
+    data = signed_png(np.array([[-1.0, 0.0, 1.0]]))
+    start = data.index(b"tRNS") + 4
+    clear = data[start : start + 255]
+    line = zlib.decompress(data[data.index(b"IDAT") + 4 :])[1:4]
+    assert [clear[index] for index in line] == [255, 0, 255]

@@ -1,0 +1,322 @@
+"""Pages are told truly: their sentences follow the verdicts, their open cells run, what says a direction is bound."""
+
+from __future__ import annotations
+
+import ast
+import html
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pypandoc
+import pytest
+import yaml
+
+from rankstudy.book import claims, notebook, preview
+from tests import page_checks
+
+ROOT = Path(__file__).parents[1]
+FILTER = ROOT / "report" / "styles" / "telling.lua"
+PAGES = [*page_checks.DONE, "report/evidence/03-rank.qmd"]  # told on the new layer
+VERDICT = {
+    "verdict": "supported",
+    "sentence": "Rank *falls* with depth.",
+    "summary": "−3.1 ± 0.9, n = 5",
+    "page": "evidence/03-rank",
+    "anchor": "claim-x",
+}
+
+
+def told(**changes: str) -> str:
+    content = {"claims": {"x": VERDICT | changes}, "provenance": "Profile full · MNIST", "warning": ""}
+    return f"::: {{.told}}\n````{{.json}}\n{json.dumps(content)}\n````\n:::\n\n"
+
+
+def rendered(text: str, to: str = "html") -> str:
+    command = [pypandoc.get_pandoc_path(), "-f", "markdown", "-t", to, "--wrap=none", "--lua-filter", str(FILTER)]
+    done = subprocess.run(command, input=text, capture_output=True, encoding="utf-8")
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return done.stdout
+
+
+def visible(page: str) -> str:
+    """What is read on a page of HTML."""
+    page = re.sub(r"<(style|script|annotation|svg)\b.*?</\1>", " ", page, flags=re.S)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).replace("\u00a0", " ").split())
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        'Before. [**It falls:** deeper layers are lower.]{{claim="x"}} After.',
+        '::: {{#fig-a}}\n![](a.png)\n\n[**It falls:** deeper layers are lower.]{{claim="x"}}\n:::',
+        '::: {{.short-answer task="3"}}\nWhat?\n:   [**It falls:** deeper layers are lower.]{{claim="x"}}\n:::',
+        '# [**It falls:** deeper layers are lower.]{{claim="x"}}',
+    ],
+)
+def test_a_bound_sentence_is_printed_under_its_verdict_alone(place):
+    place = place.format()
+    seen = visible(rendered(told() + place))
+    assert "It falls: deeper layers are lower. ✓" in seen and "Hypothesis" not in seen
+    for verdict in ("refuted", "inconclusive"):
+        seen = visible(rendered(told(verdict=verdict) + place))
+        assert "deeper layers are lower" not in seen and "It falls" not in seen
+        assert f"Hypothesis: Rank falls with depth. {verdict.capitalize()} (−3.1 ± 0.9, n = 5)." in seen
+
+
+def test_a_sentence_can_be_written_for_another_verdict_and_a_number_can_carry_the_mark_alone():
+    text = '[It rises.]{claim="x" when="refuted"} It changes by 2[]{claim="x"} a layer.'
+    seen = visible(rendered(told(verdict="refuted") + text))
+    assert "It rises. (expected otherwise)" in seen and "changes by 2 (expected otherwise) a layer" in seen
+    assert "It rises" not in visible(rendered(told() + text))
+
+
+def test_a_mark_leads_to_the_evidence_and_says_why():
+    page = rendered(told() + '[It falls.]{claim="x"}')
+    assert 'href="evidence-03-rank.html#claim-x"' in page
+    assert 'data-tip="Supported: −3.1 ± 0.9, n = 5"' in page and "aria-label=" in page
+
+
+def test_a_sentence_bound_to_nothing_is_an_error():
+    with pytest.raises(RuntimeError, match="no claim has the id 'y'"):
+        rendered(told() + '[It falls.]{claim="y"}')
+
+
+def test_provenance_ends_the_page_wherever_it_was_told():
+    seen = visible(rendered("# One\n\n" + told() + "Text.\n\n## Two\n\nMore."))
+    assert seen.endswith("More. Profile full · MNIST")
+    whole = rendered(told() + "Text.\n\n# Next chapter\n\nMore.", "plain")  # the PDF is one document
+    assert whole.index("Text.") < whole.index("Profile full") < whole.index("Next chapter")
+    assert visible(rendered("::: {.provenance}\nOld *way*\n:::\n\nText.")) == "Text. Old way"
+
+
+def test_numbers_and_terms_can_be_reached_by_keyboard_and_read_aloud():
+    page = rendered('[67 %]{.number data-tip="67.1 ± 0.2 %"} of [rank]{.term def="A \\"count\\"."}')
+    assert page.count('tabindex="0"') == 2 and "(67.1 ± 0.2 %)" in visible(page)
+    assert 'data-tip="A &quot;count&quot;."' in page
+    pdf = rendered('[67 %]{.number data-tip="67.1 ± 0.2 %"} of [rank]{.term def="A count."}', "typst")
+    assert "67.1" not in pdf and "#footnote[A count.]" in pdf
+
+
+def test_an_answer_folds_on_the_page_and_is_printed_in_the_pdf():
+    text = "::: {.answer}\nIt is 5.\n:::"
+    assert re.search(
+        r"<details class=\"answer\"><summary>Answer</summary>\s*<p>It is 5.</p>\s*</details>", rendered(text)
+    )
+    assert "It is 5." in rendered(text, "typst")
+
+
+@pytest.mark.parametrize("text", ["98 %", "3 ± 2", "12 MB", "n = 5", "τ = 0.5", "Task 3", "p = 0.01"])
+def test_numbers_are_not_torn_from_their_units(text):
+    assert text.replace(" ", "\u00a0") in html.unescape(rendered(f"It is {text}, and more."))
+
+
+def test_a_figures_text_goes_onto_its_panels():
+    page = rendered(
+        '::: {#fig-a fig-alt="Two \\"curves\\", 5 % apart."}\n```{=html}\n<div class="panels"></div>\n```\n\nC.\n:::'
+    )
+    assert 'class="panels" role="img" aria-label="Two &quot;curves&quot;, 5 % apart."' in page
+
+
+# pages
+
+
+def book(folder: Path) -> Path:
+    """A book of the pages told on the new layer, and nothing else."""
+    shutil.copytree(ROOT / "report", folder / "report")
+    chapters = [page for page in PAGES if "evidence" not in page]
+    (folder / "index.qmd").write_text("# Home\n", encoding="utf-8")
+    settings = {"title": "One", "chapters": ["index.qmd", *(c for c in chapters if c != "index.qmd")]}
+    settings["appendices"] = [page for page in PAGES if "evidence" in page]
+    (folder / "_quarto.yml").write_text(
+        yaml.safe_dump({"book": settings, "bibliography": "report/references.bib"}), encoding="utf-8"
+    )
+    return folder
+
+
+def bound(text: str) -> list[tuple[str, str]]:
+    """(sentence, claim) of each bound sentence of a page's source that has words."""
+    found = re.findall(r"\[((?:[^\[\]]|\[[^\[\]]*\](?:\{[^}]*\})?)+)\]\{claim=\"([\w-]+)\"\}", text)
+    return [(sentence, claim) for sentence, claim in found if re.search(r"[a-z]{3}", sentence)]
+
+
+@pytest.fixture(scope="module", params=["", *claims.VERDICTS])
+def shown(request, tmp_path_factory):
+    """The pages as a reader sees them, under the verdicts of the published results and under each for all claims."""
+    folder = book(tmp_path_factory.mktemp("book"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RANKSTUDY_PROFILE", "published")
+        patch.setenv(claims.PLANT, request.param)
+        preview.preview(folder, folder / "_preview")
+    return request.param, {
+        page: visible((folder / "_preview" / preview.page_of(Path(page))).read_text(encoding="utf-8")) for page in PAGES
+    }
+
+
+def pieces(sentence: str) -> list[str]:
+    """The words of a sentence as they will stand on the page, between its inline numbers and references."""
+    sentence = notebook.CODE.sub("\n", sentence)
+    sentence = re.sub(r"@[\w-]+|\]\{[^}]*\}|[*\[]", "\n", sentence)
+    return [part.strip(" ,.:;'’") for part in sentence.split("\n") if len(part.split()) >= 3]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_sentence_stands_under_a_verdict_it_was_not_written_for(shown, page):
+    verdict, pages = shown
+    sentences = bound((ROOT / page).read_text(encoding="utf-8"))
+    assert sentences
+    for sentence, claim in sentences:
+        for part in sorted(pieces(sentence), key=len)[None if verdict == "supported" else -1 :]:
+            if verdict == "supported":
+                assert part.replace("'", "’") in pages[page].replace("'", "’"), (claim, part)
+            elif verdict:
+                assert part.replace("'", "’") not in pages[page].replace("'", "’"), (claim, part)
+
+
+DIRECTIONS = re.compile(
+    r"\b(?:lower|higher|fewer|smaller|larger|more|less|rises?|rose|falls?|fell|grows?|shrinks?|increases?|decreases?"
+    r"|lifts?|above|below|beats?|best|worst|better|worse|faster|slower|outperforms?|exceeds?|no effect|full rank"
+    r"|concentrated)\b",
+    re.I,
+)
+NEUTRAL = {  # sentences with such a word that say nothing about a result, or something a test of its own checks
+    "report/03-rank.qmd": (
+        "subtracts from every row below it",
+        "A full rank says little: any random matrix has it.",  # mathematics
+        "so it has to exceed a tolerance",
+        "The random start has full rank.",  # mathematics
+        "would have to end below the tolerance",
+        "is the best one near W",  # Eckart and Young
+        "counts one less",
+        "does so more strictly",
+        "Each pivot and each singular value of this matrix stands above the tolerance: it has full rank.",  # as tested
+        "What is the rank of a trained network",
+        "How does the rank increase as we go to deeper layers?",  # the assignment's question
+        "and small ones as less",  # a definition
+        "a tolerance just above it",
+        "what training adds concentrated",
+        "singular values above τ",
+    ),
+    "report/evidence/03-rank.qmd": (
+        "A singular value above the 95 % quantile",
+        "singular values above $\\tau$",
+        "Pivots and singular values above the tolerance in",
+        "it counts the singular values above what rounding",
+    ),
+}
+
+
+def unbound(text: str, neutral: tuple[str, ...] = ()) -> list[str]:
+    """Sentences of a page's source that say a direction and are bound to no hypothesis."""
+    text = notebook.CODE.sub(lambda match: "N" if match["inline"] else "", text)
+    text = re.sub(r"^(```+).*?^\1 *$", "", text, flags=re.M | re.S)
+    text = re.sub(r"\[(?:[^\[\]]|\[[^\[\]]*\](?:\{[^}]*\})?)*\]\{claim=[^}]*\}", "", text)
+    text = re.sub(r"\[([^\[\]]*)\]\{\.term[^}]*\}", r"\1", text)
+    text = re.sub(r"^:::.*$|\{#[^}]*\}", "", text, flags=re.M)
+    for phrase in neutral:
+        text = re.sub(re.escape(phrase), "", text, flags=re.I)
+    sentences = re.split(r"(?<=[.?!])\s+|\n\s*\n", text)
+    return [" ".join(each.split()) for each in sentences if DIRECTIONS.search(each)]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_says_a_direction_is_bound(page):
+    assert unbound((ROOT / page).read_text(encoding="utf-8"), NEUTRAL.get(page, ())) == []
+
+
+@pytest.mark.parametrize(
+    "planted", ["The rank falls with depth.", "**It rises.** And so on.", "W has a lower rank than\nW₀."]
+)
+def test_an_unbound_direction_is_found(planted):
+    assert unbound(f"# Title\n\nText. {planted}\n") != []
+    assert unbound(f'# Title\n\nText. [{planted}]{{claim="x"}}\n') == []
+
+
+@pytest.mark.parametrize("page", page_checks.DONE)
+def test_a_page_that_is_done_keeps_within_the_limits(page):
+    assert page_checks.beyond(page, (ROOT / page).read_text(encoding="utf-8")) == []
+
+
+def test_a_page_beyond_the_limits_is_noticed():
+    text = (ROOT / "report" / "03-rank.qmd").read_text(encoding="utf-8")
+    for planted, fault in (
+        ("Word " * 1000, "words"),
+        ("It is 3 ± 1.", "±"),
+        ("From 1 to 2, 3 and 4.", "numbers"),
+        ("::: {#fig-x}\n:::\n" * 3, "figures"),
+        ('```{python}\n#| code-fold: false\nprint("' + 70 * "x" + '")\n```', "columns"),
+        ("```{python}\n#| code-fold: false\nx = 1\n```", "public"),
+    ):
+        assert any(fault in each for each in page_checks.beyond("report/03-rank.qmd", f"{text}\n\n{planted}\n"))
+    assert any("short answer" in each for each in page_checks.beyond("report/03-rank.qmd", "# Title\n\nText."))
+
+
+@pytest.mark.parametrize("page", page_checks.DONE)
+def test_open_cells_run_alone_in_order_and_print_what_the_page_prints(page, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANKSTUDY_PROFILE", "published")
+    text = (ROOT / page).read_text(encoding="utf-8")
+    program = "\n".join(page_checks.open_cells(text)) + "\nimport sys\nassert 'torch' not in sys.modules\n"
+    environment = {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, env=_environment(environment)
+    )
+    assert done.returncode == 0, done.stderr
+    executed = notebook.execute(ROOT / page)
+    printed = "".join(
+        output.get("text", "")
+        for cell in executed.cells
+        if cell.cell_type == "code" and cell.metadata.get("code-fold") is False
+        for output in cell.outputs
+    )
+    assert done.stdout == printed != ""
+
+
+def _environment(extra: dict[str, str]) -> dict[str, str]:
+    import os
+
+    return {**os.environ, **extra}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_has_no_loop_and_no_definition(page):
+    kinds = (
+        ast.For,
+        ast.While,
+        ast.FunctionDef,
+        ast.ClassDef,
+        ast.Lambda,
+        ast.ListComp,
+        ast.DictComp,
+        ast.GeneratorExp,
+    )
+    for _, code in page_checks.cells((ROOT / page).read_text(encoding="utf-8")):
+        assert not [node for node in ast.walk(ast.parse(code)) if isinstance(node, kinds)], code
+
+
+def test_the_book_package_holds_no_prose():
+    """Strings of eight words or more are hypotheses, errors, docstrings or what a reader is shown as a label."""
+    labels = {"told.py": ("This is not MNIST", "A quick run")}  # printed beside a result, whatever it is
+    templates = {"published.py", "images.py", "drawing.py"}  # what papers measured; markup
+    tools = {"preview.py", "render.py", "readme.py", "notebook.py", "figures.py"}  # they make pages, and fill none
+    for path in sorted((ROOT / "rankstudy" / "book").rglob("*.py")):
+        if "chapters" in path.parts or path.name in templates | tools:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        allowed = set()
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
+                allowed.add(id(node.body[0].value))
+            if isinstance(node, ast.Raise) or (
+                isinstance(node, ast.Call) and getattr(node.func, "id", "") == "hypothesis"
+            ):
+                allowed |= {id(each) for each in ast.walk(node)}
+        for node in ast.walk(tree):
+            if not (isinstance(node, ast.Constant) and isinstance(node.value, str)) or id(node) in allowed:
+                continue
+            words = [word for word in node.value.split() if re.search(r"[A-Za-z]{2}", word)]
+            known = any(node.value.startswith(start) for start in labels.get(path.name, ()))
+            assert len(words) < 8 or known, f"{path.name}: {node.value!r}"
