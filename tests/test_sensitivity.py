@@ -11,6 +11,7 @@ from torch import nn
 
 import rankstudy
 from rankstudy import UsageError
+from rankstudy.factorization import truncated_svd, weighted_svd
 from rankstudy.tools.calibration import observed
 from tests.small_networks import accuracy, digits, trained
 
@@ -104,11 +105,28 @@ def test_inputs_that_mislead_are_not_followed():
     assert done.choices[0].method == "svd"
 
 
+@pytest.mark.parametrize("shape", [(30, 50), (50, 30)])
+def test_weighted_factors_are_those_of_the_mathematics(shape):
+    """By inputs or by outputs, whichever are fewer: `weighted_svd` of the inputs that chose."""
+    torch.manual_seed(0)
+    layer = nn.Linear(shape[1], shape[0], bias=False)
+    x = torch.randn(200, shape[1]) * torch.linspace(0.1, 3, shape[1])
+    inputs = observed(nn.Sequential(layer), [x, x], ["0.weight"])["0.weight"]
+    w = layer.weight.detach().numpy()
+    plain = truncated_svd(w, 8)
+    b, c = inputs.better(w, 8, "F32", (plain.b, plain.c))
+    wanted = weighted_svd(w, 8, x.numpy())
+    assert np.allclose(b @ c, wanted.product(), atol=1e-4)
+    for factors in ((b, c), (plain.b, plain.c)):
+        lost = x.double().numpy() @ (w - factors[0] @ factors[1]).T
+        assert inputs.loss(w, *factors) == pytest.approx((lost**2).sum(), rel=1e-4)
+
+
 @pytest.mark.parametrize("layer", [nn.Linear(6, 4), nn.Conv1d(6, 4, 3, 2, padding=2, dilation=2),
                                    nn.Conv2d(6, 4, (3, 2), 2, padding=1), nn.Conv2d(6, 4, 3, padding="same"),
                                    nn.Conv1d(6, 4, 4, padding="same")])  # fmt: skip
 def test_what_a_layer_sees_is_what_its_matrix_multiplies(layer):
-    """The Gram matrix of its inputs gives the norm of its outputs."""
+    """The Gram matrix of its inputs, or of its outputs where those are fewer, gives the norm of its outputs."""
     torch.manual_seed(0)
     layer.bias = None
     shape = {nn.Linear: (5, 6), nn.Conv1d: (2, 6, 11), nn.Conv2d: (2, 6, 9, 8)}[type(layer)]
@@ -116,14 +134,15 @@ def test_what_a_layer_sees_is_what_its_matrix_multiplies(layer):
     inputs = observed(nn.Sequential(layer), batches, ["0.weight"])["0.weight"]
     w = layer.weight.detach().flatten(1).double().numpy()
     for gram, batch in zip((inputs.chosen_by, inputs.judged_by), batches, strict=True):
-        assert np.trace(w @ gram @ w.T) == pytest.approx(float(layer(batch).double().square().sum()), rel=1e-5)
+        norm = np.trace(gram) if len(gram) == len(w) else np.trace(w @ gram @ w.T)
+        assert norm == pytest.approx(float(layer(batch).double().square().sum()), rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
 def test_what_a_recurrent_layer_sees(kind):
     """Every matrix of a two-layer bidirectional stack, by torch's cells run step by step."""
     torch.manual_seed(0)
-    layer = kind(5, 7, 2, batch_first=True, bidirectional=True)
+    layer = kind(5, 4, 2, batch_first=True, bidirectional=True)
     batches = [torch.randn(3, 6, 5) for _ in range(2)]
     names = [f"0.{name}" for name, p in layer.named_parameters() if p.dim() > 1]
     seen = observed(Wrapped(layer), batches, names)
@@ -133,14 +152,14 @@ def test_what_a_recurrent_layer_sees(kind):
     for level in range(2):
         outputs = []
         for end in ("", "_reverse"):
-            cell = cells[kind](x.shape[-1], 7)
+            cell = cells[kind](x.shape[-1], 4)
             cell.load_state_dict({leaf: getattr(layer, f"{leaf}_l{level}{end}") for leaf in cell.state_dict()})
             state, hidden = None, []
             steps = range(6)[::-1] if end else range(6)
             for step in steps:
                 state = cell(x[:, step], state)
                 hidden.append(state[0] if kind is nn.LSTM else state)
-            starts = torch.stack(hidden[:-1], 1).reshape(-1, 7).double().detach()
+            starts = torch.stack(hidden[:-1], 1).reshape(-1, 4).double().detach()
             assert np.allclose(seen[f"0.weight_hh_l{level}{end}"].chosen_by, starts.T @ starts, atol=1e-5)
             rows = x.reshape(-1, x.shape[-1]).double().detach()
             assert np.allclose(seen[f"0.weight_ih_l{level}{end}"].chosen_by, rows.T @ rows, atol=1e-5)

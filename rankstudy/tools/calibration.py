@@ -13,13 +13,17 @@ from typing import Any
 import numpy as np
 
 from rankstudy import UsageError
-from rankstudy.factorization import weighted_svd
+from rankstudy.factorization import Factors, weighted_svd
 from rankstudy.tools import decomposition
 
 
 @dataclass
 class Inputs:
-    """XᵀX of a layer's inputs X (N, n), of the batches that choose and of those that judge; float64 (n, n) each."""
+    """What is known of a layer's inputs X (N, n): of the batches that choose, and of those that judge.
+
+    Either XᵀX (n, n), or where the matrix A (m, n) has fewer rows, (XAᵀ)ᵀ(XAᵀ) of its outputs (m, m): the best product
+    of a rank is a projection of A on a basis of its outputs, so those are all that is needed. Both float64.
+    """
 
     chosen_by: np.ndarray
     judged_by: np.ndarray
@@ -29,18 +33,25 @@ class Inputs:
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """The weighted factors as they are stored, or None where the plain ones serve the other inputs as well."""
         values, vectors = np.linalg.eigh(self.chosen_by)
-        root = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T  # rootᵀ·root = XᵀX
-        if not root.any():
+        if not values[-1] > 0:
             return None
-        found = weighted_svd(matrix, rank, root)
+        if len(values) < matrix.shape[1]:  # of the outputs
+            basis = vectors[:, ::-1][:, :rank]
+            found = Factors(basis, basis.T @ matrix)
+        else:
+            found = weighted_svd(matrix, rank, np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T)
         lengths = np.sqrt(np.sqrt((found.c**2).sum(axis=1)))  # balance: √ of the length of each row
         lengths = np.where(lengths > 0, lengths, 1.0)
         weighted = decomposition.stored((found.b * lengths, found.c / lengths[:, None]), dtype)
-        ours = self.loss(matrix, *weighted)
-        return weighted if ours < self.loss(matrix, *decomposition.stored(plain, dtype)) else None
+        return weighted if self.loss(matrix, *weighted) < self.loss(matrix, *plain) else None
 
     def loss(self, matrix: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:
-        """‖X(A − BC)ᵀ‖² on the batches that judge."""
+        """‖X(A − BC)ᵀ‖² on the batches that judge; BC a projection of A on the columns of B."""
+        if len(self.judged_by) < matrix.shape[1]:
+            basis = np.linalg.qr(b)[0]
+            return float(
+                np.trace(self.judged_by) - np.einsum("ij,ik,jk->", self.judged_by, basis, basis, optimize=True)
+            )
         left = matrix - b @ c
         return float(np.einsum("ij,jk,ik->", left, self.judged_by, left, optimize=True))
 
@@ -64,6 +75,9 @@ def observed(model: Any, batches: Iterable[Any], names: Sequence[str]) -> Mappin
         def hook(layer: Any, given: Any) -> None:
             for leaf, rows in _seen(layer, given):
                 if prefix + leaf in wanted:
+                    weight = getattr(layer, leaf).flatten(1)
+                    if weight.shape[0] < weight.shape[1]:
+                        rows = rows @ weight.T
                     pair = grams.setdefault(prefix + leaf, [np.zeros((rows.shape[1],) * 2) for _ in range(2)])
                     rows = rows.detach().double()
                     pair[turn[0] % 2] += (rows.T @ rows).cpu().numpy()

@@ -65,9 +65,10 @@ def compress(argv: Sequence[str]) -> int:
     parser.add_argument("--dense", action="store_true", help="write the products in the original shapes")
     _outputs(parser)
     options = parser.parse_args(argv[1:])
-    done = compression.compress(options.file, options.out, rank=options.rank, rank_error=options.rank_error,
-                    energy=options.energy, keep=options.keep, include=options.include, exclude=options.exclude, min_saving=options.min_saving,
-                    dense=options.dense, progress=True)  # fmt: skip
+    asked = {name: getattr(options, name) for name in ("rank", "rank_error", "energy", "keep", "include", "exclude")}
+    done = compression.compress(
+        options.file, options.out, **asked, min_saving=options.min_saving, dense=options.dense, progress=True
+    )
     _give(done.table, {options.json: lambda: done.json().encode(), options.csv: lambda: done.csv().encode()})
     return 0
 
@@ -86,9 +87,8 @@ def extract(argv: Sequence[str]) -> int:
     parser.add_argument("--fan-in-fan-out", action="store_true", help="weights are (in, out), as in GPT-2")
     _outputs(parser, csv=False)
     options = parser.parse_args(argv[1:])
-    done = extract_adapter(options.base, options.tuned, options.out, rank=options.rank, rank_error=options.rank_error,
-                           energy=options.energy, budget=options.budget, include=options.include,
-                           exclude=options.exclude, fan_in_fan_out=options.fan_in_fan_out)  # fmt: skip
+    asked = {name: getattr(options, name) for name in ("rank", "rank_error", "energy", "budget", "include", "exclude")}
+    done = extract_adapter(options.base, options.tuned, options.out, **asked, fan_in_fan_out=options.fan_in_fan_out)
     _give(done.table, {options.json: lambda: done.json().encode()})
     return 0
 
