@@ -32,7 +32,8 @@ _LAZY = {
     "example_network": "study.example.example_network",
     "analyze": "tools.checkpoint.analyze",
     "compress": "tools.compression.compress",
-    "load_compressed": "tools.compression.load_compressed",
+    "load_compressed": "tools.loading.load_compressed",
+    "extract_adapter": "tools.extraction.extract_adapter",
 }
 __all__ = ["UsageError", *_LAZY]
 
