@@ -18,7 +18,8 @@ from rankstudy.layers import build, weights
 def loaders(batch_size: int) -> tuple[DataLoader, DataLoader]:
     """Training images (those of our training split) and test images."""
     root = str(data.folder())
-    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((data.MEAN,), (data.STD,))])
+    mean, std = data.scaling("mnist")
+    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((mean,), (std,))])
     official, test = MNIST(root, train=True, transform=transform), MNIST(root, train=False, transform=transform)
     held_out = config.Data("mnist").validation_size
     order = torch.randperm(len(official), generator=torch.Generator().manual_seed(data.SPLIT_SEED))

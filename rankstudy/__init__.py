@@ -10,13 +10,30 @@ from typing import Any
 
 __version__ = "0.1.0"
 
+# what a newcomer types first -> where it is; imported on first use, since some of them need torch
 _LAZY = {
-    "analyze": "tools.checkpoint",
-    "compress": "tools.compression",
-    "example_network": "study.example",
-    "load_compressed": "tools.compression",
+    "eliminate": "rank.eliminate",
+    "matrix_rank": "rank.matrix_rank",
+    "rank_tolerance": "rank.rank_tolerance",
+    "entropy_rank": "spectrum.effective_rank",  # Roy and Vetterli's, whose own name there is older
+    "stable_rank": "spectrum.stable_rank",
+    "alternating_gradient": "factorization.alternating_gradient",
+    "alternating_least_squares": "factorization.alternating_least_squares",
+    "break_even_rank": "factorization.break_even_rank",
+    "truncated_svd": "factorization.truncated_svd",
+    "LowRankLinear": "layers.LowRankLinear",
+    "MLP": "layers.MLP",
+    "factorised": "layers.factorised",
+    "LoRALinear": "lora.LoRALinear",
+    "add_lora": "lora.add_lora",
+    "merged": "lora.merged",
+    "train": "training.train",
+    "example_network": "study.example.example_network",
+    "analyze": "tools.checkpoint.analyze",
+    "compress": "tools.compression.compress",
+    "load_compressed": "tools.compression.load_compressed",
 }
-__all__ = ["UsageError", "analyze", "compress", "example_network", "load_compressed"]
+__all__ = ["UsageError", *_LAZY]
 
 
 class UsageError(Exception):
@@ -26,5 +43,10 @@ class UsageError(Exception):
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(import_module(f"rankstudy.{_LAZY[name]}"), name)
+        module, _, own = _LAZY[name].rpartition(".")
+        return getattr(import_module(f"rankstudy.{module}"), own)
     raise AttributeError(f"module 'rankstudy' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

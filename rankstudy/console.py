@@ -33,6 +33,9 @@ def run(main: Callable[[], int]) -> None:
         code = end.code
     except KeyboardInterrupt:
         code = INTERRUPTED
+    except OSError as error:
+        print(f"rankstudy: {described(error)}", file=sys.stderr)
+        code = 2
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -62,8 +65,10 @@ def described(error: Exception) -> str:
 class _Lasting(io.RawIOBase):
     """A stream that fails once at most, and not at all where its reader has gone."""
 
-    def __init__(self, raw: io.RawIOBase) -> None:
-        self._raw, self._lost = raw, False
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream  # kept, since it takes the raw stream along when it goes
+        self._raw = getattr(stream.buffer, "raw", stream.buffer)  # python -u has no buffer between
+        self._lost = False
 
     def write(self, content: bytes) -> int:
         size = memoryview(content).nbytes
@@ -90,9 +95,8 @@ class _Lasting(io.RawIOBase):
 
 def _lasting(stream: TextIO) -> TextIO:
     stream.flush()
-    raw = getattr(stream.buffer, "raw", stream.buffer)  # python -u has no buffer between
     return io.TextIOWrapper(
-        io.BufferedWriter(_Lasting(raw)),
+        io.BufferedWriter(_Lasting(stream)),
         encoding=stream.encoding,
         errors="rankstudy",
         line_buffering=stream.line_buffering or stream is sys.stderr,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rankstudy.data import Split
+from rankstudy.data import Dataset, Split
 from rankstudy.layers import MLP
 from rankstudy.lora import add_lora, merged
-from rankstudy.training import EVALUATION_BATCH
+from rankstudy.training import EVALUATION_BATCH, evaluate
 
 METHODS = ("lora", "full", "last", "row")
 DIGITS = 10
@@ -78,41 +79,89 @@ def take(split: Split, counts: Sequence[int | None]) -> Split:
     return Split(split.images[keep], split.labels[keep])
 
 
+@dataclass(frozen=True)
+class Steps:
+    """What happened in a fine-tuning, step by step: `plt.plot(steps.step, steps.loss)`. float64 but for the numbers."""
+
+    step: np.ndarray  # (steps,) int, from 1
+    loss: np.ndarray  # (steps,) mean cross-entropy of the step's batch before its update, nats
+    accuracy: np.ndarray  # (steps,) fraction of the batch, likewise
+    learning_rate: np.ndarray  # (steps,)
+    at: np.ndarray  # (K,) int: the steps after which the validation split was evaluated, if there is one
+    validation_loss: np.ndarray  # (K,) nats
+    validation_accuracy: np.ndarray  # (K,) fraction
+
+
 def finetune(
     model: nn.Module,
-    new: Split,
+    new: Split | Dataset,
     old: Split | None = None,
     *,
-    learning_rate: float,
-    steps: int,
-    batch_size: int,
-    seed: int,
+    learning_rate: float = 1e-3,
+    steps: int = 1000,
+    batch_size: int = 64,
+    seed: int = 0,
     look: Callable[[int], object] | None = None,
     at: Sequence[int] = (),
-) -> None:
+) -> Steps:
     """Train the model in place with Adam on cross-entropy, the rate falling to 0 as half a cosine.
 
     A batch is of `new` images, or half of it of `old` ones where there are any; each kind is shuffled anew, by the seed
     alone, whenever all of it has been seen. `look(step)` is called after each of the steps `at` (0: before the first).
+    Of a `Dataset` the training split is learned, and the validation split evaluated after each of the steps `at`, or
+    where there are none after every twentieth part of all.
+
+    Raises: ValueError if a split is empty, the model has nothing to train, or steps or batch_size are too
+        small.
+
+    Example:
+        steps = finetune(add_lora(model, 4), dataset, steps=300)
+        plt.plot(steps.at, steps.validation_accuracy)
     """
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=learning_rate, fused=True)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if not trained:
+        raise ValueError("model has no parameter that requires a gradient")
+    if steps < 1 or batch_size < (1 if old is None else 2):
+        raise ValueError(f"steps must be at least 1 and batch_size too (2 with old), got {steps!r} and {batch_size!r}")
+    validation = None
+    if isinstance(new, Dataset):
+        validation, new = new.validation, new.train
+        at = at or sorted({round(steps * i / 20) for i in range(21)})
+    for name, split in (("new", new), ("old", old)):
+        if split is not None and len(split) == 0:
+            raise ValueError(f"{name} must hold at least one image")
+    optimizer = torch.optim.Adam(trained, lr=learning_rate, fused=True)
     generator = torch.Generator().manual_seed(seed)
     replayed = 0 if old is None else batch_size // 2
     parts = [(new, _orders(len(new), steps, batch_size - replayed, generator))]
     if old is not None:
         parts.append((old, _orders(len(old), steps, replayed, generator)))
+    batches: list[Tensor] = []  # (loss, accuracy), left on the device
+    rates: list[float] = []
+    evaluated: list[tuple[int, float, float]] = []
     for step in range(steps + 1):
-        if look is not None and step in at:
-            look(step)
+        if step in at:
+            if look is not None:
+                look(step)
+            if validation is not None:
+                evaluated.append((step, *evaluate(model, validation)))
         if step == steps:
-            return
+            break
         chosen = [(split, order[step].to(split.labels.device)) for split, order in parts]
         images = torch.cat([split.images[index] for split, index in chosen])
         labels = torch.cat([split.labels[index] for split, index in chosen])
-        optimizer.param_groups[0]["lr"] = learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
+        rates.append(learning_rate * (1 + math.cos(math.pi * step / steps)) / 2)
+        optimizer.param_groups[0]["lr"] = rates[-1]
         optimizer.zero_grad()
-        F.cross_entropy(model(images), labels).backward()
+        logits = model(images)
+        loss = F.cross_entropy(logits, labels)
+        loss.backward()
         optimizer.step()
+        batches.append(torch.stack([loss.detach(), (logits.detach().argmax(1) == labels).float().mean()]))
+    losses, accuracies = torch.stack(batches).double().cpu().numpy().T
+    looked = np.array([step for step, *_ in evaluated], dtype=np.int64)
+    scores = np.array([score for _, *score in evaluated], dtype=np.float64).reshape(-1, 2)
+    return Steps(np.arange(1, steps + 1), losses, accuracies, np.array(rates), looked, scores[:, 0], scores[:, 1])
 
 
 def _orders(count: int, steps: int, size: int, generator: torch.Generator) -> Tensor:

@@ -11,22 +11,18 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
-from rankstudy.config import ACTIVATIONS, Network
-
-_FUNCTIONS = {
-    "relu": F.relu,
-    "leaky_relu": F.leaky_relu,  # slope 0.01
-    "gelu": F.gelu,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "identity": lambda x: x,
-}
+from rankstudy.config import Network
+from rankstudy.registry import ACTIVATIONS, entry
+from rankstudy.replace import join, replaced, ties
+from rankstudy.targets import chosen, of_each, own_forward, refusal
 
 
 def checked_rank(rank: int) -> int:
@@ -57,6 +53,22 @@ class LowRankLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
         self.reset_parameters()
 
+    @classmethod
+    def standing_for(cls, layer: nn.Module, b: Tensor, c: Tensor) -> LowRankLinear:
+        """B·C in the place of a linear layer, with its bias (the same parameter), dtype, device and `requires_grad`.
+
+        `b` (out, rank) and `c` (rank, in) are copied; parameters are taken over, so that layers can share them.
+        """
+        weight = layer.weight
+        with torch.device("meta"):
+            new = cls(layer.in_features, layer.out_features, b.shape[1])
+        for name, factor in (("b", b), ("c", c)):
+            if not isinstance(factor, nn.Parameter):
+                factor = nn.Parameter(factor.detach().to(weight, copy=True), weight.requires_grad)
+            setattr(new, name, factor)
+        new.bias = layer.bias
+        return new
+
     def reset_parameters(self) -> None:
         uniform_(self.b)
         uniform_(self.c)
@@ -83,23 +95,31 @@ class LowRankLinear(nn.Module):
 class MLP(nn.Module):
     """A bias-free multilayer perceptron: one activation between the layers, none after the last.
 
-    `widths` counts units, input first. `rank` is one rank for every layer, or one per layer with None for a dense one.
+    `widths` counts units, input first: `MLP((784, 256, 10), "tanh")` and `MLP(784, 256, 10, activation="tanh")` are one
+    network. `rank` is one rank for every layer, or one per layer with None for a dense one.
 
-    Raises: ValueError for fewer than two widths, a width below 1, an unknown activation, or a wrong number of ranks.
+    Raises: ValueError for fewer than two widths, a width that is no integer of at least 1, an unknown activation, or a
+        wrong number of ranks.
     """
 
     def __init__(
-        self, widths: Sequence[int], activation: str = "relu", *, rank: int | Sequence[int | None] | None = None
+        self,
+        widths: int | Sequence[int],
+        *more: int | str,
+        activation: str = "relu",
+        rank: int | Sequence[int | None] | None = None,
     ) -> None:
         super().__init__()
-        if len(widths) < 2 or min(widths) < 1:
+        if more and isinstance(more[-1], str):
+            *more, activation = more
+        widths = (*widths, *more) if isinstance(widths, Sequence) else (widths, *more)
+        if len(widths) < 2 or not all(isinstance(width, Integral) and width >= 1 for width in widths):
             raise ValueError(f"widths must be two or more positive numbers of units, got {widths!r}")
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+        function = entry(ACTIVATIONS, activation, "activation").torch()
         ranks = list(rank) if isinstance(rank, Sequence) else [rank] * (len(widths) - 1)
         if len(ranks) != len(widths) - 1:
             raise ValueError(f"rank must name one rank for each of {len(widths) - 1} layers, got {len(ranks)}")
-        self.activation = activation
+        self.activation, self._function = activation, function
         self.layers = nn.ModuleList(
             nn.Linear(inp, out, bias=False) if r is None else LowRankLinear(inp, out, r)
             for inp, out, r in zip(widths[:-1], widths[1:], ranks, strict=True)
@@ -107,7 +127,7 @@ class MLP(nn.Module):
 
     def _apply_layer(self, i: int, x: Tensor) -> Tensor:
         x = self.layers[i](x)
-        return x if i == len(self.layers) - 1 else _FUNCTIONS[self.activation](x)
+        return x if i == len(self.layers) - 1 else self._function(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, widths[0]) -> logits (batch, widths[-1])."""
@@ -135,12 +155,8 @@ def build(config: Network, seed: int) -> MLP:
       (Khodak et al. 2021, section 3.1). Above min(out, in) the factors are filled up with zeros, which stay zero: their
       gradients are products with each other.
 
-    Raises: ValueError for an unknown initialisation, a gain that is not positive, and as `MLP` does.
+    Example: `build(Network((784, 256, 10)), 0).layers[0].weight` is (256, 784), the same on every machine.
     """
-    if config.initialisation not in ("default", "variance", "spectral"):
-        raise ValueError(f"initialisation must be default, variance or spectral, got {config.initialisation!r}")
-    if not 0 < config.gain < math.inf:
-        raise ValueError(f"gain must be positive and finite, got {config.gain!r}")
     with torch.device("meta"):  # shapes only: no weights are drawn from the global generator
         model = MLP(config.widths, config.activation, rank=config.rank)
     model.to_empty(device="cpu")
@@ -180,8 +196,94 @@ def spectral_factors(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 
     In float64 on the CPU, so that every device gets the same; filled up with zeros above min(out, in).
     """
+    if matrix.is_meta:
+        return matrix.new_empty(len(matrix), rank), matrix.new_empty(rank, matrix.shape[1])
     u, s, vh = torch.linalg.svd(matrix.detach().double().cpu(), full_matrices=False)
     root, missing = s[:rank].sqrt(), max(rank - len(s), 0)
     b = F.pad(u[:, :rank] * root, (0, missing))
     c = F.pad(root[:, None] * vh[:rank], (0, 0, 0, missing))
     return b.to(matrix).contiguous(), c.to(matrix).contiguous()
+
+
+def factorised(
+    model: nn.Module,
+    rank: int | None = None,
+    *,
+    ranks: Mapping[str, int] | None = None,
+    targets: str | Iterable[str] | None = None,
+) -> nn.Module:
+    """A copy of the model with the truncated SVD of each layer's weight, a `LowRankLinear`, in the layer's place.
+
+    One `rank` for every `nn.Linear` and `LowRankLinear`, or for those that `targets` means (a name, the end of one or
+    a regular expression, or several); or `ranks`, one for each layer that its keys mean. √σ goes to each factor. Bias,
+    dtype, device, flags, hooks and sharing are kept; layers of one weight share the factors. On the meta device there
+    are shapes alone.
+
+    Example:
+        small = factorised(model, 16)
+        small = factorised(model, ranks={"encoder.fc": 32, "head": 8})
+
+    Raises: ValueError if there is nothing to factorise, both or neither of `rank` and `ranks` are given, a rank is no
+        integer of at least 1, or a layer cannot be replaced without a loss (it is named): a subclass of `nn.Linear`
+        with a forward of its own, a parametrised or lazy layer, a weight shared with what stays as it is.
+    """
+    if (rank is None) == (ranks is None):
+        raise ValueError(f"give rank, one for all layers, or ranks, one for each; got {rank!r} and {ranks!r}")
+    if ranks is not None and targets is not None:
+        raise ValueError("targets go with rank; ranks names its layers itself")
+    layers: dict[str, tuple[str, ...]] = {}
+    others: dict[str, str] = {}
+    for name, layer in model.named_modules():
+        reason = _unfactorisable(layer)
+        if reason is None:
+            layers[name] = (name,)
+        elif isinstance(layer, nn.Linear) or layer._parameters:
+            others[name] = reason
+    if rank is not None and targets is None:
+        names = list(layers)
+        for name in others:
+            if isinstance(model.get_submodule(name), nn.Linear):
+                raise ValueError(f"{name!r} cannot be factorised: {others[name]}; name the other layers in targets")
+    else:
+        names = chosen(ranks if targets is None else targets, layers, others)
+    if not names:
+        raise ValueError("model has no linear layer to factorise")
+    wanted = {
+        name: checked_rank(r) for name, r in of_each(ranks if rank is None else rank, "ranks", names, layers).items()
+    }
+    shared = ties(model)
+    for name in wanted:
+        for own in model.get_submodule(name)._parameters.keys() & {"weight", "b", "c"}:
+            for other in shared[join(name, own)]:
+                partner = other.rpartition(".")[0]
+                if wanted.get(partner) != wanted[name] or (own != "weight" and partner != name):
+                    raise ValueError(
+                        f"{name!r} shares its {own} with {other!r}, and the two cannot be the same factors of rank "
+                        f"{wanted[name]}: leave it out of targets, or untie them first"
+                    )
+    factors: dict[str, LowRankLinear] = {}  # by the first name of a weight, so that tied layers stay tied
+
+    def make(name: str, layer: nn.Module) -> nn.Module | None:
+        if name not in wanted:
+            return None
+        first = shared.get(join(name, "weight"), (name,))[0]
+        if first in factors:
+            return LowRankLinear.standing_for(layer, factors[first].b, factors[first].c)
+        factors[first] = LowRankLinear.standing_for(layer, *spectral_factors(layer.weight, wanted[name]))
+        return factors[first]
+
+    return replaced(model, make)
+
+
+def _unfactorisable(layer: nn.Module) -> str | None:
+    """Why the layer has no `LowRankLinear` to stand in for it, or None if it has."""
+    if isinstance(layer, LowRankLinear):
+        return None
+    if not isinstance(layer, nn.Linear):
+        return f"a {type(layer).__name__} is no linear layer"
+    if parametrize.is_parametrized(layer):
+        return "it is parametrised; torch.nn.utils.parametrize.remove_parametrizations makes it an ordinary layer"
+    if own_forward(layer):
+        return f"a {type(layer).__name__} has a forward of its own"
+    extra = (layer._parameters.keys() | layer._buffers.keys() | layer._modules.keys()) - {"weight", "bias"}
+    return f"it has a {min(extra)} beside weight and bias" if extra else refusal(layer)

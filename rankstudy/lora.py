@@ -1,16 +1,17 @@
-"""LoRA by composition: a frozen linear layer beside a trainable product of two thin factors.
+"""LoRA by composition: a frozen layer beside a trainable product of two thin factors.
 
 y = x·Wᵀ + x·ΔWᵀ with ΔW = (α/r)·B·A (Hu et al. 2021, section 4.1). The factor α/r enters in one place, B begins at
 zero, and nothing is merged behind anyone's back: `merged` returns another model.
+
+Where a module does not call the layer but reads its weight (`nn.MultiheadAttention`), or has a forward of its own, the
+adapter sits inside the weight instead: W + ΔW is what the module reads.
 """
 
 from __future__ import annotations
 
-import copy
 import json
-import math
 import os
-import tempfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,81 +19,28 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from rankstudy.layers import checked_rank, spectral_factors, uniform_
+from rankstudy.files import write_atomically
+from rankstudy.layers import LowRankLinear
+from rankstudy.lora_layers import (
+    LoRALinear,
+    LoRAWeight,
+    LowRankUpdate,
+    adapters_in,
+    evaluated,
+    freeze,
+    insert,
+    inserted,
+    original,
+    originals_of,
+    take_out,
+    thaw,
+)
+from rankstudy.places import Place, adaptable
+from rankstudy.replace import copied, join, replace_, ties
+from rankstudy.targets import chosen, of_each
 
-
-class LoRALinear(nn.Module):
-    """A copy of `base`, frozen, and an adapter `lora_b` (out, rank) times `lora_a` (rank, in) that trains.
-
-    `alpha` is α, by default the rank. `scaling` is "lora", α/r, or "rslora", α/√r (Kalajdzievski 2023).
-    `initialisation` is "zero": B = 0 and A as in `nn.Linear`, so that the layer begins as its base; or "pissa": the
-    adapter takes the base's leading singular triplets and the base keeps the rest (Meng et al. 2024, equations 2 to 4).
-
-    Raises: ValueError for a rank below 1 (or, for "pissa", above min(out, in)), an α that is not positive and finite,
-        an unknown scaling or initialisation.
-    """
-
-    def __init__(
-        self,
-        base: nn.Linear,
-        rank: int,
-        alpha: float | None = None,
-        *,
-        scaling: str = "lora",
-        initialisation: str = "zero",
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__()
-        self.rank, self.scaling, self.initialisation = checked_rank(rank), scaling, initialisation
-        self.alpha = float(self.rank if alpha is None else alpha)
-        if not 0 < self.alpha < math.inf:
-            raise ValueError(f"alpha must be positive and finite, got {alpha!r}")
-        if scaling not in ("lora", "rslora"):
-            raise ValueError(f"scaling must be lora or rslora, got {scaling!r}")
-        if initialisation not in ("zero", "pissa"):
-            raise ValueError(f"initialisation must be zero or pissa, got {initialisation!r}")
-        self.in_features, self.out_features = base.in_features, base.out_features
-        if initialisation == "pissa" and self.rank > min(self.in_features, self.out_features):
-            raise ValueError(
-                f"rank must be at most min(out, in) = {min(self.in_features, self.out_features)} for pissa, got {rank}"
-            )
-        self.base = copy.deepcopy(base).requires_grad_(False)
-        weight = self.base.weight
-        a = uniform_(torch.empty(self.rank, self.in_features), generator).to(weight)
-        b = torch.zeros(self.out_features, self.rank).to(weight)
-        if initialisation == "pissa":
-            b, a = (factor / math.sqrt(self.scale) for factor in spectral_factors(weight, self.rank))
-        self.lora_a, self.lora_b = nn.Parameter(a), nn.Parameter(b)
-        if initialisation == "pissa":
-            weight.sub_(self.delta().detach())
-
-    @property
-    def scale(self) -> float:
-        """α/r, or α/√r for rsLoRA."""
-        return self.alpha / (self.rank if self.scaling == "lora" else math.sqrt(self.rank))
-
-    def _factors(self) -> tuple[Tensor, Tensor]:
-        """(out, rank) and (rank, in), whose product is ΔW: the only place where the scale is applied."""
-        return self.scale * self.lora_b, self.lora_a
-
-    def delta(self) -> Tensor:
-        """ΔW = (α/r)·B·A, (out, in)."""
-        b, a = self._factors()
-        return b @ a
-
-    @property
-    def weight(self) -> Tensor:
-        """The effective weight W + ΔW, (out, in)."""
-        return self.base.weight + self.delta()
-
-    def forward(self, x: Tensor) -> Tensor:
-        b, a = self._factors()
-        return self.base(x) + F.linear(F.linear(x, a), b)
-
-    def extra_repr(self) -> str:
-        return f"rank={self.rank}, alpha={self.alpha:g}, scaling={self.scaling}"
+__all__ = ["LoRALinear", "Trainable", "add_lora", "load_adapters", "merged", "save_adapters", "trainable"]
 
 
 @dataclass(frozen=True)
@@ -106,41 +54,123 @@ class Trainable:
 
 def add_lora(
     model: nn.Module,
-    rank: int,
-    alpha: float | None = None,
+    rank: int | Mapping[str, int],
+    alpha: float | Mapping[str, float] | None = None,
     *,
+    targets: str | Iterable[str] | None = None,
     scaling: str = "lora",
     initialisation: str = "zero",
+    dropout: float = 0.0,
     seed: int = 0,
 ) -> nn.Module:
-    """A copy of the model, frozen, in which every `nn.Linear` has an adapter. Only the adapters require gradients.
+    """A copy of the model, frozen, in which layers have adapters. Only the adapters require gradients.
 
-    The adapters' initial values come from a CPU generator seeded with `seed` alone.
+    `targets` says which: names, ends of names ("q_proj" is every name that ends in ".q_proj") or regular expressions
+    for whole names; None is every linear layer: `nn.Linear` and its subclasses, `LowRankLinear`, and of an
+    `nn.MultiheadAttention` NAME the four NAME.q_proj, NAME.k_proj, NAME.v_proj and NAME.out_proj (NAME means them all).
+    `rank` and `alpha` are one for all, or a mapping from targets; with a mapping of ranks and no `targets` its keys are
+    the targets, and where a mapping of α has nothing, α is the rank. The other options are those of `LoRALinear`.
 
-    Raises: ValueError if the model has no `nn.Linear`, or has adapters already, and as `LoRALinear` does.
+    A layer used in several places is adapted in all of them, and layers that share a weight share their adapter. The
+    adapters' initial values come from a CPU generator seeded with `seed` alone.
+
+    Example:
+        adapted = add_lora(model, 8, targets=["q_proj", "v_proj"])
+        adapted = add_lora(model, {"head": 4, r"blocks\\.\\d+\\.fc": 16}, alpha=16, dropout=0.1)
+
+    Raises: ValueError if there is nothing to adapt, a target means nothing or what cannot be adapted, the model has
+        adapters already, an adapter inside a weight is to have dropout, layers of one weight different adapters, or
+        "pissa" would change a weight for others too; and as `LoRALinear` does. What is at fault is named.
     """
     if _adapters(model):
         raise ValueError("model has LoRA adapters already; merge them first")
+    places, layers, others = adaptable(model)
+    if targets is not None or isinstance(rank, Mapping):
+        names = chosen(rank if targets is None else targets, layers, others)
+    else:
+        names = list(places)
+        for name in others:
+            if isinstance(model.get_submodule(name), (nn.Linear, nn.MultiheadAttention)):
+                raise ValueError(f"{name!r} cannot be adapted: {others[name]}; name the other layers in targets")
+    if not names:
+        raise ValueError("model has no linear or attention layer to adapt")
+    ranks, alphas = of_each(rank, "rank", names, layers), of_each(alpha, "alpha", names, layers)
+    unranked = [name for name in names if name not in ranks]
+    if unranked:
+        raise ValueError(f"rank has none for {unranked[0]!r}, which is among the targets")
+    wanted = {name: (ranks[name], alphas.get(name)) for name in names}
+    if dropout and (inside := [name for name in names if places[name].inside]):
+        raise ValueError(
+            f"dropout is on a layer's inputs, and the adapter of {inside[0]!r} has only its weight; leave it out"
+        )
+    leaders = _leaders(model, places, wanted, initialisation)
+    made: dict[str, LowRankUpdate] = {}
     generator = torch.Generator().manual_seed(seed)
-    options = {"scaling": scaling, "initialisation": initialisation, "generator": generator}
-    adapted = _replaced(model, nn.Linear, lambda name, layer: LoRALinear(layer, rank, alpha, **options))
-    if not _adapters(adapted):
-        raise ValueError("model has no nn.Linear to adapt")
-    adapted.requires_grad_(False)
-    for layer in _adapters(adapted).values():
-        layer.lora_a.requires_grad_(True)
-        layer.lora_b.requires_grad_(True)
+
+    def adapter(name: str, module: nn.Module) -> LowRankUpdate:
+        place, leader = places[name], leaders[name]
+        options = {"scaling": scaling, "initialisation": initialisation, "generator": generator}
+        if leader != name:  # its values are the leader's; PiSSA has changed the weight already, nothing more is drawn
+            options |= {"initialisation": "zero", "generator": torch.Generator()}
+        if place.inside:
+            weight = original(module, place.tensor)
+            new = LoRAWeight(weight, *wanted[name], part=place.part, rows=place.rows, **options)
+        else:
+            new = LoRALinear(module, *wanted[name], dropout=dropout, copied=False, **options)
+        made[name] = new
+        new.lora_a, new.lora_b, new.initialisation = made[leader].lora_a, made[leader].lora_b, initialisation
+        return new
+
+    def make(path: str, module: nn.Module) -> nn.Module | None:
+        for name in [name for name in names if places[name].module == path]:
+            if not places[name].inside:
+                return adapter(name, module)
+            insert(module, places[name].tensor, adapter(name, module))
+        return None
+
+    adapted = copied(model)
+    replace_(adapted, make)
+    freeze(adapted)
     return adapted
 
 
-def merged(model: nn.Module) -> nn.Module:
-    """A copy of the model in which each adapted layer is one `nn.Linear` of weight W + ΔW; all of it trains again.
+def merged(model: nn.Module, *, untie: bool = False) -> nn.Module:
+    """A copy of the model without adapters, in which each adapted weight is W + ΔW.
 
-    Raises: ValueError if the model has no adapters, or a merged weight is not finite (the layer is named).
+    Parameters that trained before `add_lora` or do now train again, the others stay frozen. An adapted `nn.Linear` is
+    one again, a `LowRankLinear` of rank r₀ one of rank r₀ + r (the factors side by side). What other parametrisations
+    a merged weight had is made permanent, with the values of evaluation.
+
+    Raises: ValueError if the model has no adapters, a merged weight is not finite, or a weight is shared with what was
+        not adapted, or otherwise, so that the two could not stay one; `untie=True` lets them become two. It is named.
     """
     if not _adapters(model):
         raise ValueError("model has no LoRA adapters to merge")
-    return _replaced(model, LoRALinear, _merged_layer).requires_grad_(True)
+    model = copied(model)
+    thaw(model)
+    if not untie:
+        _check_ties(model)
+    made: dict[tuple[int, ...], nn.Parameter] = {}  # by what each is made of, so that tied weights stay tied
+
+    def make(path: str, module: nn.Module) -> nn.Module | None:
+        if isinstance(module, LoRALinear):
+            base, weight = module.base, module.weight
+            _check_finite(path, weight)
+            if isinstance(base, LowRankLinear):
+                return LowRankLinear.standing_for(base, *module.stacked())
+            key = (id(base.weight), id(module.lora_a))
+            base.weight = made.setdefault(key, nn.Parameter(weight.detach(), base.weight.requires_grad))
+            return base
+        for tensor in inserted(module):
+            own, originals = adapters_in(module, tensor), originals_of(module, tensor)
+            weight, trains = evaluated(module, tensor), any(p.requires_grad for p in originals.values())
+            _check_finite(path, weight)
+            key = tuple(map(id, [*originals.values(), *(adapter.lora_a for adapter in own)]))
+            take_out(module, tensor, made.setdefault(key, nn.Parameter(weight, trains)))
+        return None
+
+    replace_(model, make)
+    return model
 
 
 def trainable(model: nn.Module) -> Trainable:
@@ -153,27 +183,18 @@ def trainable(model: nn.Module) -> Trainable:
 def save_adapters(model: nn.Module, path: str | os.PathLike) -> None:
     """Write the adapters alone, as safetensors; whole or not at all.
 
-    Raises: ValueError if the model has no adapters.
+    Raises: ValueError if the model has no adapters, or is on the meta device.
     """
     if not _adapters(model):
         raise ValueError("model has no LoRA adapters to save")
-    path = Path(path)
-    content = save(_tensors(model), metadata=_description(model))
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    write_atomically(Path(path), save(_tensors(model), metadata=_description(model)))
 
 
 def load_adapters(model: nn.Module, path: str | os.PathLike) -> None:
     """Read adapters into a model that has the same ones: layers, ranks, α, scaling, start and dtype. All or nothing.
 
-    Raises: ValueError if the file is not whole, or anything in it differs from the model (what does is named).
+    Raises: ValueError if the file is not whole, anything in it differs from the model (what does is named), or the
+        model is on the meta device.
     """
     expected = _tensors(model)
     try:
@@ -198,14 +219,27 @@ def load_adapters(model: nn.Module, path: str | os.PathLike) -> None:
             expected[name].copy_(value)
 
 
-def _adapters(model: nn.Module) -> dict[str, LoRALinear]:
-    return {name: layer for name, layer in model.named_modules() if isinstance(layer, LoRALinear)}
+def _adapters(model: nn.Module) -> dict[str, LowRankUpdate]:
+    """By the name of what each adapts, as in `add_lora`."""
+    found: dict[str, LowRankUpdate] = {}
+    for path, module in model.named_modules():
+        if isinstance(module, LoRALinear):
+            found[path] = module
+        for adapter in (adapter for tensor in inserted(module) for adapter in adapters_in(module, tensor)):
+            found[join(path, adapter.part) if adapter.part else path] = adapter
+    return found
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """The adapters' numbers by name, sharing the model's memory."""
-    pairs = {name: (layer.lora_a, layer.lora_b) for name, layer in _adapters(model).items()}
-    return {f"{name}.lora_{x}": p.detach() for name, pair in pairs.items() for x, p in zip("ab", pair, strict=True)}
+    """The adapters' numbers by name, sharing the model's memory; those that layers share once."""
+    found: dict[str, nn.Parameter] = {}
+    for name, layer in _adapters(model).items():
+        for own, parameter in (("lora_a", layer.lora_a), ("lora_b", layer.lora_b)):
+            if parameter.is_meta:
+                raise ValueError(f"{name!r} is on the meta device and has no values; give it memory (to_empty) first")
+            if not any(parameter is other for other in found.values()):
+                found[join(name, own)] = parameter
+    return {name: parameter.detach() for name, parameter in found.items()}
 
 
 def _description(model: nn.Module) -> dict[str, str]:
@@ -214,21 +248,56 @@ def _description(model: nn.Module) -> dict[str, str]:
     return {name: json.dumps({f: getattr(layer, f) for f in fields}) for name, layer in _adapters(model).items()}
 
 
-def _merged_layer(name: str, layer: LoRALinear) -> nn.Linear:
-    weight = layer.weight.detach()
-    if not weight.isfinite().all():
+def _leaders(
+    model: nn.Module, places: dict[str, Place], wanted: dict[str, tuple[int, float | None]], initialisation: str
+) -> dict[str, str]:
+    """For each layer the first one with the same weight, whose adapter it shares: most often itself."""
+    shared = ties(model)
+    weights = {name: join(places[name].module, places[name].tensor) for name in wanted}
+    leaders: dict[str, str] = {}
+    firsts: dict[tuple[str, str], str] = {}
+    for name, weight in weights.items():
+        leader = firsts.setdefault((shared.get(weight, (weight,))[0], places[name].part), name)
+        if wanted[leader] != wanted[name]:
+            raise ValueError(
+                f"{leader!r} and {name!r} are one weight, but {wanted[leader]} and {wanted[name]} are wanted"
+            )
+        leaders[name] = leader
+    if initialisation == "pissa":
+        adapted = {(weight, places[name].part) for name, weight in weights.items()}
+        for name, weight in weights.items():
+            if weight not in shared:
+                raise ValueError(f"pissa takes ΔW off a weight, and {name!r} has none of its own; use zero")
+            for other in shared[weight]:
+                if (other, places[name].part) not in adapted:
+                    raise ValueError(f"pissa would take ΔW of {name!r} off {other!r} too, which is the same weight")
+    return leaders
+
+
+def _check_ties(model: nn.Module) -> None:
+    """Raise ValueError if merging would leave two values to what is one parameter now."""
+    becomes: dict[str, tuple[int, ...]] = {}  # the name of a parameter -> what is added to it
+    layers: dict[str, str] = {}
+    for path, module in model.named_modules():
+        names: dict[str, list[LowRankUpdate]] = {}
+        if isinstance(module, LoRALinear):
+            names = {f"base.{own}": [module] for own in module.base._parameters if own != "bias"}
+        for tensor in inserted(module):
+            own = adapters_in(module, tensor)
+            names |= {f"parametrizations.{tensor}.{original}": own for original in originals_of(module, tensor)}
+        for name, adapters in names.items():
+            becomes[join(path, name)] = tuple(id(adapter.lora_a) for adapter in adapters)
+            layers[join(path, name)] = path
+    shared = ties(model)
+    for name, added in becomes.items():
+        for other in shared.get(name, ()):
+            if becomes.get(other) != added:
+                raise ValueError(
+                    f"{layers[name]!r} shares its weight with {other!r}, to which nothing or something else is added: "
+                    "merged they cannot stay one; untie=True makes them two"
+                )
+
+
+def _check_finite(name: str, weight: Tensor) -> None:
+    if not weight.is_meta and not weight.isfinite().all():
         raise ValueError(f"the merged weight of layer {name!r} is not finite")
-    linear = layer.base  # of the copy that `_replaced` has made
-    linear.weight = nn.Parameter(weight)
-    return linear
-
-
-def _replaced(model: nn.Module, kind: type[nn.Module], make) -> nn.Module:
-    """A copy of the model with `make(name, layer)` in the place of each layer of this kind."""
-    model = copy.deepcopy(model)
-    if isinstance(model, kind):
-        return make("", model)
-    for name, layer in [(name, layer) for name, layer in model.named_modules() if isinstance(layer, kind)]:
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, make(name, layer))
-    return model

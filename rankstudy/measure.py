@@ -6,7 +6,6 @@ answer without allocating or computing anything. Times come with their spread.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from rankstudy.config import Training
+from rankstudy.registry import OPTIMIZERS
 from rankstudy.training import batch_loss
 
 BLOCKS = 20  # measurements of a latency
@@ -58,13 +58,14 @@ def parameter_bytes(model: nn.Module) -> int:
 def training_memory(model: nn.Module, config: Training, images: Tensor) -> TrainingMemory:
     """What a training step on these images, (batch, in), holds in memory; from one step without its update.
 
-    The optimisers keep, per trained parameter: Adam and AdamW two moments and a float32 step count, SGD a momentum if
-    it has one. Kernels' scratch memory and the allocator's rounding come on top.
+    The optimisers keep, per trained parameter: Adam and AdamW two moments and a float32 step count, SGD nothing,
+    with momentum a velocity. Kernels' scratch memory and the allocator's rounding come on top.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     own = {_address(t): t.nbytes for t in [*model.parameters(), *model.buffers()]}
     gradients = sum(p.nbytes for p in trained)
-    state = {"sgd": gradients if config.momentum else 0}.get(config.optimizer, 2 * gradients + 4 * len(trained))
+    optimizer = OPTIMIZERS[config.optimizer]
+    state = optimizer.states * gradients + (4 * len(trained) if optimizer.counts else 0)
     saved: dict[int, torch.UntypedStorage] = {}  # kept alive while they count, so that no address is given away twice
 
     def pack(tensor: Tensor) -> Tensor:
@@ -143,13 +144,3 @@ def peak_cuda_memory(work: Callable[[], object], device: torch.device) -> int:
     work()
     torch.cuda.synchronize(device)
     return torch.cuda.max_memory_allocated(device) - before
-
-
-def peak_process_memory() -> int | None:
-    """Bytes that this process has had resident at its fullest since it began; None where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

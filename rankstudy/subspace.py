@@ -170,6 +170,9 @@ class Subspace(nn.Module):
     the m parameter tensors, a factor λ on its part of P·z that trains too (begun at 1), and z has d − m numbers
     (structure-aware, "SAID": Aghajanyan et al. 2020, section 3).
 
+    z and P·z are float32 whatever the model's dtype, so that steps below the rounding of a bfloat16 model add up; the
+    sum with θ₀ is rounded to the dtype of each parameter.
+
     Raises: ValueError for an unknown projection, a model with nothing to train, a dimension that is no integer from 1
         to D (with scales: from m + 1), or a projection larger than `MEMORY`.
     """
@@ -193,12 +196,13 @@ class Subspace(nn.Module):
         self.scales = nn.Parameter(torch.ones(len(self.names), device=device)) if scales else None
 
     def parameters_at(self, z: Tensor) -> dict[str, Tensor]:
-        """θ₀ + P·z by the model's names, each in its shape."""
+        """θ₀ + P·z by the model's names, each in its shape and dtype."""
         parts = self.projection(z).split([shape.numel() for shape in self.shapes])
         if self.scales is not None:
             parts = [scale * part for scale, part in zip(self.scales, parts, strict=True)]
         named = zip(self.names, self.shapes, parts, strict=True)
-        return {name: _tensor(self.base, name) + part.view(shape) for name, shape, part in named}
+        start = {name: _tensor(self.base, name) for name in self.names}
+        return {name: (start[name] + part.view(shape)).to(start[name].dtype) for name, shape, part in named}
 
     def forward(self, x: Tensor) -> Tensor:
         return functional_call(self.base, self.parameters_at(self.z), (x,))

@@ -16,33 +16,44 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from rankstudy import snapshot
 from rankstudy.config import Training
-from rankstudy.data import Dataset, Split
+from rankstudy.data import Dataset, Split, loader
 from rankstudy.layers import LowRankLinear
+from rankstudy.registry import OPTIMIZERS
 
 SPLITS = ("train", "validation", "test")
 EVALUATION_BATCH = 8192  # images; larger gains nothing, and hidden layers of 1024 units then take 32 MB
 
 Observe = Callable[[nn.Module, int], dict[str, "np.ndarray | Tensor | float"]]
-# an optimiser, and the function that leaves gradients where it finds them, on the images of an index (models, batch)
-Engine = tuple[torch.optim.Optimizer, Callable[[Tensor], None]]
+
+
+class Backward(Protocol):
+    """What `epoch` needs of a loss."""
+
+    def backward(self) -> object: ...
+
+
+# an optimiser, and the loss that it lessens, of the images and labels of a batch
+Engine = tuple[torch.optim.Optimizer, Callable[[Tensor, Tensor], Backward]]
 
 
 @dataclass(frozen=True)
 class History:
     """What happened, per network (S) and epoch (epochs + 1; epoch 0 is the network before training).
 
-    float64 and NaN where there is nothing: from the epoch of divergence on, or after an early stop.
+    float64 and NaN where there is nothing: from the epoch of divergence on.
     """
 
     train_loss: np.ndarray  # (S, epochs + 1) mean cross-entropy, nats
@@ -57,6 +68,10 @@ class History:
     epochs_run: np.ndarray  # (S,) int, the epoch of divergence included
     observed: dict[str, np.ndarray]  # name -> (S, epochs + 1, ...)
 
+    def __getitem__(self, name: str) -> np.ndarray:
+        """`history["test_accuracy"]`: what the chapters' figures read; also "observed.<name>"."""
+        return self.arrays()[name]
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything in one flat dict; what was observed comes under "observed.<name>"."""
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "observed"}
@@ -65,24 +80,31 @@ class History:
 
 def train(
     config: Training | Sequence[Training],
-    models: Sequence[nn.Module],
+    models: nn.Module | Sequence[nn.Module],
     data: Dataset,
-    seeds: Sequence[int],
+    seeds: int | Sequence[int],
     *,
     observe: Observe | None = None,
     engine: str | None = None,
     progress: Callable[[int], object] | None = None,
     snapshots: snapshot.Snapshots | None = None,
 ) -> History:
-    """Train the models in place, every parameter that requires a gradient, model i in the order of seed i.
+    """Train the models in place, every parameter that requires a gradient, model i in the order of seed i; or just one
+    model in the order of one seed, and the history's first axis then has length 1.
 
     `config` is one for all, or one for each, equal but for learning rate and weight decay. `observe(model, epoch)`
     is called for each model after each epoch (and as epoch 0 before the first); what it returns is stacked.
     `engine` is "loop", "vmap" or None: by device. `progress` is told the images trained on since it was last told.
     `snapshots` is asked for where to go on, and given a state about every minute; `observe` sees epoch 0 in any case.
 
-    Raises: ValueError if models, seeds and configs do not match, or a config holds what it cannot.
+    Raises: ValueError if models, seeds and configs do not match; TypeError if there is no `Dataset`.
+
+    Example: `train(Training(3), MLP((784, 256, 10)), load("mnist"), 0)["test_accuracy"]` is of shape (1, 4).
     """
+    if isinstance(models, nn.Module):
+        models = [models]
+    if isinstance(seeds, (int, np.integer)):
+        seeds = [int(seeds)]
     configs = [config] * len(models) if isinstance(config, Training) else list(config)
     _check(configs, models, data, seeds)
     if engine is None:
@@ -114,6 +136,20 @@ def evaluate(model: nn.Module, split: Split) -> tuple[float, float]:
     return loss / len(split.labels), correct / len(split.labels)
 
 
+def epoch(
+    loss: Callable[[Tensor, Tensor], Backward],
+    batches: Iterable[tuple[Tensor, Tensor]],
+    optimizer: torch.optim.Optimizer,
+    schedule: LRScheduler,
+) -> None:
+    """One pass over the training images: for every batch a gradient of the loss, and a step against it."""
+    for images, labels in batches:
+        optimizer.zero_grad()
+        loss(images, labels).backward()
+        optimizer.step()
+        schedule.step()
+
+
 def batch_loss(model: nn.Module, x: Tensor, y: Tensor, config: Training) -> Tensor:
     """What a step descends: mean cross-entropy in nats, plus λ/2·Σ‖B·C‖²_F over the low-rank layers where λ, the
     Frobenius decay, is not 0 (Khodak et al. 2021, section 3.2)."""
@@ -129,10 +165,13 @@ def _train_together(rows, configs, models, data, engine, record, progress, snaps
     """Train the models of these rows (one row, or all side by side) and record every epoch."""
     config, n = configs[rows[0]], len(data.train.labels)
     here, device = [models[i] for i in rows], data.train.labels.device
-    optimizer, backward = (_one if engine == "loop" else _side_by_side)(here, [configs[i] for i in rows], data.train)
-    peaks = [group["lr"] for group in optimizer.param_groups]
+    make = _one if engine == "loop" else _side_by_side
+    optimizer, loss = make(here, [configs[i] for i in rows])
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]  # the schedule's peak, which a snapshot does not keep
     steps = math.ceil(n / config.batch_size)
-    generators = [torch.Generator().manual_seed(int(record.seeds[i])) for i in rows]
+    batches = loader(data.train, config.batch_size, *(record.seeds[i] for i in rows))
+    generators = batches.sampler.generators
     final: dict[int, list[Tensor]] = {}  # the parameters of a network whose training has ended
     seconds, first = 0.0, 0
     if snapshots is not None and (state := snapshots.load()) is not None:
@@ -143,30 +182,24 @@ def _train_together(rows, configs, models, data, engine, record, progress, snaps
         seconds, first = state["seconds"], state["epoch"] + 1
         if progress is not None:
             progress(n * len(rows) * state["epoch"])
-    rates = itertools.islice(_schedule(config, config.epochs * steps), max(0, first - 1) * steps, None)
+    done, share = max(0, first - 1) * steps, share_of_peak(config, config.epochs * steps)
+    schedule = LambdaLR(optimizer, share, last_epoch=done - 1)
     saved = time.perf_counter()
-    for epoch in range(first, config.epochs + 1):
-        if epoch > 0:
+    for number in range(first, config.epochs + 1):
+        if number > 0:
             start = _clock(device)
-            order = torch.stack([torch.randperm(n, generator=generator) for generator in generators]).to(device)
-            for index in order.split(config.batch_size, dim=1):  # (rows, batch)
-                rate = next(rates)
-                for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                    group["lr"] = peak * rate
-                optimizer.zero_grad()
-                backward(index)
-                optimizer.step()
+            epoch(loss, batches, optimizer, schedule)
             seconds += (_clock(device) - start) / len(rows)
             if progress is not None:
                 progress(n * len(rows))
         for i in [i for i in rows if i not in final]:
-            if record.add(i, epoch, models[i], data, seconds, config.target_accuracy):
+            if record.add(i, number, models[i], data, seconds):
                 final[i] = [p.detach().clone() for p in models[i].parameters()]
         if len(final) == len(rows):
             break
         if snapshots is not None and time.perf_counter() - saved >= snapshot.SECONDS:
             state = snapshot.take(here, optimizer, generators, final)
-            snapshots.save({**state, "record": record.state(), "seconds": seconds, "epoch": epoch})
+            snapshots.save({**state, "record": record.state(), "seconds": seconds, "epoch": number})
             saved = time.perf_counter()
     for i in rows:  # every model gets memory of its own again, and an ended one what it had when it ended
         values = final.get(i) or [p.detach().clone() for p in models[i].parameters()]
@@ -174,15 +207,11 @@ def _train_together(rows, configs, models, data, engine, record, progress, snaps
             parameter.data = value
 
 
-def _one(models: list[nn.Module], configs: list[Training], split: Split) -> Engine:
-    """The gradients of one network."""
+def _one(models: list[nn.Module], configs: list[Training]) -> Engine:
+    """The loss of one network."""
     (model,), (config,) = models, configs
-
-    def backward(index: Tensor) -> None:
-        x, y = split.images.index_select(0, index[0]), split.labels.index_select(0, index[0])
-        batch_loss(model, x, y, config).backward()
-
-    return _optimizer([{"params": [p for p in model.parameters() if p.requires_grad]}], config), backward
+    groups = [{"params": [p for p in model.parameters() if p.requires_grad]}]
+    return OPTIMIZERS[config.optimizer].torch(groups, config), lambda x, y: batch_loss(model, x, y, config)
 
 
 class _Objective(nn.Module):
@@ -196,8 +225,24 @@ class _Objective(nn.Module):
         return batch_loss(self.model, x, y, self.config)
 
 
-def _side_by_side(models: list[nn.Module], configs: list[Training], split: Split) -> Engine:
-    """The gradients of all networks at once: their tensors are stacked, and each network keeps a view of its own.
+class _Losses:
+    """The losses of several networks (S,): their gradients go to the slices of the stacks that an optimiser steps."""
+
+    def __init__(
+        self, losses: Tensor, leaves: list[Tensor], slices: list[tuple[Tensor, ...]], sizes: list[int]
+    ) -> None:
+        self.losses, self.leaves, self.slices, self.sizes = losses, leaves, slices, sizes
+
+    def backward(self) -> None:
+        gradients = torch.autograd.grad(self.losses.sum(), self.leaves)
+        for parts, gradient in zip(self.slices, gradients, strict=True):
+            # contiguous: fused optimisers walk memory and take a transposed gradient for a straight one
+            for part, own in zip(parts, gradient.contiguous().split(self.sizes), strict=True):
+                part.grad = own
+
+
+def _side_by_side(models: list[nn.Module], configs: list[Training]) -> Engine:
+    """The losses of all networks at once: their tensors are stacked, and each network keeps a view of its own.
 
     Neighbours with equal learning rate and decay share a parameter group, a slice of the stack.
     """
@@ -221,29 +266,19 @@ def _side_by_side(models: list[nn.Module], configs: list[Training], split: Split
     leaves = {name: stacks[name].detach().requires_grad_(name in trained) for name in stacks}
     together = vmap(lambda leaves, x, y: functional_call(objectives[0], leaves, (x, y)))
 
-    def backward(index: Tensor) -> None:
-        losses = together(leaves, split.images[index], split.labels[index])  # (S, batch, 784), (S, batch) -> (S,)
-        gradients = torch.autograd.grad(losses.sum(), [leaves[name] for name in trained])
-        for parts, gradient in zip(slices, gradients, strict=True):
-            # contiguous: fused optimisers walk memory and take a transposed gradient for a straight one
-            for part, own in zip(parts, gradient.contiguous().split(sizes), strict=True):
-                part.grad = own
+    def loss(x: Tensor, y: Tensor) -> _Losses:  # (S, batch, 784) and (S, batch); of one network (batch, …)
+        if len(models) == 1:
+            x, y = x[None], y[None]
+        return _Losses(together(leaves, x, y), [leaves[name] for name in trained], slices, sizes)
 
-    return _optimizer(groups, configs[0]), backward
+    return OPTIMIZERS[configs[0].optimizer].torch(groups, configs[0]), loss
 
 
-def _optimizer(groups: list[dict], config: Training) -> torch.optim.Optimizer:
-    """torch's own, fused: on the CPU too, five times as fast as a Python loop over a small network's parameters."""
-    shared = {"lr": config.learning_rate, "weight_decay": config.weight_decay, "fused": True}
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=config.momentum, **shared)
-    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer](groups, **shared)
-
-
-def _schedule(config: Training, steps: int) -> Iterator[float]:
-    """The fraction of the peak learning rate at each step."""
-    for step in range(steps):
-        yield (1 + math.cos(math.pi * step / steps)) / 2 if config.schedule == "cosine" else 1.0
+def share_of_peak(config: Training, steps: int) -> Callable[[int], float]:
+    """The learning rate at a step, as a share of its peak."""
+    if config.schedule == "constant":
+        return lambda step: 1.0
+    return lambda step: (1 + math.cos(math.pi * step / max(steps, 1))) / 2
 
 
 def _clock(device: torch.device) -> float:
@@ -267,8 +302,8 @@ class _Record:
     def _empty(self, shape: tuple[int, ...] = (), dtype: type = np.float64) -> np.ndarray:
         return np.full((len(self.seeds), self.epochs + 1, *shape), np.nan, dtype)
 
-    def add(self, i: int, epoch: int, model: nn.Module, data: Dataset, seconds: float, target: float | None) -> bool:
-        """Measure a network at the end of an epoch: has it diverged, or reached its target and been trained at all?"""
+    def add(self, i: int, epoch: int, model: nn.Module, data: Dataset, seconds: float) -> bool:
+        """Measure a network at the end of an epoch: has it diverged?"""
         self.epochs_run[i] = epoch
         found = {name: evaluate(model, getattr(data, name)) for name in SPLITS}
         if not all(math.isfinite(loss) for loss, _ in found.values()):
@@ -284,7 +319,7 @@ class _Record:
                 dtype = value.dtype if np.issubdtype(value.dtype, np.floating) else np.float64
                 self.observed[name] = self._empty(value.shape, dtype)
             self.observed[name][i, epoch] = value
-        return epoch > 0 and target is not None and found["validation"][1] >= target
+        return False
 
     def begin(self, model: nn.Module) -> None:
         """Show an observer the network as it was before training, which it may remember."""
@@ -304,16 +339,16 @@ class _Record:
 
 
 def _check(configs: list[Training], models: Sequence[nn.Module], data: Dataset, seeds: Sequence[int]) -> None:
+    if not isinstance(data, Dataset):
+        raise TypeError(f"data must be a Dataset, as rankstudy.data.load makes one, got {type(data).__name__}")
+    for each in configs:
+        if not isinstance(each, Training):
+            raise TypeError(f"config must be a Training, or one for each model, got {type(each).__name__}")
     counts = [len(models), len(seeds), len(configs)]
     if not models or len(set(counts)) > 1:
         raise ValueError(f"models, seeds and configs must be as many, at least one; got {str(counts)[1:-1]}")
     if len({replace(c, learning_rate=0.0, weight_decay=0.0) for c in configs}) > 1:
         raise ValueError("config may differ between models in learning_rate and weight_decay only")
-    for name, allowed in (("optimizer", ("adam", "adamw", "sgd")), ("schedule", ("cosine", "constant"))):
-        if getattr(configs[0], name) not in allowed:
-            raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(configs[0], name)!r}")
-    if configs[0].epochs < 0 or configs[0].batch_size < 1:
-        raise ValueError(f"epochs must be at least 0 and batch_size at least 1, got {configs[0]}")
     if len(data.train.labels) == 0:
         raise ValueError("data.train must hold at least one image")
     for i, model in enumerate(models):

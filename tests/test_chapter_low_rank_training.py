@@ -224,13 +224,12 @@ def test_an_arm_that_begins_dense_trains_as_long_in_all():
 def test_the_plan_names_every_training(profile):
     settings = low_rank_training.CONFIGS[profile]
     plan = low_rank_training.plan(settings)
-    planned = {replace(run, training=replace(run.training, learning_rate=0.0)) for run in plan.runs}
+    planned = {replace(run, training=replace(run.training, learning_rate=0.0)) for run in plan}
     rank = low_rank_training.approximation.known_rank(settings.approximation, settings.expected_rank)
     for arm in settings.arms:
         for seed in range(settings.seeds):
             run = low_rank_training.make(arm, settings, rank, seed)
             assert replace(run, training=replace(run.training, learning_rate=0.0)) in planned
-    assert plan.alone > 0
     assert engine.TUNING_SEED not in range(settings.seeds)
 
 

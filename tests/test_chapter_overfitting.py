@@ -11,8 +11,9 @@ import pytest
 from rankstudy.book.chapters import bound, overfitting_claims
 from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.sizes import Sizes
-from rankstudy.study import engine, questions
-from rankstudy.study.experiments import battery, decay, overfitting, trajectory
+from rankstudy.registry import OPTIMIZERS
+from rankstudy.study import engine, observers, questions
+from rankstudy.study.experiments import arms, battery, decay, overfitting
 
 CHAPTER = Path(__file__).parents[1] / "report" / "04-overfitting.qmd"
 
@@ -55,16 +56,16 @@ def test_the_criterion_by_hand(train_accuracy, test_loss, expected):
 
 
 def test_the_last_epoch_observed_is_the_network_that_was_stored(found):
-    measured, seen = battery.measure(found), trajectory.stacked(found)
+    measured, seen = battery.measure(found), arms.trajectory(found)
     for matrix in ("weights", "update"):
-        for name in trajectory.DEFINITIONS:
+        for name in observers.DEFINITIONS:
             np.testing.assert_allclose(seen[f"{matrix}.{name}"][:, -1], measured[matrix][name], rtol=1e-4)
 
 
 def test_before_training_there_is_no_update(found):
-    seen = trajectory.stacked(found)
-    assert all((seen[f"update.{name}"][:, 0] == 0).all() for name in trajectory.DEFINITIONS)
-    assert all((seen[f"update.{name}"][:, 1:] > 0).all() for name in trajectory.DEFINITIONS)
+    seen = arms.trajectory(found)
+    assert all((seen[f"update.{name}"][:, 0] == 0).all() for name in observers.DEFINITIONS)
+    assert all((seen[f"update.{name}"][:, 1:] > 0).all() for name in observers.DEFINITIONS)
 
 
 NAMES = ("activations", "decay", "undecayed", "shuffled", "unshuffled")
@@ -170,7 +171,8 @@ def test_the_arms_of_the_bound_last_equally_many_decay_times(profile):
         run = settings.runs(arm)[0]
         steps = run.training.epochs * settings.images / run.training.batch_size
         assert steps * arm[1] * arm[2] / (1 - arm[3]) == pytest.approx(settings.times, rel=0.02)
-        assert (run.training.optimizer, run.training.momentum, run.training.schedule) == ("sgd", arm[3], "constant")
+        optimizer = OPTIMIZERS[run.training.optimizer]
+        assert (optimizer.options.get("momentum", 0.0), run.training.schedule) == (arm[3], "constant")
 
 
 def test_ranks_within_an_error_are_ordered(chapter):

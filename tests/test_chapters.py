@@ -14,7 +14,7 @@ from rankstudy.book import notebook, preview
 from rankstudy.book.chapters import data, training
 from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.common import banner
-from rankstudy.data import CHECKSUMS
+from rankstudy.data import checksum
 from rankstudy.study import provenance, questions
 from tests.test_preview import html
 
@@ -87,7 +87,7 @@ def test_the_sentence_on_the_page_flips_with_the_stored_result(tmp_path, monkeyp
     value["history"]["test_accuracy"][:, -1] = 0.987 if after == "holds" else 0.123
     settings = questions.settings("training")
     digest = provenance.digest("study.experiments.training", *provenance.TRAINED)
-    question = questions.Question("measured", "training", settings, CHECKSUMS["digits"])
+    question = questions.Question("measured", "training", settings, checksum("digits"))
     origin = {**shown.provenance, "created": shown.provenance["created"] + 1}
     questions.store().put(question, digest, origin, value)
 

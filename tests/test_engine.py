@@ -9,10 +9,9 @@ import torch
 
 from rankstudy import config, device
 from rankstudy.study import engine
-from rankstudy.study.experiments import subspaces
 
 RUN = engine.Run(config.Network((784, 256, 256, 256, 10)), config.Training(1), config.Data("mnist"), 0)
-SUBSPACE = subspaces.Run(RUN.network, RUN.training, RUN.data, 100, 0)
+SUBSPACE = replace(RUN, subspace=config.Subspace(100))
 
 
 @pytest.fixture
@@ -24,15 +23,15 @@ def gpu(monkeypatch):
     return free
 
 
-@pytest.mark.parametrize(("module", "run"), [(engine, RUN), (subspaces, SUBSPACE)])
-def test_a_group_is_split_where_it_would_not_fit(gpu, module, run):
+@pytest.mark.parametrize("run", [RUN, SUBSPACE])
+def test_a_group_is_split_where_it_would_not_fit(gpu, run):
     runs = [replace(run, seed=seed) for seed in range(10)]
-    gpu["bytes"] = 10.5 * module.memory(run) / engine.FILLED
-    assert module._batches(runs) == [runs]
-    gpu["bytes"] = 4.5 * module.memory(run) / engine.FILLED
-    assert module._batches(runs) == [runs[:4], runs[4:8], runs[8:]]
+    gpu["bytes"] = 10.5 * engine.memory(run) / engine.FILLED
+    assert engine._batches(runs) == [runs]
+    gpu["bytes"] = 4.5 * engine.memory(run) / engine.FILLED
+    assert engine._batches(runs) == [runs[:4], runs[4:8], runs[8:]]
     gpu["bytes"] = 1  # one at a time is the least there is
-    assert module._batches(runs) == [[run] for run in runs]
+    assert engine._batches(runs) == [[run] for run in runs]
 
 
 def test_only_equal_shapes_share(gpu):
@@ -48,4 +47,4 @@ def test_memory_counts_what_is_there():
     assert 0 < more <= 1.1 * 4 * 8192 * (3 * 256 + 10)
     wide = replace(RUN, network=config.Network((784, 1024, 1024, 1024, 10)))
     assert engine.memory(wide) > engine.memory(RUN)
-    assert subspaces.memory(replace(SUBSPACE, projection="dense")) - engine.memory(RUN) == 4 * 100 * weights
+    assert engine.memory(replace(RUN, subspace=config.Subspace(100, "dense"))) - engine.memory(RUN) == 4 * 100 * weights

@@ -14,8 +14,9 @@ import pytest
 
 from rankstudy import UsageError
 from rankstudy.__main__ import main
-from rankstudy.study import questions, store
+from rankstudy.study import jobs, store
 from rankstudy.study.store import Question, Store
+from tests.test_jobs import Square
 
 ROOT = Path(__file__).parents[1]
 QUESTION = Question("measured", "test", None, "abc")
@@ -104,9 +105,9 @@ def test_a_store_that_cannot_be_written_still_answers(tmp_path, monkeypatch):
 
     for name in ("replace", "mkdir", "open"):
         monkeypatch.setattr(store.os, name, no)
-    assert questions.obtain(QUESTION, "d", lambda: pytest.fail("computed")).value == {"a": 1}
+    assert jobs.store().find(QUESTION, "d").value == {"a": 1}
     with pytest.raises(UsageError, match="cannot be written"):
-        questions.obtain(Question("measured", "other", None, "abc"), "d", dict)
+        jobs.answer(Square(3))
 
 
 def test_a_clock_that_jumps(tmp_path, monkeypatch, capsys):

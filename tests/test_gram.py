@@ -10,7 +10,8 @@ from safetensors.numpy import save_file
 import rankstudy
 from rankstudy import UsageError, device
 from rankstudy._linalg import gram
-from rankstudy._linalg.gram import accelerator, leading_factors, singular_values
+from rankstudy._linalg.gram import accelerator, singular_values
+from rankstudy._linalg.leading import leading_factors
 from rankstudy.tools import checkpoint, compression
 
 EPS = np.finfo(np.float64).eps
@@ -66,8 +67,8 @@ def test_analyze_and_compress_go_where_they_are_sent(where, tmp_path, monkeypatc
     plain, update = rankstudy.analyze(path), rankstudy.analyze(path, before)
     told = rankstudy.compress(path, small)
     sent: list[str] = []
-    real = gram._sent
-    monkeypatch.setattr(gram, "_sent", lambda block, to: (sent.append(str(to)), real(block, to))[1])
+    real = gram.sent
+    monkeypatch.setattr(gram, "sent", lambda block, to: (sent.append(str(to)), real(block, to))[1])
     for module in (checkpoint, compression):
         monkeypatch.setattr(module, "accelerator", lambda: where)
     for ours, theirs in ((plain, rankstudy.analyze(path)), (update, rankstudy.analyze(path, before))):

@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+import rankstudy
 from rankstudy.study import questions
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rankstudy"
 FLOORS = [  # a module may import from its own floor and the floors above it in this list; a folder is on one floor
-    {"__init__", "config", "console", "device", "files"},
+    {"__init__", "registry", "sources", "config", "console", "device", "files"},
     {"_linalg", "rank", "spectrum", "factorization"},
-    {"layers", "lora", "subspace"},
+    {"replace", "targets", "places", "layers", "lora", "lora_layers", "subspace"},
     {"data", "training", "snapshot", "finetuning", "measure"},
     {"study"},
     {"book"},
@@ -115,6 +116,23 @@ def test_the_render_path_imports_no_torch():
     assert done.stdout.strip() == "[]"
 
 
+def test_what_a_newcomer_types_first_is_there_and_importing_it_is_light():
+    """Every name of the package's `__all__` can be had from it; torch comes with those that need it, and not before."""
+    program = (
+        "import sys, rankstudy\n"
+        "print('torch' in sys.modules, set(rankstudy.__all__) <= set(dir(rankstudy)))\n"
+        "rankstudy.matrix_rank, rankstudy.truncated_svd, rankstudy.entropy_rank\n"
+        "print('torch' in sys.modules)\n"
+        "print([name for name in rankstudy.__all__ if not callable(getattr(rankstudy, name))])\n"
+        "from rankstudy import MLP, layers, factorised\n"
+        "print(MLP is layers.MLP, factorised is layers.factorised)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.split("\n") == ["False True", "False", "[]", "True True", ""], done.stderr
+    with pytest.raises(AttributeError, match="module 'rankstudy' has no attribute 'rnak'"):
+        rankstudy.rnak  # noqa: B018
+
+
 def test_importing_everything_does_nothing(tmp_path):
     """No file read or written outside the installation, no network, no output."""
     names = [f"rankstudy.{name}".removesuffix(".__init__") for name in modules() if not name.endswith("__main__")]
@@ -147,6 +165,16 @@ def test_conda_and_pip_install_the_same():
     for name, version in _requirements().items():
         assert listed.pop(other.get(name, name), None) == version, name
     assert set(listed) == {"python", "quarto", "pandoc"}
+
+
+def test_reading_needs_what_rendering_needs_and_no_torch():
+    """Nor Quarto's own engine, since chapters come to it executed."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [*project["dependencies"], *project["optional-dependencies"]["report"]]
+    computing = ("torch>", "torchvision>", "scikit-learn>", "jupyter>")
+    text = (ROOT / "requirements-read.txt").read_text(encoding="utf-8")
+    read = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert read == [line for line in lines if not line.startswith(computing)]
 
 
 def test_every_dependency_is_bounded_below_and_used():

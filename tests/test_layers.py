@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrizations, prune
 
 from rankstudy.config import ACTIVATIONS, Network
-from rankstudy.layers import MLP, LowRankLinear, build, checked_rank, spectral_factors, weights
+from rankstudy.layers import MLP, LowRankLinear, build, checked_rank, factorised, spectral_factors, weights
 from rankstudy.lora import add_lora
 
 EPS = float(np.finfo(np.float32).eps)
@@ -122,7 +123,7 @@ def test_ranks_per_layer():
     [
         ({"widths": (5,)}, "widths must be two or more"),
         ({"widths": (5, 0, 3)}, "widths must be two or more"),
-        ({"widths": (5, 3), "activation": "swish"}, "activation must be one of relu, .*, got 'swish'"),
+        ({"widths": (5, 3), "activation": "swish"}, "activation is 'swish'; allowed are relu, "),
         ({"widths": (5, 4, 3), "rank": (2,)}, "one rank for each of 2 layers, got 1"),
         ({"widths": (5, 4, 3), "rank": 0}, "rank must be an integer of at least 1, got 0"),
     ],
@@ -198,12 +199,12 @@ def test_gain_is_on_every_weight_matrix(rank, initialisation):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"initialisation": "orthogonal"}, "initialisation must be default, variance or spectral, got 'orthogonal'"),
-        ({"gain": 0.0}, "gain must be positive and finite"),
-        ({"gain": -1.0}, "gain must be positive and finite"),
-        ({"gain": math.inf}, "gain must be positive and finite"),
-        ({"gain": math.nan}, "gain must be positive and finite"),
-        ({"rank": 0}, "rank must be an integer"),
+        ({"initialisation": "orthogonal"}, "initialisation is 'orthogonal'; allowed are default, variance, spectral"),
+        ({"gain": 0.0}, "gain must be a finite number above 0"),
+        ({"gain": -1.0}, "gain must be a finite number above 0"),
+        ({"gain": math.inf}, "gain must be a finite number above 0"),
+        ({"gain": math.nan}, "gain must be a finite number above 0"),
+        ({"rank": 0}, "rank must be a whole number of at least 1"),
     ],
 )
 def test_an_impossible_config_is_refused(change, message):
@@ -224,3 +225,184 @@ def test_effective_weights_of_every_kind_of_layer():
         first, last = weights(network)
         assert first.shape == (8, 9) and last.shape == (7, 8) and not first.requires_grad
         assert torch.equal(network(x), F.relu(x @ first.T) @ last.T)
+
+
+def test_widths_are_a_sequence_or_numbers():
+    """What a newcomer writes is the same network."""
+    for model in (
+        MLP(7, 6, 5),
+        MLP([7, 6, 5]),
+        MLP(np.int64(7), 6, 5),
+        MLP(7, 6, 5, activation="relu"),
+        MLP(7, 6, 5, "relu"),
+        MLP(widths=(7, 6, 5)),
+        MLP((7, 6, 5), "relu"),
+    ):
+        assert [layer.weight.shape for layer in model.layers] == [(6, 7), (5, 6)] and model.activation == "relu"
+    assert MLP(7, 6, 5, "tanh", rank=2).layers[0].rank == 2 and MLP(7, 6, 5, "tanh").activation == "tanh"
+    for widths in ((7,), (7, 2.5), (7, 0), ("relu",), (7, "relu"), ((7, 6), 5, 0)):
+        with pytest.raises(ValueError, match="widths must be two or more positive numbers of units, got"):
+            MLP(*widths)
+
+
+# --- anyone's network, factorised -------------------------------------------------------------------------------------
+
+
+class Tied(nn.Module):
+    """A layer used twice, another with the same weight, and an output layer with the embedding's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(11, 6)
+        self.a, self.b = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.b.weight, self.again = self.a.weight, self.a
+        self.head = nn.Linear(6, 11, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.again(torch.tanh(self.b(torch.tanh(self.a(self.embedding(x)))))))
+
+
+@given(sizes, sizes, st.integers(1, 10), st.booleans(), seeds)
+def test_factorised_is_the_truncated_svd_of_each_weight(inp, out, rank, bias, seed):
+    """The error is Eckart and Young's, up to the rounding of the factors; the bias is the layer's own."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(inp, out, bias=bias), nn.ReLU(), nn.Linear(out, 3))
+    small = factorised(model, rank)
+    for before, after in zip(model[::2], small[::2], strict=True):
+        assert type(after) is LowRankLinear and after.rank == rank
+        w, product = exact(before.weight), exact(after.b) @ exact(after.c)
+        s = np.linalg.svd(w, compute_uv=False)
+        assert abs(np.linalg.norm(w - product) - np.linalg.norm(s[rank:])) <= 2 * EPS * s.sum()
+        assert (before.bias is None) == (after.bias is None)
+        assert before.bias is None or torch.equal(before.bias, after.bias)
+    assert type(model[0]) is nn.Linear and small[2].bias is not model[2].bias
+
+
+def test_which_layers_and_at_which_ranks():
+    model = nn.Sequential(nn.Linear(6, 5), nn.Sequential(nn.Linear(5, 5), LowRankLinear(5, 5, 4)), nn.Conv2d(1, 1, 1))
+    found = {"all": factorised(model, 2), "targets": factorised(model, 2, targets=r"1\.\d")}
+    found["ranks"] = factorised(model, ranks={"0": 3, r"1\..": 2, "1.1": 1})
+    ranks = {
+        way: {name: m.rank for name, m in small.named_modules() if isinstance(m, LowRankLinear)}
+        for way, small in found.items()
+    }
+    assert ranks["all"] == {"0": 2, "1.0": 2, "1.1": 2} and ranks["targets"] == {"1.0": 2, "1.1": 2}
+    assert ranks["ranks"] == {"0": 3, "1.0": 2, "1.1": 1}
+    assert torch.equal(found["all"][2].weight, model[2].weight)
+    assert isinstance(factorised(nn.Linear(4, 3), 2), LowRankLinear)  # the model itself may be the layer
+    truncated = factorised(model, ranks={"1.1": 4})[1][1]  # of rank 4 already, so nothing is lost
+    assert np.abs(exact(truncated.weight) - exact(model[1][1].weight)).max() <= 64 * EPS
+
+
+def test_factors_have_what_the_layer_had():
+    model, seen = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 4)).bfloat16(), []
+    model[0].weight.requires_grad_(False)
+    model[1].bias.requires_grad_(False)
+    model[1].eval()
+    model[0].register_forward_hook(lambda module, args, output: seen.append(type(module)))
+    small = factorised(model, 2)
+    assert {p.dtype for p in small.parameters()} == {torch.bfloat16}
+    assert {name: p.requires_grad for name, p in small.named_parameters()} == {
+        "0.b": False, "0.c": False, "0.bias": True, "1.b": True, "1.c": True, "1.bias": False,
+    }  # fmt: skip
+    assert [m.training for m in small] == [True, False]
+    small(torch.zeros(1, 6, dtype=torch.bfloat16))
+    assert seen == [LowRankLinear]
+    assert small[0].in_features == 6 and small[0].out_features == 5 and small[0].weight.shape == (5, 6)
+
+
+def test_sharing_survives_factorisation_or_is_refused():
+    model, x = Tied(), torch.randint(0, 11, (3, 4))
+    small = factorised(model, 6, targets=["a", "b"])
+    assert small.again is small.a and small.b.b is small.a.b and small.b.c is small.a.c
+    assert small.head.weight is small.embedding.weight and small.a.bias is not small.b.bias
+    assert torch.allclose(small(x), model(x), atol=1e-5)
+    assert sum(p.numel() for p in small.parameters()) == 66 + 2 * 6 * 6 + 6 + 6
+    for options, message in (
+        ({"rank": 2}, r"'head' shares its weight with 'embedding\.weight', and the two cannot be the same factors"),
+        ({"rank": 2, "targets": "a"}, r"'a' shares its weight with 'b\.weight'"),
+        ({"ranks": {"a": 2, "b": 3}}, r"'a' shares its weight with 'b\.weight'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            factorised(model, **options)
+    factors = nn.Sequential(LowRankLinear(4, 4, 2), LowRankLinear(4, 4, 2))
+    factors[1].b = factors[0].b
+    with pytest.raises(ValueError, match=r"'0' shares its b with '1\.b'"):
+        factorised(factors, 1)
+
+
+def test_factorised_works_in_a_transformer_and_on_the_meta_device():
+    model = nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, batch_first=True)
+    small, x = factorised(model, 8), torch.randn(2, 5, 8)
+    assert torch.allclose(small(x), model(x), atol=1e-5)  # of full rank
+    small.eval(), model.eval()
+    with torch.no_grad():  # torch's fast path reads weight and bias
+        assert torch.allclose(small(x), model(x), atol=1e-5)
+    shapes = factorised(nn.Sequential(nn.Linear(6, 5, device="meta")), 2)
+    assert shapes[0].b.is_meta and shapes[0].b.shape == (5, 2) and shapes[0].c.shape == (2, 6)
+
+
+class Doubled(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
+def with_scale() -> nn.Linear:
+    layer = nn.Linear(3, 3)
+    layer.scale = nn.Parameter(torch.ones(3))
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Doubled(3, 3), "'1' cannot be factorised: a Doubled has a forward of its own; name the other layers"),
+        (
+            lambda: parametrizations.weight_norm(nn.Linear(3, 3, bias=False)),
+            "'1' cannot be factorised: it is parametrised",
+        ),
+        (lambda: nn.LazyLinear(3), "'1' cannot be factorised: a LazyLinear has no weight before its first call"),
+        (with_scale, "'1' cannot be factorised: it has a scale beside weight and bias"),
+        (lambda: prune.l1_unstructured(nn.Linear(3, 3), "weight", 2), "'1' cannot be factorised: it has a weight_mask"),
+    ],
+)
+def test_what_factors_cannot_stand_in_for_is_named(make, message):
+    model = nn.Sequential(nn.Linear(3, 3), make())
+    with pytest.raises(ValueError, match=message):
+        factorised(model, 2)
+    with pytest.raises(ValueError, match=r"target '1' matches '1', but"):
+        factorised(model, ranks={"1": 2})
+    assert type(factorised(model, 2, targets="0")[0]) is LowRankLinear
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "give rank, one for all layers, or ranks, one for each; got None and None"),
+        ({"rank": 2, "ranks": {"layers.0": 2}}, "give rank, one for all layers, or ranks"),
+        ({"ranks": {"layers.0": 2}, "targets": "layers.0"}, "targets go with rank; ranks names its layers itself"),
+        ({"rank": 0}, "rank must be an integer of at least 1, got 0"),
+        ({"ranks": {"layers.1": 1.5}}, "rank must be an integer of at least 1, got 1.5"),
+        ({"ranks": {"layers.7": 2}}, "target 'layers.7' matches no layer"),
+        ({"rank": 2, "targets": []}, "model has no linear layer to factorise"),
+    ],
+)
+def test_an_impossible_factorisation_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        factorised(MLP(5, 4, 3), **options)
+
+
+def test_standing_for_copies_factors_and_takes_over_parameters():
+    linear, b, c = nn.Linear(4, 3), torch.randn(3, 2), torch.randn(2, 4)
+    layer = LowRankLinear.standing_for(linear, b, c)
+    with torch.no_grad():
+        layer.b.zero_()
+    assert b.any()
+    linear = linear.double()
+    layer = LowRankLinear.standing_for(linear, b, c)
+    assert layer.bias is linear.bias and layer.b.dtype == torch.float64
+    again = LowRankLinear.standing_for(linear, layer.b, layer.c)
+    assert again.b is layer.b and again.c is layer.c
+    x = torch.randn(5, 4).double()
+    assert torch.equal(LowRankLinear.standing_for(linear, b, c)(x), F.linear(x @ c.double().T, b.double(), linear.bias))

@@ -14,8 +14,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrizations
 
-from rankstudy import lora
+from rankstudy import files
 from rankstudy.config import Network
 from rankstudy.layers import LowRankLinear, build, weights
 from rankstudy.lora import LoRALinear, add_lora, load_adapters, merged, save_adapters, trainable
@@ -41,41 +42,6 @@ def randomised(model: nn.Module, seed: int = 0, std: float = 1.0) -> nn.Module:
             if "lora_" in name:
                 p.normal_(0, std, generator=generator)
     return model
-
-
-def layer(inp, out, rank, alpha, scaling, bias, seed) -> tuple[LoRALinear, torch.Generator]:
-    torch.manual_seed(seed)
-    made = LoRALinear(nn.Linear(inp, out, bias=bias), rank, alpha, scaling=scaling)
-    return randomised(made, seed), torch.Generator().manual_seed(seed)
-
-
-@given(sizes, sizes, sizes, alphas, scalings, seeds)
-def test_delta_is_alpha_over_r_times_b_times_a(inp, out, rank, alpha, scaling, seed):
-    """ΔW = (α/r)·B·A, or (α/√r)·B·A: (r + 2) roundings an entry. Its rank is at most r."""
-    adapted, _ = layer(inp, out, rank, alpha, scaling, False, seed)
-    a, b = exact(adapted.lora_a), exact(adapted.lora_b)
-    scale = alpha / (rank if scaling == "lora" else math.sqrt(rank))
-    assert (abs(exact(adapted.delta()) - scale * b @ a) <= (rank + 2) * EPS * scale * (abs(b) @ abs(a))).all()
-    assert adapted.delta().shape == (out, inp)
-    tail = np.linalg.svd(exact(adapted.double().delta()), compute_uv=False)[rank:]
-    assert (tail <= (inp + out + rank) * 2**-52 * scale * np.linalg.norm(abs(b) @ abs(a))).all()
-
-
-@given(sizes, sizes, sizes, sizes, alphas, scalings, st.booleans(), seeds)
-def test_unmerged_and_merged_are_the_same_layer(batch, inp, out, rank, alpha, scaling, bias, seed):
-    """Both are x·(W + ΔW)ᵀ + bias within the bound for their float32 sums, and so within twice it of each other."""
-    adapted, generator = layer(inp, out, rank, alpha, scaling, bias, seed)
-    x = torch.randn(batch, inp, generator=generator)
-    w, a, b = exact(adapted.base.weight), exact(adapted.lora_a), exact(adapted.lora_b)
-    offset = exact(adapted.base.bias) if bias else np.zeros(out)
-    scale = alpha / (rank if scaling == "lora" else math.sqrt(rank))
-    expected = exact(x) @ (w + scale * b @ a).T + offset
-    largest = abs(w) + scale * abs(b) @ abs(a)
-    bound = (inp + rank + 5) * EPS * (abs(exact(x)) @ largest.T + abs(offset))
-    assert (abs(exact(adapted(x)) - expected) <= bound).all()
-    plain = merged(adapted)
-    assert type(plain) is nn.Linear and torch.equal(plain.weight, adapted.weight)
-    assert (abs(exact(plain(x)) - expected) <= bound).all()
 
 
 @given(sizes, sizes, scalings, seeds)
@@ -116,13 +82,6 @@ def test_merging_leaves_its_argument_alone():
     assert trainable(adapted).names == tuple(name for name in before if "lora_" in name)
 
 
-def test_base_is_copied_not_shared():
-    base = nn.Linear(5, 4)
-    before = base.weight.detach().clone()
-    adapted = LoRALinear(base, 2, initialisation="pissa")
-    assert adapted.base is not base and base.weight.requires_grad and torch.equal(base.weight, before)
-
-
 def test_trainable_says_names_numbers_and_bytes():
     model = build(NETWORK, 0)
     everything = trainable(model)
@@ -138,7 +97,7 @@ def test_every_linear_layer_is_adapted_wherever_it_is():
     model = nn.Sequential(inner, nn.Dropout(0.5), LowRankLinear(6, 5, 2), nn.Linear(5, 3)).eval()
     adapted = add_lora(model, 2)
     assert isinstance(adapted[0][0], LoRALinear) and isinstance(adapted[3], LoRALinear)
-    assert isinstance(adapted[2], LowRankLinear) and not adapted[2].b.requires_grad
+    assert isinstance(adapted[2].base, LowRankLinear) and not adapted[2].base.b.requires_grad
     assert [name for name in trainable(adapted).names if "lora" not in name] == []
     plain = merged(randomised(adapted))
     assert [type(m) for m in plain.modules()] == [type(m) for m in model.modules()]
@@ -189,8 +148,8 @@ def test_misuse_is_refused(tmp_path):
     model = build(NETWORK, 0)
     with pytest.raises(ValueError, match="has LoRA adapters already"):
         add_lora(add_lora(model, 2), 2)
-    with pytest.raises(ValueError, match=r"no nn\.Linear to adapt"):
-        add_lora(build(Network((5, 4), rank=2), 0), 2)
+    with pytest.raises(ValueError, match="no linear or attention layer to adapt"):
+        add_lora(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), 2)
     with pytest.raises(ValueError, match="no LoRA adapters to merge"):
         merged(model)
     with pytest.raises(ValueError, match="no LoRA adapters to save"):
@@ -285,7 +244,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch, step):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(lora.os, step, fail)
+    monkeypatch.setattr(files.os, step, fail)
     with pytest.raises(OSError, match="disk full"):
         save_adapters(randomised(adapted), path)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
@@ -373,3 +332,278 @@ def test_peft_agrees_on_pissa(scaling):
         bound = 12 * EPS * np.linalg.norm(exact(own.weight)) * (1 + 2 * 2.0 / (2.0 - 0.4))
         assert np.linalg.norm(exact(other.get_delta_weight("default")) - exact(own.delta())) <= bound
         assert np.linalg.norm(exact(other.base_layer.weight) - exact(own.base.weight)) <= bound
+
+
+# --- which layers, with what ------------------------------------------------------------------------------------------
+
+
+class Shared(nn.Module):
+    """One layer under two names, and another with the same weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(5, 5)
+        self.b = nn.Linear(5, 5)
+        self.again = self.a
+        self.b.weight = self.a.weight
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.again(self.b(self.a(x))))
+
+
+def ranks(model: nn.Module) -> dict[str, tuple[int, float]]:
+    return {name: (m.rank, m.alpha) for name, m in model.named_modules() if isinstance(m, LoRALinear)}
+
+
+def test_rank_and_alpha_are_one_for_all_or_each_its_own():
+    model = nn.Sequential(nn.Linear(6, 5), nn.Sequential(nn.Linear(5, 5), nn.Linear(5, 4)), nn.Linear(4, 3))
+    assert ranks(add_lora(model, 2)) == {name: (2, 2.0) for name in ("0", "1.0", "1.1", "2")}
+    assert ranks(add_lora(model, 2, 3.0, targets=r"1\.\d")) == {"1.0": (2, 3.0), "1.1": (2, 3.0)}
+    assert ranks(add_lora(model, {"2": 1, r"1\..": 3})) == {"1.0": (3, 3.0), "1.1": (3, 3.0), "2": (1, 1.0)}
+    some = add_lora(model, {"2": 1, r"1\..": 3, "1.1": 2}, {"1.0": 6.0}, targets=["1.0", "1.1"])
+    assert ranks(some) == {"1.0": (3, 6.0), "1.1": (2, 2.0)}
+    assert trainable(some).parameters == 3 * (5 + 5) + 2 * (5 + 4)
+    assert some[0].weight.requires_grad is False and isinstance(some[0], nn.Linear)
+
+
+def test_the_same_layers_get_the_same_adapters_however_they_are_asked_for():
+    model = build(NETWORK, 0)
+    ways = [
+        add_lora(model, 2),
+        add_lora(model, 2, targets=r"layers\.\d"),
+        add_lora(model, {"layers.0": 2, "layers.1": 2}),
+    ]
+    for other in ways[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(ways[0].parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"targets": "layers.2"}, "target 'layers.2' matches no layer; there are 'layers.0', 'layers.1'"),
+        ({"targets": []}, "model has no linear or attention layer to adapt"),
+        ({"rank": {"layers.0": 2, "head": 3}}, "target 'head' matches no layer"),
+        ({"alpha": {"head": 3}}, "target 'head' matches no layer"),
+        (
+            {"rank": {"layers.0": 2}, "targets": ["layers.0", "layers.1"]},
+            "rank has none for 'layers.1'",
+        ),
+        ({"rank": {"layers.0": 0}}, "rank must be an integer of at least 1, got 0"),
+        ({"alpha": {"layers.1": -2.0}}, "alpha must be positive and finite, got -2.0"),
+        ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
+    ],
+)
+def test_what_cannot_be_adapted_as_asked_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        add_lora(build(NETWORK, 0), **{"rank": 2, **options})
+
+
+def test_layers_that_cannot_be_adapted_are_named():
+    lazy = nn.Sequential(nn.Linear(3, 3), nn.LazyLinear(2))
+    with pytest.raises(ValueError, match="'1' cannot be adapted: a LazyLinear has no weight before its first call"):
+        add_lora(lazy, 2)
+    adapted = add_lora(lazy, 2, targets="0")  # the others do not matter then
+    assert ranks(adapted) == {"0": (2, 2.0)} and not adapted[1].weight.requires_grad
+    lazy(torch.zeros(1, 3))
+    assert ranks(add_lora(lazy, 2)) == {"0": (2, 2.0), "1": (2, 2.0)}
+    with pytest.raises(ValueError, match=r"dropout is on a layer's inputs, and the adapter of 'q_proj' has only"):
+        add_lora(nn.MultiheadAttention(4, 2), 2, dropout=0.1)
+
+
+def test_dropout_is_every_adapters():
+    adapted = randomised(add_lora(build(NETWORK, 0), 2, dropout=0.5))
+    x = torch.randn(4, 12)
+    assert not torch.equal(adapted(x), adapted(x))
+    adapted.eval()
+    assert torch.equal(adapted(x), randomised(add_lora(build(NETWORK, 0), 2))(x))
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------------
+
+
+def test_a_layer_used_twice_is_adapted_in_both_places_and_one_weight_has_one_adapter():
+    model, x = Shared(), torch.randn(3, 5)
+    adapted = randomised(add_lora(model, 2))
+    assert adapted.again is adapted.a and adapted.b.base.weight is adapted.a.base.weight
+    assert adapted.b.lora_a is adapted.a.lora_a and adapted.b.lora_b is adapted.a.lora_b
+    assert trainable(adapted).parameters == 2 * (5 + 5) + 2 * (5 + 3)
+    w, head = adapted.a.weight, adapted.head.weight
+    by_hand = x @ w.T + model.a.bias
+    by_hand = by_hand @ w.T + model.b.bias
+    by_hand = (by_hand @ w.T + model.a.bias) @ head.T + model.head.bias
+    assert torch.allclose(adapted(x), by_hand, rtol=1e-4, atol=1e-5) and not torch.allclose(adapted(x), model(x))
+    plain = merged(adapted)
+    assert plain.again is plain.a and plain.a.weight is plain.b.weight and torch.equal(plain.a.weight, w)
+    assert sum(p.numel() for p in plain.parameters()) == sum(p.numel() for p in model.parameters())
+
+
+def test_adapters_that_layers_share_are_in_the_file_once(tmp_path):
+    source, target = randomised(add_lora(Shared(), 2)), add_lora(Shared(), 2)
+    save_adapters(source, tmp_path / "a.safetensors")
+    with safe_open(tmp_path / "a.safetensors", "pt") as file:
+        assert sorted(file.keys()) == ["a.lora_a", "a.lora_b", "head.lora_a", "head.lora_b"]
+    load_adapters(target, tmp_path / "a.safetensors")
+    assert torch.equal(target.b.delta(), source.b.delta()) and source.b.delta().any()
+
+
+def test_one_weight_cannot_be_two():
+    model = Shared()
+    with pytest.raises(ValueError, match=r"'a' and 'b' are one weight, but \(2, None\) and \(3, None\) are wanted"):
+        add_lora(model, {"a": 2, "b": 3})
+    with pytest.raises(ValueError, match=r"pissa would take ΔW of 'a' off 'b\.weight' too"):
+        add_lora(model, 2, targets="a", initialisation="pissa")
+    with pytest.raises(ValueError, match="pissa takes ΔW off a weight, and '0' has none of its own"):
+        add_lora(nn.Sequential(LowRankLinear(4, 4, 2)), 2, initialisation="pissa")
+    with pytest.raises(ValueError, match="pissa takes ΔW off a weight, and '0' has none of its own"):
+        add_lora(nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 4))), 2, initialisation="pissa")
+    x = torch.randn(3, 5)
+    one = randomised(add_lora(model, 2, targets="a"))
+    with pytest.raises(
+        ValueError, match=r"'a' shares its weight with 'b\.weight', to which nothing .* untie=True makes"
+    ):
+        merged(one)
+    apart = merged(one, untie=True)
+    assert torch.equal(apart.b.weight, model.b.weight) and torch.equal(apart.a.weight, one.a.weight)
+    assert torch.allclose(apart(x), one(x), rtol=1e-4, atol=1e-5)
+
+
+def test_pissa_changes_a_shared_weight_once():
+    model, x = Shared(), torch.randn(3, 5)
+    adapted = add_lora(model, 2, initialisation="pissa")
+    assert adapted.b.initialisation == "pissa" and adapted.b.delta().any()
+    assert torch.allclose(adapted.a.weight, model.a.weight, atol=1e-6) and torch.allclose(
+        adapted(x), model(x), atol=1e-5
+    )
+
+
+def test_nobody_elses_random_numbers_move():
+    state = torch.get_rng_state()
+    add_lora(Shared(), 2), add_lora(nn.MultiheadAttention(4, 2), 2)
+    after = torch.get_rng_state()
+    torch.set_rng_state(state)
+    Shared(), nn.MultiheadAttention(4, 2)
+    assert torch.equal(torch.get_rng_state(), after)
+
+
+def flags(model: nn.Module) -> dict[str, bool]:
+    return {name: p.requires_grad for name, p in model.named_parameters()}
+
+
+def test_merged_trains_what_trained_before():
+    """Frozen parameters stay frozen, whatever was adapted; what the user lets train meanwhile goes on training."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.MultiheadAttention(4, 2), nn.Linear(4, 4))
+    model[0].requires_grad_(False)
+    model[1].weight.requires_grad_(False)
+    model[2].in_proj_bias.requires_grad_(False)
+    model[3].weight.requires_grad_(False)
+    adapted = add_lora(model, 2)
+    assert flags(merged(adapted)) == flags(model)
+    assert not any(trains for name, trains in flags(adapted).items() if "lora" not in name)
+    adapted[1].weight.requires_grad_(True)
+    assert flags(merged(adapted)) == flags(model) | {"1.weight": True}
+    frozen = add_lora(copy.deepcopy(model).requires_grad_(False), 2)
+    assert trainable(frozen).parameters == trainable(adapted).parameters - 4
+    assert not any(flags(merged(frozen)).values())
+    inner = nn.Sequential(frozen, model)  # part of a larger model
+    assert not any(flags(merged(inner)[0]).values()) and flags(merged(inner)[1]) == flags(model)
+    normed = nn.Sequential(
+        parametrizations.weight_norm(nn.Linear(4, 4)), parametrizations.spectral_norm(nn.Linear(4, 4))
+    )
+    normed[1].requires_grad_(False)
+    again = merged(add_lora(normed, 2))
+    assert flags(again) == {"0.weight": True, "0.bias": True, "1.weight": False, "1.bias": False}
+
+
+def test_hooks_flags_and_kind_are_those_of_the_layer():
+    model, seen = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), []
+    model[0].register_forward_hook(lambda module, args, output: seen.append(type(module)))
+    model[1].eval()
+    adapted = add_lora(model, 2)
+    assert [m.training for m in adapted] == [True, False]
+    plain = merged(adapted)
+    for network in (model, adapted, plain):
+        network(torch.randn(2, 4))
+    assert seen == [nn.Linear, LoRALinear, nn.Linear]
+    assert [m.training for m in plain] == [True, False] and type(plain[0]) is nn.Linear
+    assert adapted[0].bias is adapted[0].base.bias and adapted[0].in_features == adapted[0].out_features == 4
+
+
+def test_merging_leaves_the_adapted_model_whole():
+    """Also where a parametrisation is taken off, which torch keeps on a class that copies share."""
+    adapted = randomised(add_lora(nn.MultiheadAttention(4, 2).eval(), 2))
+    x = torch.randn(5, 3, 4)
+    before = adapted(x, x, x)[0]
+    merged(adapted)
+    assert torch.equal(adapted(x, x, x)[0], before)
+
+
+def test_on_the_meta_device_there_are_shapes_and_no_values(tmp_path):
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(6, 5), nn.MultiheadAttention(6, 2), LowRankLinear(5, 4, 2))
+    for initialisation, names in (("zero", None), ("pissa", ["0", "1"])):
+        adapted = add_lora(model, 2, initialisation=initialisation, targets=names)
+        assert all(p.is_meta for p in adapted.parameters())
+        plain = merged(adapted)
+        assert all(p.is_meta for p in plain.parameters()) and plain[0].weight.shape == (5, 6)
+    for action in (save_adapters, load_adapters):
+        with pytest.raises(ValueError, match="'0' is on the meta device and has no values"):
+            action(adapted, tmp_path / "a.safetensors")
+
+
+# --- peft on other models ---------------------------------------------------------------------------------------------
+
+
+def test_peft_agrees_on_attention():
+    """peft has one A for q, k and v; given the same numbers the two give the same outputs and merged weights.
+
+    In training mode (there is no dropout), since in evaluation torch's fast path reads the weights past peft's
+    adapters; and with nothing on out_proj, whose update peft 0.21 adds twice.
+    """
+    peft = pytest.importorskip("peft")
+    if not hasattr(peft.tuners.lora.layer, "MultiheadAttention"):
+        pytest.skip("this peft has no adapters for attention")
+    torch.manual_seed(2)
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, batch_first=True), 2)
+    ours = randomised(add_lora(model, 2, 4.0, targets=["q_proj", "k_proj", "v_proj"]))
+    config = peft.LoraConfig(r=2, lora_alpha=4.0, target_modules=["self_attn"], lora_dropout=0.0)
+    theirs = peft.get_peft_model(copy.deepcopy(model), config)
+    with torch.no_grad():
+        for i in range(2):
+            attention = ours.layers[i].self_attn
+            other = theirs.base_model.model.layers[i].self_attn
+            q, k, v = attention.parametrizations.in_proj_weight
+            for own in (k, v):
+                own.lora_a.copy_(q.lora_a)
+            other.lora_A["default"].weight.copy_(q.lora_a)
+            other.lora_B["default"].weight.copy_(torch.cat([own.lora_b for own in (q, k, v)]))
+    x = torch.randn(3, 5, 8)
+    torch.testing.assert_close(theirs(x), ours(x), rtol=1e-4, atol=1e-5)
+    assert (ours(x) - model(x)).abs().max() > 0.1
+    plain, whole = merged(ours), theirs.merge_and_unload()
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(whole.state_dict()[name], value, rtol=0, atol=8 * EPS * float(value.abs().max()))
+
+
+def test_peft_agrees_on_ranks_alphas_and_dropout_of_some_layers():
+    """Scales that are powers of two, so bit for bit; dropout draws the same numbers in the same order."""
+    peft = pytest.importorskip("peft")
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3))
+    ours = randomised(add_lora(model, {"0": 2, "4": 4}, {"0": 4.0, "4": 2.0}, dropout=0.25), std=0.2)
+    config = peft.LoraConfig(
+        r=2, lora_alpha=4.0, target_modules=["0", "4"], lora_dropout=0.25,
+        rank_pattern={"4": 4}, alpha_pattern={"4": 2.0},
+    )  # fmt: skip
+    theirs = peft.get_peft_model(copy.deepcopy(model), config)
+    with torch.no_grad():
+        for name in ("0", "4"):
+            own, other = ours.get_submodule(name), theirs.base_model.model.get_submodule(name)
+            other.lora_A["default"].weight.copy_(own.lora_a)
+            other.lora_B["default"].weight.copy_(own.lora_b)
+    x, outputs = torch.randn(5, 6), []
+    for network in (ours, theirs):
+        torch.manual_seed(7)
+        outputs.append(network(x))
+    assert torch.equal(*outputs)
+    assert torch.equal(ours.eval()(x), theirs.eval()(x)) and not torch.equal(ours(x), outputs[0])

@@ -13,9 +13,10 @@ import pytest
 
 from rankstudy import UsageError
 from rankstudy.__main__ import main
-from rankstudy.study import engine, parallel, questions
+from rankstudy.study import engine, jobs, parallel, questions
 from rankstudy.study.store import Store
 from tests.faults import answers
+from tests.test_jobs import Square
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
 ROOT = Path(__file__).parents[1]
@@ -76,10 +77,10 @@ def test_this_process_trains_nothing(fresh, monkeypatch):
     for name, value in ONE_THREAD.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(engine, "_train", lambda *_: pytest.fail("trained here"))
-    before = questions.spread
+    before = jobs.spread
     with parallel.beside(2):
         assert questions.result("training")["history"]["seeds"].tolist() == [0, 1]
-    assert questions.spread is before
+    assert jobs.spread is before
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are found in /proc")
@@ -96,15 +97,15 @@ def test_a_killed_worker_is_said_in_one_line_and_the_next_run_goes_on(serial, tm
     assert all(found[key] == serial[key] for key in trained)
 
 
-def test_a_worker_killed_between_two_pieces_of_work_is_said_in_one_line_too():
+def test_a_worker_killed_between_two_pieces_of_work_is_said_in_one_line_too(fresh):
     with parallel.beside(2):
-        questions.spread(time.sleep, [(0,), (0,)])
-        for process in list(questions.spread.pool._processes.values()):
+        jobs.spread([Square(1), Square(2)])
+        for process in list(jobs.spread.pool._processes.values()):
             process.kill()
             process.join()
         with pytest.raises(UsageError, match="a worker was killed"):
             for _ in range(100):  # until the pool has noticed
-                questions.spread(time.sleep, [(0.01,)])
+                jobs.spread([Square(3, 0.01)])
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are found in /proc")

@@ -276,19 +276,20 @@ def test_what_is_wrong_is_an_error_that_says_where(tmp_path, monkeypatch, capsys
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_chosen_chapter_is_executed_and_the_others_are_shown(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["02-second", "2"])
+def test_a_chosen_chapter_is_executed_and_the_others_are_shown(name, tmp_path, monkeypatch):
     """Every reference still resolves."""
     write(tmp_path, first=FIRST + "\n```{python}\n1 / 0\n```\n")
     monkeypatch.chdir(tmp_path)
-    assert preview.main(["preview", "02-second"]) == 0
+    assert preview.main(["preview", name]) == 0
     assert "<table>" in html(tmp_path / "_preview" / "02-second.html")
     other = html(tmp_path / "_preview" / "01-first.html")
     assert "<code>text</code>" in other and "Figure 1.1: A" in other and "<img" not in other
 
 
 def test_an_unknown_chapter(tmp_path):
-    with pytest.raises(UsageError, match=r"no chapter '2'; there are index, 01-first, 02-second, references"):
-        preview.preview(write(tmp_path), tmp_path / "_preview", ["2"])
+    with pytest.raises(UsageError, match=r"no chapter '3'; there are index, 01-first, 02-second, references"):
+        preview.preview(write(tmp_path), tmp_path / "_preview", ["2", "3"])
 
 
 def test_execute_runs_a_chapter_with_this_python_in_the_project(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rankstudy.study import provenance
+from rankstudy.study import provenance, questions
 from rankstudy.study.provenance import normalised
 
 SOURCE = textwrap.dedent(
@@ -119,7 +119,7 @@ def test_the_closure_follows_imports(tmp_path, monkeypatch):
     for name, source in files.items():
         (package / name).write_text(source)
     monkeypatch.setattr(provenance, "PACKAGE", package)
-    assert provenance._closure(("a",)) == {"a", "b", "sub.c", "d"}
+    assert provenance.reached("a") == {"a", "b", "sub.c", "d"}
 
     def digest():
         provenance.digest.cache_clear()
@@ -138,16 +138,44 @@ def test_the_closure_follows_imports(tmp_path, monkeypatch):
 
 
 def test_mathematics_retrains_nothing():
-    reached = provenance._closure(provenance.TRAINED)
+    reached = provenance.reached(*provenance.TRAINED)
     assert reached.isdisjoint({"rank", "spectrum", "factorization", "measure"})
     assert "training" in reached and "layers" in reached
 
 
+ALL = set(questions.CHAPTERS.values())
+ALTERNATING = {"approximation", "low_rank_training", "intrinsic_dimension"}
+CHANGES = {  # module -> the experiments that are computed anew when its code changes
+    "training": ALL,
+    "layers": ALL,
+    "subspace": ALL,
+    "study.starts": ALL,
+    "study.engine": ALL,
+    "finetuning": {"lora"},
+    "lora": {"lora"},
+    "spectrum": ALL - {"data", "training"},
+    "_linalg.alternating": ALTERNATING,
+    "factorization": ALTERNATING,
+    "study.experiments.overfitting": {"overfitting", "approximation", "low_rank_training", "intrinsic_dimension"},
+    "registry": set(),  # what an entry does is in the key of what uses it
+    "sources": set(),
+    "device": set(),
+    "study.store": set(),
+    "study.jobs": set(),
+    "study.typed": set(),
+}
+
+
+@pytest.mark.parametrize("module", CHANGES)
+def test_which_experiment_depends_on_which_module(module):
+    found = {name for name in ALL if module in provenance.reached(*questions.module(name).Config.modules())}
+    assert found == CHANGES[module]
+
+
 def test_telling_is_not_computing():
-    for name in ("rank", "training", "lora"):
-        if (provenance.PACKAGE / "study" / "experiments" / f"{name}.py").exists():
-            reached = provenance._closure((f"study.experiments.{name}",))
-            assert not [module for module in reached if module.startswith("book")]
+    for name in ALL:
+        reached = provenance.reached(*questions.module(name).Config.modules())
+        assert not [module for module in reached if module.partition(".")[0] in ("book", "tools")], name
 
 
 @pytest.mark.parametrize("version", ["3.12", "3.13", "3.14"])

@@ -101,6 +101,52 @@ def test_quarto_must_be_new_enough(tmp_path, monkeypatch, version, found):
     assert render.find_quarto() == (path if found else None)
 
 
+BROKEN = {
+    "no program": ("not a program", "quarto cannot start"),
+    "fails": (f"#!{sys.executable}\nimport sys; sys.exit('no deno')", "ends with code 1: no deno"),
+    "hangs, and its child too": ("#!/bin/sh\nsleep 600 & sleep 600", "has not ended after 1 s"),
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes")
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_quarto_is_one_line(name, tmp_path, monkeypatch):
+    text, message = BROKEN[name]
+    other = fake_quarto(tmp_path / "other")
+    path = Path(fake_quarto(tmp_path / "bin"))
+    path.write_text(text)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / "python"))  # nothing beside it
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(render, "ANSWER_SECONDS", 1)
+    with pytest.raises(UsageError, match=re.escape(message)) as raised:
+        render.find_quarto()
+    assert "\n" not in str(raised.value)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "other" / "python"))  # another one that works is taken
+    assert render.find_quarto() == other
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are found in /proc")
+def test_a_rendering_that_hangs_is_ended_with_all_that_it_started(tmp_path, monkeypatch):
+    note = tmp_path / "child"
+    hanging = (
+        "import subprocess, time\nchild = subprocess.Popen(['sleep', '600'])\n"
+        f"pathlib.Path({str(note)!r}).write_text(str(child.pid))\ntime.sleep(600)"
+    )
+    monkeypatch.setattr(render, "RENDER_SECONDS", 2)
+    root = plain(tmp_path / "book")
+    with pytest.raises(UsageError, match="has not ended after 2 s"):
+        render.render(fake_quarto(tmp_path / "bin", hanging), "html", root, root / "_book")
+    assert not (root / "_book").exists()
+    assert not running(int(note.read_text()))
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def test_quarto_beside_the_running_python_is_found(tmp_path, monkeypatch):
     fake_quarto(tmp_path / "old", version="1.4.1")
     path = fake_quarto(tmp_path / "venv")
@@ -172,7 +218,8 @@ def test_report_computes_first_then_renders(computed, tmp_path, monkeypatch, cap
 
 def test_report_does_not_render_what_could_not_be_computed(computed, monkeypatch):
     monkeypatch.setattr("rankstudy.study.run.main", lambda argv: 3)
-    monkeypatch.setattr(render, "find_quarto", lambda: pytest.fail("looked for Quarto"))
+    monkeypatch.setattr(render, "find_quarto", lambda: "quarto")
+    monkeypatch.setattr(render, "render", lambda *_: pytest.fail("rendered"))
     assert render.main(["report"]) == 3
 
 
@@ -190,7 +237,7 @@ def test_without_quarto_there_is_the_preview(computed, monkeypatch, capsys):
     monkeypatch.setattr(preview, "main", lambda argv: asked.append(argv) or 0)
     assert render.main(["report"]) == 0
     assert asked == [["preview"]]
-    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 def test_quarto_is_installed_only_when_asked_and_never_into_the_systems_python(computed, monkeypatch):

@@ -15,7 +15,7 @@ import pytest
 from rankstudy import UsageError
 from rankstudy.__main__ import main
 from rankstudy.study import engine, questions, scheduler
-from rankstudy.study.experiments import blocks, lora, overfitting, truncation
+from rankstudy.study.experiments import blocks, inference, lora, overfitting, truncation
 from rankstudy.study.store import Store
 from tests.faults import answers
 
@@ -69,29 +69,34 @@ def test_a_worker_that_dies_does_not_matter(cluster, serial, fresh, monkeypatch)
     assert answers(fresh / "results") == serial
 
 
-def calls() -> dict:
+def examples() -> dict:
     """One of each kind."""
     chapter, other = questions.settings("approximation"), questions.settings("lora")
     run, base = overfitting.runs(chapter.overfitting)[0][0], lora.bases(other, other.digits[:1], [0])[0]
     block = blocks.Block(base, other.finetuning, ((other.arms[0], 1e-3),))
-    return {engine.trained: ([run],), truncation.measured: (run, chapter.sweep), blocks.answer: (block,)}
+    return {"run": run, "piece": truncation.Piece(run, chapter.sweep), "block": block}
 
 
-@pytest.mark.parametrize("function", [engine.trained, truncation.measured, blocks.answer])
-def test_what_is_stored_is_not_sent_again(function, fresh, monkeypatch):
-    """The scheduler's question is the one that the call's answer is stored under."""
+@pytest.mark.parametrize("kind", ["run", "piece", "block"])
+def test_what_is_stored_is_not_sent_again(kind, fresh, monkeypatch):
     sent = []
-    monkeypatch.setattr(scheduler, "_gather", lambda _, tasks, __: sent.extend(tasks))
-    call = calls()[function]
-    scheduler._spread(None, function, [call])
-    assert [task[:2] for task in sent] == [(function, call)]
-    function(*call)
-    scheduler._spread(None, function, [call])
+    monkeypatch.setattr(scheduler, "_gather", lambda _, tasks: sent.extend(tasks))
+    job = examples()[kind]
+    scheduler._spread(None, [job])
+    assert [task[0] for task in sent] == [job]
+    job.ensure()
+    scheduler._spread(None, [job])
     assert len(sent) == 1
 
 
+def test_what_is_timed_stays_here(fresh, monkeypatch):
+    monkeypatch.setattr(scheduler, "_gather", lambda *_: pytest.fail("sent"))
+    setting = inference.Setting(questions.settings("training").network, (2,), (1,), 0.001)
+    scheduler._spread(None, [inference.Timing(setting, "digits")])
+
+
 def test_a_worker_with_other_code_says_so(cluster, fresh, monkeypatch):
-    monkeypatch.setitem(scheduler.COMPUTED_BY, engine.trained, ("rank",))
+    monkeypatch.setattr(engine.Run, "digest", classmethod(lambda cls: "another"))
     with scheduler.cluster(cluster.scheduler_address), pytest.raises(UsageError, match="other code"):
         questions.result("training")
 

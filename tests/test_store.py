@@ -18,8 +18,9 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from rankstudy import UsageError, files
 from rankstudy.__main__ import main
-from rankstudy.study import questions, store
+from rankstudy.study import jobs, store
 from rankstudy.study.store import Question, Store
+from tests.test_jobs import Square
 
 
 @dataclass(frozen=True)
@@ -242,8 +243,8 @@ def test_a_user_without_permission_gets_one_line(guarded, monkeypatch):
     other = Question("measured", "other", Config(), "abc")
     denied = f"the store {guarded.root} cannot be written: Permission denied"
     unreadable = "cannot be read: Permission denied"
-    assert unprivileged(lambda: questions.obtain(QUESTION, "d", dict).value) == ["{'a': 1}"]  # reading takes no lock
-    assert unprivileged(lambda: questions.obtain(other, "d", lambda: {"a": 3})) == [f"UsageError: {denied}"]
+    assert unprivileged(lambda: dict(jobs.store().find(QUESTION, "d").value)) == ["{'a': 1}"]  # reading takes no lock
+    assert unprivileged(lambda: jobs.answer(Square(3))) == [f"UsageError: {denied}"]
     (line,) = unprivileged(lambda: guarded.put(other, "d", ORIGIN, {"a": 3}))
     assert line.startswith("UsageError: the result of other cannot be written to") and "Permission denied" in line
     (line,) = unprivileged(lambda: guarded.find(SECRET, "d"))

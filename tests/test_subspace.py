@@ -313,7 +313,7 @@ def test_all_directions_together_are_the_whole_network(kind):
     split = data.Split(images, torch.arange(40) % 16)
     everything = data.Dataset("toy", "", split, split, split)
     s = Subspace(model, 256, kind, seed=0)
-    settings = config.Training(5, 10, "sgd", 0.1, momentum=0.0)
+    settings = config.Training(5, 10, "sgd", 0.1)
     direct, inside = train(settings, [model], everything, [0]), train(settings, [s], everything, [0])
     np.testing.assert_allclose(inside.train_loss, direct.train_loss, rtol=1e-4)
     for a, b in zip(weights(model), weights(s.network()), strict=True):
@@ -335,3 +335,29 @@ def test_refusals_name_what_is_wrong():
         Subspace(model, 3, scales=True)
     with pytest.raises(ValueError, match="no parameter that requires a gradient"):
         Subspace(model.requires_grad_(False), 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_of_any_dtype_keeps_it_and_moves(kind, dtype):
+    """z is float32, so that steps too small for the model's dtype add up; θ is rounded to that dtype once."""
+    model = build(NETWORK, 0).to(dtype)
+    network = Subspace(model, 10, kind)
+    x = torch.ones(3, 6, dtype=dtype)
+    assert torch.equal(network(x), model(x)) and network.z.dtype == torch.float32
+    network(x).square().sum().backward()
+    assert network.z.grad.abs().sum() > 0
+    with torch.no_grad():
+        network.z.normal_(generator=torch.Generator().manual_seed(0))
+    moved = network.network()
+    exactly = network.projection(network.z).split([p.numel() for p in model.parameters()])
+    for before, after, part in zip(model.parameters(), moved.parameters(), exactly, strict=True):
+        assert after.dtype == dtype
+        wide = before.to(torch.promote_types(dtype, torch.float32))
+        assert torch.equal(after, (wide + part.view(before.shape)).to(dtype))
+    assert torch.equal(network(x), moved(x)) and network(x).dtype == dtype
+    before = moved.layers[0].weight.clone()
+    with torch.no_grad():
+        for _ in range(1000):
+            network.z.add_(1e-5)  # each far below the rounding of bfloat16
+    assert not torch.equal(network.network().layers[0].weight, before)

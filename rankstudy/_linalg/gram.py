@@ -14,7 +14,6 @@ import numpy as np
 from scipy.linalg import eigh
 
 from rankstudy import device
-from rankstudy.factorization import Factors, truncated_svd
 
 GRAM_ERROR = 1e-5  # relative errors below this are out of a Gram matrix's sight: √eps, with room
 BLOCK = 1 << 22  # elements that are upcast to float64 at once
@@ -50,7 +49,7 @@ def singular_values(matrix: np.ndarray, dtype: str = "F32", rank_error: float = 
             return np.linalg.svd(np.asarray(matrix, np.float64), compute_uv=False)
         import torch
 
-        return torch.linalg.svdvals(_sent(matrix, device)).cpu().numpy()
+        return torch.linalg.svdvals(sent(matrix, device)).cpu().numpy()
     scale = float(np.abs(matrix).max())
     if scale == 0:
         return np.zeros(min(m, n))
@@ -58,7 +57,7 @@ def singular_values(matrix: np.ndarray, dtype: str = "F32", rank_error: float = 
     if device is not None:
         import torch
 
-        values = torch.linalg.eigvalsh(_gram(tall, scale, lambda block: _sent(block, device))).cpu().numpy()
+        values = torch.linalg.eigvalsh(_gram(tall, scale, lambda block: sent(block, device))).cpu().numpy()
     else:
         gram = _gram(tall, scale, lambda block: block.astype(np.float64))
         if matrix.size <= SMALL:  # NumPy lets other threads run meanwhile; SciPy does not, and needs no copy
@@ -66,17 +65,6 @@ def singular_values(matrix: np.ndarray, dtype: str = "F32", rank_error: float = 
         else:
             values = eigh(gram.T, eigvals_only=True, overwrite_a=True, check_finite=False, driver="evd")
     return np.sqrt(np.maximum(values[::-1], 0.0)) * scale
-
-
-def leading_factors(matrix: np.ndarray, rank: int, device: Any = None) -> Factors:
-    """`factorization.truncated_svd`, by the device if there is one."""
-    if device is None:
-        return truncated_svd(matrix, rank)
-    import torch
-
-    u, s, vt = torch.linalg.svd(_sent(matrix, device), full_matrices=False)
-    root = s[:rank].sqrt()
-    return Factors((u[:, :rank] * root).cpu().numpy(), (root[:, None] * vt[:rank]).cpu().numpy())
 
 
 def _gram(tall: np.ndarray, scale: float, upcast: Callable[[np.ndarray], Any]) -> Any:
@@ -95,7 +83,7 @@ def _gram(tall: np.ndarray, scale: float, upcast: Callable[[np.ndarray], Any]) -
     return gram
 
 
-def _sent(block: np.ndarray, device: Any) -> Any:
+def sent(block: np.ndarray, device: Any) -> Any:
     """A float64 copy on the device; what travels has the precision of the block."""
     import torch
 

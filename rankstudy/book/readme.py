@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rankstudy import UsageError
-from rankstudy.book.chapters.common import DATASETS, computed_under
+from rankstudy import UsageError, sources
+from rankstudy.book.chapters.common import computed_under
 from rankstudy.book.tables import Markdown, table
 
 FINDINGS, FIGURE, TOUR = "report/findings.json", "report/images/spectrum.png", "benchmarks/results/resnet18.json"
@@ -42,7 +42,7 @@ def findings() -> tuple[dict[str, Any], bytes]:
     told = {
         "findings": home.findings().split("\n"),
         "profile": computed_under(result),
-        "data": DATASETS.get(result.data, result.data),
+        "data": sources.label(result.data),
         "networks": len(home.chapters["training"].history["seeds"]),
         "commits": sorted({each.provenance["commit"] or "unknown" for each in home.results}),
         "devices": sorted({each.provenance["device"] for each in home.results}),

@@ -26,13 +26,15 @@ def find(wanted: str, pages: Sequence[str]) -> str | None:
         'report/03-rank'
     """
     asked = _plain(wanted)
+    if not asked.strip("."):
+        return None
     for page in pages:
         whole = _plain(page)
         number, _, title = whole.rpartition("/")[2].partition("-")
-        ways = [whole, whole.rpartition("/")[2], *([title] if number.isdigit() else [])]
-        if asked in ways or asked.endswith("/" + whole):
-            return page
-        if asked.isdigit() and number.isdigit() and int(asked) == int(number):
+        same = f"/{whole}".endswith(f"/{asked}") or asked.endswith(f"/{whole}")  # either may say more of the path
+        if number.isdigit():
+            same = same or asked == title or (asked.isdigit() and int(asked) == int(number))
+        if same:
             return page
     return None
 

@@ -2,36 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from rankstudy import config, data
-from rankstudy.study import provenance, questions
-from rankstudy.study.store import Question, Record
+from rankstudy import config, data, device, sources
+from rankstudy.study import jobs, observers, starts, typed
+from rankstudy.study.jobs import Job
+from rankstudy.study.store import Record
+
+if TYPE_CHECKING:
+    from rankstudy.layers import MLP
 
 TUNING_SEED = 9000  # learning rates are chosen on seeds of their own
 FILLED = 0.7  # of a GPU's free memory that side by side trainings may take; kernels want some of the rest
 METRICS = tuple(f"{split}_{what}" for split in ("train", "validation", "test") for what in ("loss", "accuracy"))
 
+Piece = TypeVar("Piece")
+
 
 @dataclass(frozen=True)
-class Run:
+class Outcome:
+    """What is kept of one training."""
+
+    state: dict[str, typed.Floats]  # the network's parameters by name; empty where it was trained in a subspace
+    history: dict[str, np.ndarray]  # METRICS and "seconds" (epochs + 1,), "observed.…", "diverged", "epochs_run"
+
+
+@dataclass(frozen=True)
+class Run(Job[Outcome]):
     """One training of one network."""
+
+    NAME = "network"
+    KIND = "trained"
+    ANSWER = Outcome
+    SENT = True
 
     network: config.Network
     training: config.Training
     data: config.Data
-    seed: int  # of the initialisation and of the order of the pictures
+    seed: int  # of the initialisation, of the order of the pictures, and of a subspace
     start: Run | None = None  # begin at this run's final weights (truncated to `network.rank` where that is set)
-    observe: str = ""  # "spectra": singular values of every layer after each epoch
+    only_norm: bool = False  # … or rather at random weights, each layer with the norm of those
+    observe: str = ""  # a name of `observers.OBSERVERS`: what is written down after each epoch
+    subspace: config.Subspace | None = None  # None: all parameters are trained
+    bias: bool = False  # biases in every layer, 0 at the start
 
-    def question(self) -> Question:
-        return Question("trained", "network", self, data.CHECKSUMS[self.data.name])
+    @classmethod
+    def modules(cls) -> tuple[str, ...]:
+        # "subspace" and what may be observed are in the question; what trains a network, and how it begins, is here
+        return ("study.starts", "study.observers", "subspace", "layers", "data", "training", "config")
+
+    def selection(self) -> str:
+        return self.data.name
+
+    def needs(self) -> list[Job]:
+        return [] if self.start is None else [self.start]
+
+    def training_images(self) -> int:
+        digits = len(set(self.data.only or range(10)) - set(self.data.without))
+        given = sources.official(self.data.name) - self.data.validation_size
+        return self.training.epochs * (self.data.train_size or given * digits // 10)
+
+    def ensure(self) -> None:
+        trained([self])
+
+    def operations(self) -> float:
+        """Floating-point operations, to compare runs with each other: three products per weight and image in training,
+        one in each epoch's evaluation."""
+        network, images = self.network, self.data.train_size or 60_000
+        rank = network.rank
+        weights = sum(out * inp if rank is None else rank * (out + inp) for out, inp in network.shapes())
+        overhead = 1e5  # operations' worth of an image's share of a step that no product does; measured on two cores
+        return self.training.epochs * (2 * weights + overhead) * (3 * images + images + 15_000)
+
+    def alike(self) -> Run:
+        """The same for all runs that a GPU can train side by side: they differ in seed, initial weights, learning rate
+        and weight decay alone."""
+        training = replace(self.training, learning_rate=0.0, weight_decay=0.0)
+        network = replace(self.network, gain=1.0)
+        return replace(self, network=network, training=training, seed=0, start=None, only_norm=False)
+
+    def at(self, learning_rate: float) -> Run:
+        """The same at another learning rate."""
+        return replace(self, training=replace(self.training, learning_rate=learning_rate))
+
+    def seeded(self, seed: int) -> Run:
+        """The same from another seed, and what it starts from too."""
+        return replace(self, seed=seed, start=None if self.start is None else self.start.seeded(seed))
 
 
 @dataclass(frozen=True)
@@ -43,13 +104,13 @@ class Trained:
 
     @property
     def history(self) -> Mapping[str, np.ndarray]:
-        """METRICS, `seconds` (epochs + 1,), `observed/…`, and `diverged`, `epochs_run`."""
+        """`Outcome.history`."""
         return self.record.value["history"]
 
     @cached_property
     def weights(self) -> list[np.ndarray]:
         """(out, in) float32 per layer, input side first; B·C where the layer is factorised."""
-        return _weights(self.record.value["state"], len(self.run.network.shapes()))
+        return starts.weights(self.record.value["state"], len(self.run.network.shapes()))
 
     @cached_property
     def initial(self) -> list[np.ndarray]:
@@ -60,53 +121,62 @@ class Trained:
 
         return [weight.numpy() for weight in layers.weights(layers.build(self.run.network, self.run.seed))]
 
-    def model(self) -> Any:
+    def model(self) -> MLP:
         """The network as a `torch.nn.Module` on the CPU."""
-        import torch
+        return starts.loaded(self.run.network, self.run.seed, self.record.value["state"])
 
-        from rankstudy import layers
 
-        model = layers.build(self.run.network, self.run.seed)
-        state = self.record.value["state"]
-        model.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in state.items()})
-        return model
+@dataclass(frozen=True)
+class Histories:
+    """Loss and accuracy of equal trainings, after each epoch; epoch 0 is before training. NaN once diverged."""
+
+    train_loss: typed.Floats  # (…, networks, epochs + 1) nats
+    train_accuracy: typed.Floats  # (…, networks, epochs + 1) fraction
+    validation_loss: typed.Floats
+    validation_accuracy: typed.Floats
+    test_loss: typed.Floats
+    test_accuracy: typed.Floats
+    seconds: typed.Floats | None = None  # (networks, epochs + 1) spent training so far
+    seeds: typed.Integers | None = None  # (networks,)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The evidence for a learning rate; empty where one alone was tried."""
+
+    learning_rate: typed.Floats | None = None  # (rates,)
+    validation_accuracy: typed.Floats | None = None  # (rates, tuning seeds) at the end
+    validation_loss: typed.Floats | None = None  # (rates, tuning seeds)
+    dimension: typed.Integers | None = None  # (dimensions,), where each has a rate of its own: then (dimensions, rates)
 
 
 def trained(runs: Sequence[Run]) -> list[Trained]:
     """The networks of the runs, in their order; those that the store does not have are trained and stored.
 
-    On a GPU, runs that differ in seed, learning rate and weight decay alone are trained at once.
+    On a GPU, runs that differ in seed, initial weights, learning rate and weight decay alone are trained at once.
     """
-    digest = provenance.digest(*provenance.TRAINED)
-    memory = questions.store()
     records: dict[Run, Record] = {}
-    for run in runs:
-        if (record := memory.find(run.question(), digest)) is not None:
-            records[run] = record
-    missing = [run for run in dict.fromkeys(runs) if run not in records]
-    if starts := list(dict.fromkeys(run.start for run in missing if run.start is not None)):
-        trained(starts)
+
+    def look(wanted: Sequence[Run]) -> list[Run]:
+        for run in wanted:
+            if run not in records and (record := jobs.record(run)) is not None:
+                records[run] = record
+        return [run for run in wanted if run not in records]
+
+    missing = look(list(dict.fromkeys(runs)))
+    if begun := list(dict.fromkeys(run.start for run in missing if run.start is not None)):
+        trained(begun)
     if missing:
-        questions.spread(trained, [([run],) for run in missing])
-    for batch in _batches(missing):
-        with ExitStack() as locks:
-            for run in sorted(batch, key=lambda run: run.question().key):  # one order for all: no deadlock
-                locks.enter_context(memory.lock(run.question()))
-            for run in batch:
-                if (record := memory.find(run.question(), digest)) is not None:
-                    records[run] = record
-            waiting = [run for run in batch if run not in records]
-            if waiting:
-                records.update(zip(waiting, _train(waiting, digest), strict=True))
+        jobs.spread(missing)
+    for batch in _batches(look(missing)):
+        with jobs.locked(batch):
+            if waiting := look(batch):
+                records.update(zip(waiting, _train(waiting), strict=True))
     return [Trained(run, records[run]) for run in runs]
 
 
-def tune(run: Run, learning_rates: Sequence[float], seeds: int = 1) -> tuple[float, dict[str, np.ndarray]]:
-    """The learning rate with the best final validation accuracy, on `seeds` seeds that no result uses.
-
-    Returns:
-        the rate, and the evidence: `learning_rate` (L,), `validation_accuracy` and `validation_loss` (L, seeds).
-    """
+def tune(run: Run, learning_rates: Sequence[float], seeds: int = 1) -> tuple[float, Tuning]:
+    """The learning rate with the best final validation accuracy, on `seeds` seeds that no result uses."""
     found = trained(grid(run, learning_rates, seeds))
     shape = (len(learning_rates), seeds)
     accuracy = np.array([each.history["validation_accuracy"][-1] for each in found]).reshape(shape)
@@ -117,8 +187,7 @@ def tune(run: Run, learning_rates: Sequence[float], seeds: int = 1) -> tuple[flo
         range(len(learning_rates)),
         key=lambda index: (-score[index], np.nan_to_num(loss.mean(axis=1), nan=np.inf)[index]),
     )
-    evidence = {"learning_rate": np.array(learning_rates), "validation_accuracy": accuracy, "validation_loss": loss}
-    return float(learning_rates[best]), evidence
+    return float(learning_rates[best]), Tuning(np.array(learning_rates), accuracy, loss)
 
 
 def grid(run: Run, learning_rates: Sequence[float], seeds: int = 1) -> list[Run]:
@@ -130,37 +199,26 @@ def grid(run: Run, learning_rates: Sequence[float], seeds: int = 1) -> list[Run]
     ]
 
 
-def histories(found: Sequence[Trained]) -> dict[str, np.ndarray]:
-    """The histories of equal trainings, stacked: METRICS and `seconds` as (seeds, epochs + 1), `seeds` (seeds,)."""
+def histories(found: Sequence[Trained]) -> Histories:
+    """The histories of equal trainings, stacked."""
     stacked = {name: np.stack([each.history[name] for each in found]) for name in (*METRICS, "seconds")}
-    return {**stacked, "seeds": np.array([each.run.seed for each in found])}
+    return Histories(**stacked, seeds=np.array([each.run.seed for each in found]))
 
 
-def _batches(runs: Sequence[Run]) -> list[list[Run]]:
-    if not runs:
-        return []
-    from rankstudy import device
-
-    if device.choose().type != "cuda":
-        return [[run] for run in runs]
-    groups: dict[Any, list[Run]] = {}
-    for run in runs:
-        alike = replace(run.training, learning_rate=0.0, weight_decay=0.0)
-        groups.setdefault((replace(run.network, gain=1.0), alike, run.data, run.observe), []).append(run)
-    return [part for group in groups.values() for part in fitting(group, memory(group[0]))]
+def training_images(run: Run) -> int:
+    """Pictures in the training split of the run."""
+    return len(dataset_on_device(run.data).train)
 
 
-def fitting(group: list[Any], each: int) -> list[list[Any]]:
+def fitting(group: list[Piece], each: int) -> list[list[Piece]]:
     """The group in as few parts as fit the GPU's free memory, trained side by side at so many bytes each."""
-    from rankstudy import device
-
     size = max(1, int(FILLED * device.free_memory(device.choose()) / each))
     return [group[i : i + size] for i in range(0, len(group), size)]
 
 
 def memory(run: Run) -> int:
     """Bytes that training takes beside the data: the most of a step, and of an evaluation with the weights and the
-    optimiser's state; counted on the "meta" device."""
+    optimiser's state; counted on the "meta" device. In a subspace also what leads from its numbers to the weights."""
     import torch
 
     from rankstudy import measure, training
@@ -172,106 +230,66 @@ def memory(run: Run) -> int:
     step = measure.training_memory(model, run.training, images)
     evaluation = step.weights + step.gradients + step.optimizer
     evaluation += 4 * training.EVALUATION_BATCH * sum(run.network.widths[1:])
-    return max(step.peak, evaluation)
+    parameters = sum(out * inp for out, inp in run.network.shapes())
+    projection = 0
+    if run.subspace is not None:
+        projection = 4 * parameters * (run.subspace.dimension if run.subspace.projection == "dense" else 8)
+    return max(step.peak, evaluation) + projection
 
 
-def _train(runs: Sequence[Run], digest: str) -> list[Record]:
-    """Train runs that differ in seed, initial weights, learning rate and decay alone, and store each."""
+def _batches(runs: Sequence[Run]) -> list[list[Run]]:
+    if not runs or device.choose().type != "cuda":
+        return [[run] for run in runs]
+    groups: dict[Run, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.alike(), []).append(run)
+    return [part for group in groups.values() for part in fitting(group, memory(group[0]))]
+
+
+def _train(runs: Sequence[Run]) -> list[Record]:
+    """Train runs of one batch, and store each."""
     import torch
 
-    from rankstudy import device, training
+    from rankstudy import training
 
     where = device.choose()
-    unfinished = [questions.Unfinished(run.question(), digest) for run in runs]
-    models = [_start(run).to(where) for run in runs]
+    unfinished = [jobs.Unfinished(run) for run in runs]
+    models: list[torch.nn.Module] = []
+    for run in runs:
+        begun = None if run.start is None else trained([run.start])[0]
+        source = None if begun is None else begun.model()
+        model = starts.model(run.network, run.seed, source, only_norm=run.only_norm, bias=run.bias)
+        models.append(starts.inside(model, run.subspace, run.seed).to(where))
     dataset = dataset_on_device(runs[0].data)
+    observe = observers.OBSERVERS[runs[0].observe] if runs[0].observe else None
     history = training.train(
         [run.training for run in runs],
         models,
         dataset,
         [run.seed for run in runs],
-        observe=OBSERVERS[runs[0].observe] if runs[0].observe else None,
-        progress=questions.progress(runs),
+        observe=observe(dataset) if observe else None,
+        progress=jobs.progress(runs),
         snapshots=unfinished[0] if len(runs) == 1 else None,  # side by side, on a GPU, trainings are short
     )
     seconds = unfinished[0].seconds / len(runs)
     arrays = history.arrays()
     records = []
     for index, (run, model) in enumerate(zip(runs, models, strict=True)):
-        state = {name: tensor.detach().to("cpu", torch.float32).numpy() for name, tensor in model.state_dict().items()}
-        value = {"state": state, "history": {name: array[index] for name, array in arrays.items()}}
-        origin = provenance.describe(device.describe(where), seconds)
-        records.append(questions.store().put(run.question(), digest, origin, value))
+        kept = {} if run.subspace else model.state_dict()
+        state = {name: tensor.detach().to("cpu", torch.float32).numpy() for name, tensor in kept.items()}
+        outcome = Outcome(state, {name: array[index] for name, array in arrays.items()})
+        records.append(jobs.put(run, typed.values(outcome), seconds))
         unfinished[index].forget()
     return records
 
 
-def operations(run: Run) -> float:
-    """Floating-point operations of a run, to compare runs with each other: three products per weight and image in
-    training, one in each epoch's evaluation."""
-    network, images = run.network, run.data.train_size or 60_000
-    rank = network.rank
-    weights = sum(out * inp if rank is None else rank * (out + inp) for out, inp in network.shapes())
-    overhead = 1e5  # operations' worth of an image's share of a step that no product does; measured on two cores
-    return run.training.epochs * (2 * weights + overhead) * (3 * images + images + 15_000)
+_DATASETS: dict[object, data.Dataset] = {}
 
 
-def training_images(run: Run) -> int:
-    """Pictures in the training split of the run."""
-    return len(dataset_on_device(run.data).train)
-
-
-_DATASETS: dict[Any, Any] = {}
-
-
-def dataset_on_device(selection: config.Data) -> Any:
+def dataset_on_device(selection: config.Data) -> data.Dataset:
     """`data.load` on the device, remembered for the last selection asked for."""
-    from rankstudy import device
-
     key = (selection, device.choose())
     if key not in _DATASETS:
         _DATASETS.clear()  # one data set at a time: memory stays bounded
         _DATASETS[key] = data.load(selection, device.choose())
     return _DATASETS[key]
-
-
-def _start(run: Run) -> Any:
-    """The network before training."""
-    import torch
-
-    from rankstudy import layers
-
-    model = layers.build(run.network, run.seed)
-    if run.start is None:
-        return model
-    source = trained([run.start])[0]
-    if run.network.rank is None or run.start.network.rank is not None:
-        model.load_state_dict(source.model().state_dict())
-    else:
-        with torch.no_grad():
-            for weight, layer in zip(layers.weights(source.model()), model.layers, strict=True):
-                b, c = layers.spectral_factors(weight, layer.rank)
-                layer.b.copy_(b)
-                layer.c.copy_(c)
-    return model
-
-
-def _weights(state: Mapping[str, np.ndarray], count: int) -> list[np.ndarray]:
-    found = []
-    for index in range(count):
-        dense = state.get(f"layers.{index}.weight")
-        factors = (state.get(f"layers.{index}.b"), state.get(f"layers.{index}.c"))
-        found.append(np.asarray(dense) if dense is not None else factors[0] @ factors[1])
-    return found
-
-
-def _spectra(model: Any, epoch: int) -> dict[str, np.ndarray]:
-    from rankstudy import layers
-
-    return {
-        f"spectrum_{index}": np.linalg.svd(weight.double().cpu().numpy(), compute_uv=False).astype(np.float32)
-        for index, weight in enumerate(layers.weights(model))
-    }
-
-
-OBSERVERS: dict[str, Callable[[Any, int], dict[str, np.ndarray]]] = {"spectra": _spectra}

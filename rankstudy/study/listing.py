@@ -15,6 +15,7 @@ from rankstudy.study.store import UNFINISHED, Record
 
 ABANDONED = 3600  # seconds after which nobody is still writing a file
 HEADS = ("kind", "experiment", "config", "device", "commit", "took", "size", "age", "accepted")
+TELLING = ("learning_rate", "epochs", "train_size", "batch_size", "weight_decay")  # fields, the first to be shown first
 CHAPTER = "only the results of these chapters, named as in 3, rank or 03-rank"
 
 
@@ -82,26 +83,31 @@ def prune(argv: Sequence[str]) -> int:
 
 
 def settings(records: Sequence[Record]) -> list[str]:
-    """What each record is about, in a few words; two of one experiment never read the same unless they are."""
+    """What each record is about, in a few words; where two would read the same, with the fields that tell them apart,
+    or else the record's key."""
     texts = [_settings(record) for record in records]
     alike: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index, record in enumerate(records):
         alike[record.experiment, texts[index]].append(index)
     for group in alike.values():
         flat = {index: dict(_leaves(records[index].config)) for index in group}
+        keys = {records[index].key for index in group}
         names = dict.fromkeys(name for leaves in flat.values() for name in leaves)
-        for name in names:
+        for name in sorted(names, key=_telling):
+            if len({texts[index] for index in group}) == len(keys):
+                break
             if len({leaves.get(name) for leaves in flat.values()}) > 1:
                 for index, leaves in flat.items():
-                    words = f"{name.rpartition('.')[2].replace('_', ' ')} {leaves.get(name, 'none')}"
-                    if not f" {texts[index]} ".endswith(f" {words} "):  # the same of each network of a group
-                        texts[index] = f"{texts[index]} {words}".strip()
+                    texts[index] += f" {name.rpartition('.')[2].replace('_', ' ')} {leaves.get(name, '-')}"
+        if len({texts[index] for index in group}) < len(keys):
+            for index in group:
+                texts[index] += f" #{records[index].key[:6]}"
     return texts
 
 
 def _settings(record: Record) -> str:
     if record.experiment in questions.CHAPTERS.values():
-        return questions.computed_under(record.experiment, record.data, record.config) or "another configuration"
+        return questions.computed_under(record.experiment, record.config) or "another configuration"
     return _network(record.config)
 
 
@@ -123,12 +129,18 @@ def _network(config: Any) -> str:
     return " ".join(["-".join(map(str, network["widths"])), network["activation"], *words])
 
 
+def _telling(name: str) -> int:
+    """Where a field of a config stands among those that may tell two apart."""
+    last = name.rpartition(".")[2]
+    return TELLING.index(last) if last in TELLING else len(TELLING)
+
+
 def _leaves(value: Any, name: str = "") -> list[tuple[str, str]]:
-    """("training.learning_rate", "0.001") of everything in a nested config."""
+    """("training.learning_rate", "0.001") of everything in a nested config; of several networks, what the first has."""
     if isinstance(value, dict):
         return [leaf for key, item in value.items() for leaf in _leaves(item, f"{name}.{key}".lstrip("."))]
     if isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
-        return [leaf for index, item in enumerate(value) for leaf in _leaves(item, f"{name}.{index}")]
+        return _leaves(value[0], name) if name.endswith("runs") else []
     return [(name, str(value))]
 
 

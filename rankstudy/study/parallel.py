@@ -1,4 +1,4 @@
-"""Processes beside this one that make the calls a chapter is about to make, each on its share of the cores.
+"""Processes beside this one that answer the jobs a chapter is about to ask for, each on its share of the cores.
 
 A network of a few hundred units gains nothing from a second thread, and one of a thousand units a third: two trainings
 side by side finish two networks in the time of one (benchmarks/training.py). So on a CPU the study runs a process for
@@ -14,14 +14,15 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
 from rankstudy import UsageError
-from rankstudy.study import progress, questions
+from rankstudy.study import jobs
+from rankstudy.study.jobs import Job
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 BYTES = 1.5e9  # of memory that a worker is given, at most
@@ -39,7 +40,7 @@ def cores() -> int:
 
 @contextmanager
 def beside(count: int) -> Iterator[None]:
-    """Meanwhile, calls that `study.spread` is told of are made by so many processes; fewer than two: by none.
+    """Meanwhile, jobs that `jobs.spread` is told of are answered by so many processes; fewer than two: by none.
 
     Raises:
         UsageError: a worker was killed.
@@ -47,8 +48,8 @@ def beside(count: int) -> Iterator[None]:
     if count < 2:
         yield
         return
-    before, questions.spread = questions.spread, _Pool(count)
-    pool = questions.spread.pool
+    before, jobs.spread = jobs.spread, _Pool(count)
+    pool = jobs.spread.pool
     try:
         yield
         pool.shutdown()
@@ -58,7 +59,7 @@ def beside(count: int) -> Iterator[None]:
         pool.shutdown(cancel_futures=True)  # its semaphores go with it: nobody has to complain that they are left
         raise
     finally:
-        questions.spread = before
+        jobs.spread = before
 
 
 class _Pool:
@@ -68,35 +69,32 @@ class _Pool:
         self.pool = ProcessPoolExecutor(count, context, _begin, (threads,))
         self.environment = dict.fromkeys(THREADS, str(threads))
 
-    def __call__(self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> None:
-        """Have the calls made, and say so as each is done."""
+    def __call__(self, asked: Sequence[Job[Any]]) -> None:
+        """Have the jobs answered, and say so as each is done."""
         try:
-            self._make(function, calls)
+            self._answer(asked)
         except BrokenProcessPool:  # a worker was killed at work, or since the last of it, and then nothing is taken on
             raise UsageError(
                 "a worker was killed, perhaps for memory; what was finished is kept: run again, fewer --workers"
             ) from None
 
-    def _make(self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> None:
+    def _answer(self, asked: Sequence[Job[Any]]) -> None:
         before = {name: os.environ.get(name) for name in self.environment}
         os.environ.update(self.environment)  # libraries read it when a worker starts
         try:
             with _uninterrupted():
-                waiting: dict[Future, tuple[Any, ...]] = {
-                    self.pool.submit(_call, function, arguments): arguments for arguments in calls
-                }
+                waiting: dict[Future, Job[Any]] = {self.pool.submit(_ensure, job): job for job in asked}
         finally:
             for name, value in before.items():
                 if value is None:
                     os.environ.pop(name)
                 else:
                     os.environ[name] = value
-        runs = [run for arguments in calls for run in trainings(arguments)]
-        report = questions.progress(runs) if runs else None
+        report = jobs.progress(asked)
         for future in as_completed(waiting):
             future.result()
             if report is not None:
-                report(sum(map(progress.images, trainings(waiting[future]))))
+                report(waiting[future].training_images())
 
 
 @contextmanager
@@ -112,15 +110,9 @@ def _uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def trainings(arguments: tuple[Any, ...]) -> list[Any]:
-    """The trainings among the arguments of a call."""
-    first = arguments[0]
-    return [run for run in first if hasattr(run, "training")] if isinstance(first, list) else []
-
-
-def _call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _ensure(job: Job[Any]) -> None:
     """In a worker: the answer stays in the store."""
-    function(*arguments)
+    job.ensure()
 
 
 def _begin(threads: int) -> None:
@@ -132,8 +124,6 @@ def _begin(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    for name in questions.CHAPTERS.values():  # they bring what may be observed while a network is trained
-        questions.module(name)
 
 
 def _end_with_the_parent() -> None:

@@ -9,18 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from rankstudy.study import contents, questions
+from rankstudy.study import contents, jobs, questions
 from rankstudy.study.store import canonical, plain
-
-OFFICIAL = {"mnist": 60_000, "digits": 1_437}  # images that training and validation share
-
-
-def images(run: Any) -> int:
-    """Images that a training sees, all epochs together; a tenth of them for every digit that it is given."""
-    data = run.data
-    digits = len(set(data.only or range(10)) - set(data.without))
-    size = data.train_size or (OFFICIAL[data.name] - data.validation_size) * digits // 10
-    return run.training.epochs * size
 
 
 def planned(names: Sequence[str]) -> dict[str, list[Any]]:
@@ -63,14 +53,14 @@ def described(waiting: dict[str, list[Any]]) -> str:
     if not runs:
         return f"{chapters} (all networks are trained)"
     trainings = f"{len(runs)} training{'s' * (len(runs) != 1)}"
-    return f"{chapters} ({trainings} on {tqdm.format_sizeof(sum(map(images, runs)))} images)"
+    return f"{chapters} ({trainings} on {tqdm.format_sizeof(sum(run.training_images() for run in runs))} images)"
 
 
 @contextmanager
 def shown(waiting: dict[str, list[Any]]) -> Iterator[Callable[[str], None]]:
     """A bar on stderr, where that is a terminal, which the images trained on move; the time that is left is judged by
     them. Yields what is to be called when an experiment is done, and then when it is over."""
-    total = sum(images(run) for runs in waiting.values() for run in runs)
+    total = sum(run.training_images() for runs in waiting.values() for run in runs)
     with _Bar(
         total=total,
         disable=None if total else True,
@@ -86,14 +76,14 @@ def shown(waiting: dict[str, list[Any]]) -> Iterator[Callable[[str], None]]:
         def ended(name: str) -> None:
             """What an early stop left out is done, too."""
             names = list(waiting)
-            until = sum(images(run) for each in names[: names.index(name) + 1] for run in waiting[each])
+            until = sum(run.training_images() for each in names[: names.index(name) + 1] for run in waiting[each])
             move(until - bar.n)
 
-        before, questions.progress = questions.progress, lambda runs: move
+        before, jobs.progress = jobs.progress, lambda asked: move
         try:
             yield ended
         finally:
-            questions.progress = before
+            jobs.progress = before
 
 
 class _Bar(tqdm):

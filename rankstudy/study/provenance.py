@@ -22,10 +22,15 @@ from typing import Any
 PACKAGE = Path(__file__).parents[1]
 
 # what networks and their histories depend on; editing anything else retrains nothing
-TRAINED = ("layers", "data", "training", "config")
+TRAINED = ("study.starts", "layers", "data", "training", "config")
 # these ask, keep and tell results; they do not compute them
 NOT_COMPUTING = {
     "",
+    "registry",  # what its entries do is in the key of every question that names them
+    "sources",  # what it finds is in every key, by its checksum
+    "study.jobs",
+    "study.observers",  # what a run was observed by is in its key: a change there takes another name
+    "study.typed",
     "study",
     "study.store",
     "study.provenance",
@@ -43,8 +48,8 @@ def digest(*modules: str) -> str:
     Raises:
         ValueError: a module is not part of the package.
     """
-    reached = sorted(_closure(modules))
-    content = "\n".join(f"# {name}\n{normalised(_path(name).read_text(encoding='utf-8'))}" for name in reached)
+    names = sorted(reached(*modules))
+    content = "\n".join(f"# {name}\n{normalised(_path(name).read_text(encoding='utf-8'))}" for name in names)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
@@ -110,14 +115,15 @@ def commit() -> str:
     return name + "+" if name and git("status", "--porcelain", "--untracked-files=no") else name
 
 
-def _closure(modules: tuple[str, ...]) -> set[str]:
-    reached: set[str] = set()
+def reached(*modules: str) -> set[str]:
+    """The modules whose code a digest of these covers: all that they import, but for those that compute nothing."""
+    found: set[str] = set()
     waiting = [name for name in modules]
     while waiting:
         name = waiting.pop()
-        if name in reached or name in NOT_COMPUTING:
+        if name in found or name in NOT_COMPUTING:
             continue
-        reached.add(name)
+        found.add(name)
         for node in ast.walk(ast.parse(_path(name).read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "rankstudy":
                 parent = ".".join(node.module.split(".")[1:])
@@ -129,7 +135,7 @@ def _closure(modules: tuple[str, ...]) -> set[str]:
             else:
                 continue
             waiting += [candidate for candidate in candidates if _is_module(candidate)]
-    return reached
+    return found
 
 
 def _is_module(name: str) -> bool:

@@ -1,7 +1,7 @@
-"""How an experiment gets its answer: from the store, or by computing it and storing it.
+"""What each chapter asks under the current profile, and its answer: from the store, or by computing it.
 
-A chapter's module has a frozen `Config`, one instance per profile in `CONFIGS`, `plan(config)`, the trainings
-it will ask for, and `compute(config) -> dict`.
+A chapter's module has a frozen `Config`, which is a `Job`, one instance per profile in `CONFIGS`, `plan(config)`, the
+trainings that it needs, and `compute(config)`, which returns its typed result.
 `result("rank")` is what its chapter reads. Nothing here imports torch until something must be computed.
 """
 
@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from rankstudy import UsageError, config, data, device
-from rankstudy.study import provenance
-from rankstudy.study.store import UNFINISHED, Question, Record, Store, decode, exported, plain
+from rankstudy import UsageError, config, data, device, sources
+from rankstudy.registry import FALLBACK
+from rankstudy.study import jobs, typed
+from rankstudy.study.jobs import Job
+from rankstudy.study.store import Record, decode, exported, plain
 
+store = jobs.store
 PROFILES = ("smoke", "quick", "full", "published")
 PUBLISHED = Path(__file__).parents[2] / "published" / "results.zip"  # the committed export of a full study
 
@@ -42,53 +44,19 @@ class Result:
 
     experiment: str
     profile: str
-    data: str  # "mnist" or "digits"
+    data: str  # a key of `registry.DATASETS`, or the path of an .npz
     config: Any  # as stored: plain values
     provenance: Mapping[str, Any]
     value: Mapping[str, Any] = dataclasses.field(repr=False)
     stale: bool = False  # computed by other code than today's (possible under `published` only)
 
+    @property
+    def typed(self) -> Any:
+        """The value as the experiment's class, with shapes and units at its fields."""
+        return typed.result(module(self.experiment).Config.ANSWER, self.value)
+
     def __getitem__(self, name: str) -> Any:
         return self.value[name]
-
-
-def progress(runs: Any) -> Callable[[int], None] | None:
-    """Called with the runs about to be trained; the command line replaces it by one that answers with a
-    callable(images done)."""
-    return None
-
-
-def spread(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> None:
-    """Told the calls of a function of this package that are about to be made in turn, each of which puts its answer
-    into the store; the command line replaces it by one that has them made by others first."""
-
-
-class Unfinished:
-    """The snapshots of a training in the store, so that a kill costs a minute and not the training."""
-
-    def __init__(self, question: Question, digest: str) -> None:
-        self.question, self.digest = dataclasses.replace(question, kind=UNFINISHED), digest
-        self.begun = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        """Spent on the training so far, by processes that were killed too."""
-        return time.perf_counter() - self.begun
-
-    def load(self) -> Mapping[str, Any] | None:
-        record = store().find(self.question, self.digest)
-        if record is None:
-            return None
-        self.begun -= record.provenance["seconds"]
-        return record.value
-
-    def save(self, state: Mapping[str, Any]) -> None:
-        origin = provenance.describe(device.describe(device.choose()), self.seconds)
-        store().discard(self.question, keep=store().put(self.question, self.digest, origin, state))
-
-    def forget(self) -> None:
-        """The training has ended, and its result is stored."""
-        store().discard(self.question)
 
 
 def profile() -> str:
@@ -103,11 +71,6 @@ def profile() -> str:
     if wanted and wanted not in PROFILES:
         raise UsageError(f"RANKSTUDY_PROFILE is {wanted!r}; allowed are {', '.join(PROFILES)}")
     return wanted or ("full" if device.has_cuda() else "quick")
-
-
-def store() -> Store:
-    """The store in RANKSTUDY_RESULTS, or else `results/`."""
-    return Store(os.environ.get("RANKSTUDY_RESULTS") or "results")
 
 
 def module(experiment: str) -> Any:
@@ -129,23 +92,18 @@ def result(experiment: str) -> Result:
     name = module(experiment).__name__.rpartition(".")[2]
     if chosen == "published":
         return _published(name)
-    digest = provenance.digest(f"study.experiments.{name}", *provenance.TRAINED)
-    dataset = "digits" if chosen == "smoke" else data.available()
-    question, settings = _question(name, chosen, dataset)
-    found = store().find(question, digest)
-    if found is None and chosen != "smoke" and (prepared := data.prepare()) != dataset:
-        dataset = prepared  # MNIST has been downloaded
-        question, settings = _question(name, chosen, dataset)
-    found = found or obtain(question, digest, lambda: module(name).compute(settings))
+    job, dataset = _job(name, chosen)
+    found = jobs.record(job)
+    if found is None and chosen != "smoke" and data.prepare() != dataset:  # MNIST has been downloaded
+        job, dataset = _job(name, chosen)
+    found = found or jobs.answered(job)
     return Result(name, chosen, dataset, found.config, found.provenance, found.value)
 
 
 def record(experiment: str) -> Record | None:
     """The record from which `result` would answer under a profile that computes; None if it would have to compute."""
-    chosen = profile()
     name = module(experiment).__name__.rpartition(".")[2]
-    question, _ = _question(name, chosen, "digits" if chosen == "smoke" else data.available())
-    return store().find(question, provenance.digest(f"study.experiments.{name}", *provenance.TRAINED))
+    return jobs.record(_job(name, profile())[0])
 
 
 def stored(experiment: str) -> bool:
@@ -155,37 +113,22 @@ def stored(experiment: str) -> bool:
 
 def settings(experiment: str) -> Any:
     """The config of the experiment under the current profile, on the data that is there."""
-    chosen = profile()
-    return _question(experiment, chosen, "digits" if chosen == "smoke" else data.available())[1]
-
-
-def obtain(question: Question, digest: str, compute: Callable[[], Mapping[str, Any]]) -> Record:
-    """The stored record of the question by code with that digest, or else compute it and store it, once."""
-    memory = store()
-    record = memory.find(question, digest)
-    if record is not None:
-        return record
-    with memory.lock(question):
-        record = memory.find(question, digest)  # somebody else may have answered while we waited
-        if record is not None:
-            return record
-        return keep(question, digest, compute)
-
-
-def keep(question: Question, digest: str, compute: Callable[[], Mapping[str, Any]]) -> Record:
-    """Compute and store, under a lock that the caller holds."""
-    start = time.perf_counter()
-    value = compute()
-    where = device.describe(device.choose())
-    return store().put(question, digest, provenance.describe(where, time.perf_counter() - start), value)
+    return _job(module(experiment).__name__.rpartition(".")[2], profile())[0]
 
 
 def on(settings: Any, dataset: str) -> Any:
-    """A config moved to a data set: every `config.Data` in it is renamed and, on the stand-in, fitted to its size."""
+    """A config moved to a data set: every `config.Data` in it is renamed and, on a smaller one, fitted to its size."""
     if isinstance(settings, config.Data):
         if dataset == settings.name:
             return settings
-        return dataclasses.replace(settings, name=dataset, train_size=None, validation_size=200)
+        if dataset == FALLBACK:
+            return dataclasses.replace(settings, name=dataset, train_size=None, validation_size=200)
+        if not sources.is_own(dataset):  # as large as MNIST, or larger
+            return dataclasses.replace(settings, name=dataset)
+        whole = sources.official(dataset)
+        held_out = min(settings.validation_size, whole // 6)
+        size = settings.train_size if settings.train_size and settings.train_size <= (whole - held_out) // 2 else None
+        return dataclasses.replace(settings, name=dataset, train_size=size, validation_size=held_out)
     if dataclasses.is_dataclass(settings):
         fields = {field.name: on(getattr(settings, field.name), dataset) for field in dataclasses.fields(settings)}
         return dataclasses.replace(settings, **fields)
@@ -194,9 +137,10 @@ def on(settings: Any, dataset: str) -> Any:
     return settings
 
 
-def _question(name: str, chosen: str, dataset: str) -> tuple[Question, Any]:
-    settings = on(module(name).CONFIGS[chosen], dataset)
-    return Question("measured", name, settings, data.CHECKSUMS[dataset]), settings
+def _job(name: str, chosen: str) -> tuple[Job[Any], str]:
+    """What is asked of an experiment, and the name of the data set."""
+    dataset = FALLBACK if chosen == "smoke" else data.available()
+    return on(module(name).CONFIGS[chosen], dataset), dataset
 
 
 def published() -> dict[str, Record]:
@@ -212,17 +156,14 @@ def published() -> dict[str, Record]:
     return {record.experiment: record for record in records}
 
 
-def computed_under(experiment: str, data_set: str, stored: Any) -> str:
+def computed_under(experiment: str, stored: Any) -> str:
     """The profile whose settings on the data set are those of a stored config; "" if there is none.
 
     Fields that settings no longer have say nothing.
 
-    Args:
-        data_set: its name, or its checksum.
     """
-    name = next((known for known, checksum in data.CHECKSUMS.items() if data_set in (known, checksum)), data_set)
     configs = module(experiment).CONFIGS
-    found = (profile for profile, today in configs.items() if _agrees(plain(on(today, name)), stored))
+    found = (profile for profile, today in configs.items() if _agrees(plain(on(today, dataset_of(stored))), stored))
     return next(found, "")
 
 
@@ -235,28 +176,25 @@ def _agrees(today: Any, stored: Any) -> bool:
 
 
 def _published(name: str) -> Result:
-    record = published().get(name)
-    if record is None:
+    found = published().get(name)
+    if found is None:
         raise UsageError(f"no result of {name} is published; choose another RANKSTUDY_PROFILE")
-    today = provenance.digest(f"study.experiments.{name}", *provenance.TRAINED)
-    dataset = next((known for known, checksum in data.CHECKSUMS.items() if checksum == record.data), "unknown")
-    return Result(name, "published", dataset, record.config, record.provenance, record.value, record.digest != today)
+    stale = found.digest != module(name).Config.digest()
+    return Result(name, "published", dataset_of(found.config), found.config, found.provenance, found.value, stale)
 
 
-def accepted(record: Any) -> bool:
+def accepted(found: Record) -> bool:
     """Whether today's code would show this record rather than compute it again."""
-    if record.experiment in CHAPTERS.values():
-        return record.digest == provenance.digest(f"study.experiments.{record.experiment}", *provenance.TRAINED)
-    from rankstudy.study.experiments import arms, blocks, inference, inputs, rank, subspaces, truncation
+    for name in CHAPTERS.values():  # they bring the jobs that there are
+        module(name)
+    return jobs.accepted(found)
 
-    modules = {  # the code behind the records that are no chapter's
-        "network": provenance.TRAINED,
-        "arm": arms.COMPUTED_BY,
-        "network-outliers": rank.COMPUTED_BY,
-        "update-in-span": inputs.COMPUTED_BY,
-        "truncated-network": truncation.COMPUTED_BY,
-        "inference": inference.COMPUTED_BY,
-        "lora-block": blocks.COMPUTED_BY,
-        "intrinsic_dimension-subspace": subspaces.COMPUTED_BY,
-    }.get(record.experiment)
-    return modules is None or record.digest == provenance.digest(*modules)
+
+def dataset_of(settings: Any) -> str:
+    """The data set of a stored config: the first that it names."""
+    if isinstance(settings, Mapping):
+        if "validation_size" in settings:
+            return str(settings["name"])
+        settings = list(settings.values())
+    found = (name for item in settings if isinstance(item, (Mapping, list)) and (name := dataset_of(item)))
+    return next(found, "")

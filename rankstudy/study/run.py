@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from rankstudy import UsageError, data
+from rankstudy import UsageError, data, registry
 from rankstudy.study import contents, progress, questions, times
 from rankstudy.study.provenance import duration
 from rankstudy.study.store import KINDS, SUFFIX
@@ -72,7 +72,7 @@ def run(
     from rankstudy.study.scheduler import cluster
 
     hands = 1 if scheduler else _hands(workers)
-    dataset = "digits (stand-in)" if chosen == "smoke" or data.available() == "digits" else "mnist"
+    dataset = registry.FALLBACK if chosen == "smoke" else data.available()
     waiting = progress.missing(absent)
     print(f"rankstudy: profile {chosen}, data {dataset}: missing {progress.described(waiting)}", flush=True)
     if chosen != "smoke" and (took := times.earlier(absent, chosen)):

@@ -30,7 +30,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as _load_tensors
 from safetensors.numpy import save as _save_tensors
 
-from rankstudy import UsageError
+from rankstudy import UsageError, registry
 from rankstudy.files import write_atomically
 
 FORMAT = 1  # of a record; a record of another format is not read
@@ -48,10 +48,14 @@ class Question:
     experiment: str  # name of the experiment
     config: Any  # frozen dataclass
     data: str  # checksum of the data set
+    version: int = 1  # of what the fields of the result mean
 
     @property
     def key(self) -> str:
-        return hashlib.sha256(canonical([self.experiment, plain(self.config), self.data]).encode()).hexdigest()[:20]
+        asked = plain(self.config)
+        # an activation or optimiser is in the key with what it does, so that its name may not change its meaning
+        content = canonical([self.experiment, asked, self.data, registry.named(asked)])
+        return hashlib.sha256(content.encode()).hexdigest()[:20]
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,9 @@ class Record:
     data: str  # checksum of the data set
     digest: str  # of the computing code
     provenance: Mapping[str, Any]  # device, versions, commit, seconds, created (seconds since 1970) …
-    value: Mapping[str, Any] = dataclasses.field(repr=False)  # nested; NumPy arrays (read-only) and plain values
+    version: int = 1
+    # nested; NumPy arrays (read-only) and plain values
+    value: Mapping[str, Any] = dataclasses.field(repr=False, default_factory=dict)
     path: Path | None = None
 
 
@@ -95,8 +101,9 @@ class Store:
             "key": question.key,
             "config": plain(question.config),
             "data": question.data,
+            "version": question.version,
             "digest": digest,
-            "provenance": {"created": time.time(), **provenance},
+            "provenance": {"created": time.time(), "seconds": 0.0, **provenance},
             "value": tree,
         }
         content = _save_tensors(arrays, metadata={"record": canonical(header)})
@@ -143,7 +150,8 @@ class Store:
         for folder in KINDS if kind is None else (kind,):
             for path in (self.root / folder).glob(f"*{SUFFIX}"):
                 if (header := self._header(path)) is not None:
-                    found.append(Record(**{name: header[name] for name in FIELDS}, value={}, path=path))
+                    fields = {name: header[name] for name in FIELDS} | {"version": header.get("version", 1)}
+                    found.append(Record(**fields, path=path))
         yield from sorted(found, key=lambda record: (record.provenance["created"], record.path.name))
 
     @contextmanager
@@ -205,7 +213,7 @@ def decode(name: str, content: bytes, path: Path | None = None) -> Record | None
         arrays = _load_tensors(content)
         for array in arrays.values():
             array.flags.writeable = False
-        fields = {field: header[field] for field in FIELDS}
+        fields = {field: header[field] for field in FIELDS} | {"version": header.get("version", 1)}
         _ = header["provenance"]["created"], header["provenance"]["seconds"]
         return Record(**fields, value=_join(header["value"], "", arrays), path=path)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError) as error:

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from rankstudy import UsageError
-from rankstudy._linalg.gram import accelerator, leading_factors, singular_values
+from rankstudy._linalg.gram import accelerator, singular_values
+from rankstudy._linalg.leading import leading_factors
 from rankstudy.factorization import smallest_rank
 from rankstudy.files import write_atomically
 from rankstudy.spectrum import Spectrum

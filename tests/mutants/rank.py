@@ -4,6 +4,7 @@
 FILE = "rankstudy/rank.py"
 TESTS = (
     "tests/test_rank.py",
+    "tests/test_rounding.py",
     "-k",
     "not exact and not integer_matrices and not trained and not adversarial and not any_mixing and not planted_s",
 )

@@ -2,7 +2,7 @@
 # ruff: noqa: E501
 
 FILE = "rankstudy/_linalg/rounding.py"
-TESTS = ("tests/test_rank.py", "-k", "planted or floor or spacing or dtype or bfloat16")
+TESTS = ("tests/test_rounding.py", "tests/test_rank.py", "-k", "planted or floor or spacing or dtype or bfloat16")
 MUTANTS = [
     ("float32 is coarse", "return eps > FLOAT32_EPS", "return eps >= FLOAT32_EPS"),
     ("only bfloat16 is coarse", "return eps > FLOAT32_EPS", "return eps > 2**-9"),

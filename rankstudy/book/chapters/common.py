@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from rankstudy import registry, sources
 from rankstudy.book.chapters import statements as claims
 from rankstudy.book.tables import Markdown, table
 from rankstudy.study import questions
@@ -25,8 +26,6 @@ def _print_no_break_spaces() -> None:
 
 _print_no_break_spaces()
 
-DATASETS = {"mnist": "MNIST", "digits": "the stand-in (scikit-learn's digits, resized to 28×28)"}
-
 
 def banner(result: Result) -> Markdown:
     """Profile, data set and device of the numbers on the page; loud where they are not the real study."""
@@ -35,7 +34,7 @@ def banner(result: Result) -> Markdown:
     under = f", computed under `{source}`" if result.profile == "published" else ""
     line = (
         f"::: {{.provenance}}\nProfile `{result.profile}`{under} · "
-        f"data: {DATASETS.get(result.data, result.data)} · computed on "
+        f"data: {sources.label(result.data)} · computed on "
         f"{result.provenance['device']} · {when} · commit `{result.provenance['commit'] or 'unknown'}`"
     )
     if result.stale:
@@ -43,11 +42,17 @@ def banner(result: Result) -> Markdown:
     line += "\n:::"
     if source == "quick":
         line += "\n\n*A quick run: few seeds and short trainings, so intervals are wide, and many claims are open.*"
-    if result.data != "mnist":
+    if result.data == registry.FALLBACK:
         line += (
             '\n\n::: {.callout-warning title="This is not MNIST"}\n'
-            "MNIST could not be had or was not asked for. Every number on this page comes from the stand-in, "
+            "MNIST could not be had or was not asked for. Every number on this page comes from the fallback data set, "
             "1\u202f797 small handwritten digits, and says nothing about MNIST.\n:::"
+        )
+    elif result.data != "mnist":
+        line += (
+            f'\n\n::: {{.callout-warning title="This is not MNIST"}}\n'
+            f"Every number on this page comes from {sources.label(result.data)}. Where the text says MNIST, it "
+            "means what the study was designed for.\n:::"
         )
     return Markdown(line)
 
@@ -56,7 +61,7 @@ def computed_under(result: Result) -> str:
     """The profile whose settings a result was computed with: that of the page, unless it is published."""
     if result.profile != "published":
         return result.profile
-    return questions.computed_under(result.experiment, result.data, result.config) or "settings of its time"
+    return questions.computed_under(result.experiment, result.config) or "settings of its time"
 
 
 def over(n: int, what: str = "networks") -> str:

@@ -14,7 +14,14 @@ from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.common import Markdown, table
 from rankstudy.book.chapters.crossings import dimension_text, log_ratio, times_text
 from rankstudy.book.stats import Estimate, estimate, listed, number_text
-from rankstudy.study.experiments.transfer import CLOSED, ORIGINS
+from rankstudy.study.experiments.transfer import CLOSED
+
+ORIGINS = {
+    "pre-trained": "pre-trained on the old digits",
+    "shuffled": "pre-trained on the old digits with shuffled labels",
+    "norm": "random, each layer with the norm of the pre-trained one",
+    "scratch": "random, as initialised",
+}
 
 SPLITS = {"test": "test data", "train": "training data"}
 SHORT = {"pre-trained": "pre-trained", "shuffled": "shuffled labels", "norm": "same norms", "scratch": "from scratch"}

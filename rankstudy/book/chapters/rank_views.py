@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from rankstudy import registry
 from rankstudy.book.chapters import rates
 from rankstudy.book.chapters.common import Markdown, table
 from rankstudy.book.stats import Estimate, estimate
@@ -30,14 +31,7 @@ NAMES = {
 }
 SOFT = ("energy_rank_90", "effective_rank", "stable_rank")
 MATRICES = {"initial": "W₀ (initialisation)", "weights": "W (trained)", "update": "W − W₀ (update)"}
-ACTIVATIONS = {
-    "relu": "ReLU",
-    "leaky_relu": "leaky ReLU",
-    "gelu": "GELU",
-    "tanh": "tanh",
-    "sigmoid": "sigmoid",
-    "identity": "identity",
-}
+ACTIVATIONS = {name: each.label for name, each in registry.ACTIVATIONS.items()}
 TRAINED = 0.9  # training accuracy below which an arm "did not train" and supports no conclusion about rank
 
 

@@ -8,18 +8,52 @@ from typing import Any
 
 import numpy as np
 
-from rankstudy import data
-from rankstudy.study import engine, provenance, questions
+from rankstudy.study import engine, jobs, typed
+from rankstudy.study.engine import Histories
 from rankstudy.study.experiments import overfitting, truncation
-from rankstudy.study.store import Question
+from rankstudy.study.experiments.truncation import Piece
+from rankstudy.study.jobs import Job
+from rankstudy.study.typed import Integers
 
 
 @dataclass(frozen=True)
-class Config:
+class Shorter:
+    """The same networks after fewer epochs, truncated."""
+
+    epochs: int
+    history: Histories
+    original: truncation.Scores  # (networks, 2, 3)
+    truncated: truncation.Scores  # (networks, ranks, 2, 3)
+    update: truncation.Scores  # (networks, update_ranks, 2, 3)
+    update_ranks: Integers  # (update_ranks,)
+    own_rank: Integers  # (networks,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approximation(truncation.Truncated):
+    """Chapter 5's result: of all networks."""
+
+    shorter: list[Shorter]
+    seeds: Integers  # (networks,)
+    own_rank: Integers  # (networks,) the smallest that is enough for each
+    rank: int  # the one that serves every network: what chapter 6 trains with
+
+
+@dataclass(frozen=True)
+class Config(Job[Approximation]):
+    NAME = "approximation"
+    ANSWER = Approximation
+
     overfitting: overfitting.Config
     sweep: truncation.Sweep
     shorter: tuple[int, ...]  # epochs of trainings that are the same but for their length: does the rank hang on it?
     tolerance: float = 0.005  # of validation accuracy that a cut network may lose
+
+    def selection(self) -> str:
+        return self.overfitting.data.name
+
+    def compute(self) -> Approximation:
+        return compute(self)
 
 
 CONFIGS = {
@@ -69,42 +103,43 @@ def shorter(settings: Config) -> list[list[engine.Run]]:
     ]
 
 
-def compute(settings: Config) -> dict[str, Any]:
+def compute(settings: Config) -> Approximation:
     runs, _ = overfitting.runs(settings.overfitting)
     short = shorter(settings)
     briefly = [run for chosen in short for run in chosen]
     engine.trained([*runs, *briefly])
-    sweeps = [(run, settings.sweep) for run in runs]  # the longest first: no hand waits for the last of them
-    questions.spread(truncation.measured, [*sweeps, *((run, settings.sweep.truncations()) for run in briefly)])
-    found = stacked([truncation.measured(run, settings.sweep) for run in runs])
-    own = own_ranks(settings, found)
-    return {
-        **found,
-        "shorter": [_shorter(settings, chosen) for chosen in short],
+    sweeps = [Piece(run, settings.sweep) for run in runs]  # the longest first: no worker waits for the last of them
+    jobs.prepare([*sweeps, *(Piece(run, settings.sweep.truncations()) for run in briefly)])
+    found = stacked([typed.values(each) for each in jobs.answers(sweeps)])
+    own = own_ranks(settings, found["original"], found["truncated"])
+    added = {
+        "shorter": [typed.values(_shorter(settings, chosen)) for chosen in short],
         "seeds": np.array([run.seed for run in runs]),
         "own_rank": own,
-        "rank": int(own.max()),  # the one that serves every network: what chapter 6 trains with
+        "rank": int(own.max()),
     }
+    return typed.result(Approximation, {**found, **added})
 
 
-def _shorter(settings: Config, runs: Sequence[engine.Run]) -> dict[str, Any]:
-    """`epochs`, `history`, `original` (networks, 2, 3), `truncated` (networks, ranks, 2, 3), `own_rank` (networks,),
-    `update` (networks, update_ranks, 2, 3)."""
+def _shorter(settings: Config, runs: Sequence[engine.Run]) -> Shorter:
     sweep = settings.sweep.truncations()
-    found = stacked([truncation.measured(run, sweep) for run in runs])
-    return {
-        **found,
-        "update_ranks": np.array(sweep.compared),
-        "epochs": runs[0].training.epochs,
-        "history": engine.histories(engine.trained(runs)),
-        "own_rank": own_ranks(settings, found),
-    }
+    found = jobs.answers([Piece(run, sweep) for run in runs])
+    original, truncated = (np.stack([getattr(each, name) for each in found]) for name in ("original", "truncated"))
+    return Shorter(
+        epochs=runs[0].training.epochs,
+        history=engine.histories(engine.trained(runs)),
+        original=original,
+        truncated=truncated,
+        update=np.stack([each.update for each in found]),
+        update_ranks=np.array(sweep.compared),
+        own_rank=own_ranks(settings, original, truncated),
+    )
 
 
-def own_ranks(settings: Config, found: Mapping[str, np.ndarray]) -> np.ndarray:
+def own_ranks(settings: Config, original: np.ndarray, truncated: np.ndarray) -> np.ndarray:
     """(networks,) the smallest rank within tolerance of the whole network's validation accuracy."""
     validation = truncation.SPLITS.index("validation")
-    lost = found["original"][:, None, 1, validation] - found["truncated"][:, :, 1, validation]
+    lost = original[:, None, 1, validation] - truncated[:, :, 1, validation]
     return enough(settings.sweep.ranks, lost, settings.tolerance)
 
 
@@ -122,23 +157,10 @@ def enough(ranks: Sequence[int], lost: np.ndarray, tolerance: float) -> np.ndarr
     return np.asarray(ranks)[from_here.argmax(axis=1)]
 
 
-def answer(settings: Config) -> Mapping[str, Any]:
-    """This chapter's result for other experiments: from the store, or computed."""
-    return questions.obtain(question(settings), digest(), lambda: compute(settings)).value
-
-
 def known_rank(settings: Config, otherwise: int) -> int:
     """The effective rank if it is known already, to plan with."""
-    record = questions.store().find(question(settings), digest())
+    record = jobs.record(settings)
     return otherwise if record is None else record.value["rank"]
-
-
-def question(settings: Config) -> Question:
-    return Question("measured", "approximation", settings, data.CHECKSUMS[settings.overfitting.data.name])
-
-
-def digest() -> str:
-    return provenance.digest("study.experiments.approximation", *provenance.TRAINED)
 
 
 def stacked(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

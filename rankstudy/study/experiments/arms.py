@@ -1,19 +1,19 @@
-"""Groups of networks that differ in their activation alone, each arm at a learning rate of its own."""
+"""Groups of networks that differ in their activation alone, each at a learning rate of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from rankstudy import config, data
-from rankstudy.study import engine, provenance, questions
-from rankstudy.study.experiments import battery, features, trajectory
-from rankstudy.study.store import Question
-
-COMPUTED_BY = ("study.experiments.arms", *provenance.TRAINED)  # what a record depends on
+from rankstudy import config
+from rankstudy.registry import ACTIVATIONS
+from rankstudy.study import engine, jobs
+from rankstudy.study.engine import Histories, Run, Trained, Tuning
+from rankstudy.study.experiments import battery, features
+from rankstudy.study.jobs import Job
+from rankstudy.study.typed import Floats
 
 
 @dataclass(frozen=True)
@@ -26,35 +26,52 @@ class Arms:
     matched: bool = False  # gains that keep the signal's size from layer to layer, instead of equal initial weights
     observed: tuple[str, ...] = ()  # activations whose ranks are written down after each epoch
 
-    def run(self, activation: str) -> engine.Run:
-        gain = matched_gain(activation) if self.matched else self.network.gain
+    def run(self, activation: str) -> Run:
+        gain = ACTIVATIONS[activation].gain if self.matched else self.network.gain
         network = replace(self.network, activation=activation, gain=gain)
-        observe = trajectory.NAME if activation in self.observed else ""
-        return engine.Run(network, self.training, self.data, 0, observe=observe)
+        observe = "ranks" if activation in self.observed else ""
+        return Run(network, self.training, self.data, 0, observe=observe)
 
 
-def matched_gain(activation: str) -> float:
-    """The factor on torch's initialisation at which E[φ(z)²] = E[z²] = 1 is kept from layer to layer.
+@dataclass(frozen=True)
+class Measured:
+    """What is kept of one arm's networks."""
 
-    Entries U(±1/√n) have variance 1/(3n), so n inputs of second moment q give pre-activations of variance gain²·q/3;
-    q = E[φ(z)²] under z ~ N(0, 1), by Gauss and Hermite's quadrature. For ReLU it is He's rule, gain √6.
-    """
-    from scipy.special import erf
-
-    functions = {
-        "relu": lambda z: np.maximum(z, 0),
-        "leaky_relu": lambda z: np.where(z > 0, z, 0.01 * z),
-        "gelu": lambda z: z * (1 + erf(z / np.sqrt(2))) / 2,
-        "tanh": np.tanh,
-        "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
-        "identity": lambda z: z,
-    }
-    z, weight = np.polynomial.hermite_e.hermegauss(100)
-    second = (weight * functions[activation](z) ** 2).sum() / weight.sum()
-    return float(np.sqrt(3 / second))
+    history: Histories
+    learning_rate: float
+    gain: float  # factor on torch's initialisation
+    ranks: battery.Ranks
+    features: features.Features
+    trajectory: dict[str, Floats]  # what was observed -> (networks, epochs + 1, layers); empty where nothing was
+    tuning: Tuning | None = None
 
 
-def plan(arms: Arms) -> list[engine.Run]:
+@dataclass(frozen=True)
+class Arm(Job[Measured]):
+    """What is asked of one arm's networks."""
+
+    NAME = "arm"
+    ANSWER = Measured
+
+    runs: tuple[Run, ...]
+    images: int
+
+    def selection(self) -> str:
+        return self.runs[0].data.name
+
+    def compute(self) -> Measured:
+        found = engine.trained(self.runs)
+        return Measured(
+            history=engine.histories(found),
+            learning_rate=found[0].run.training.learning_rate,
+            gain=found[0].run.network.gain,
+            ranks=battery.measure(found),
+            features=features.measure(found, self.images),
+            trajectory=trajectory(found),
+        )
+
+
+def plan(arms: Arms) -> list[Run]:
     """The trainings, at the first learning rate where the search has still to find it."""
     planned = []
     for activation, rates in arms.rates:
@@ -65,60 +82,36 @@ def plan(arms: Arms) -> list[engine.Run]:
     return planned
 
 
-def runs(arms: Arms) -> dict[str, tuple[list[engine.Run], dict[str, Any]]]:
+def runs(arms: Arms) -> dict[str, tuple[list[Run], Tuning]]:
     """activation -> its networks at its own learning rate, and the evidence for that rate."""
     searched = [(arms.run(activation), rates) for activation, rates in arms.rates if len(rates) > 1]
     engine.trained([each for run, rates in searched for each in engine.grid(replace(run, observe=""), rates)])
     found = {}
     for activation, rates in arms.rates:
-        run, evidence, rate = arms.run(activation), {}, rates[0]
+        run, evidence, rate = arms.run(activation), Tuning(), rates[0]
         if len(rates) > 1:
             rate, evidence = engine.tune(replace(run, observe=""), rates)
-        tuned = replace(run, training=replace(run.training, learning_rate=rate))
-        found[activation] = ([replace(tuned, seed=seed) for seed in range(arms.seeds)], evidence)
+        found[activation] = ([replace(run.at(rate), seed=seed) for seed in range(arms.seeds)], evidence)
     return found
 
 
-def compute(groups: Mapping[str, Arms], images: int) -> dict[str, dict[str, Any]]:
-    """Of each group: activation -> history, battery of ranks and ranks of the features, and the evidence for its
-    learning rate. All are trained before any is measured, so that many hands have enough to do."""
+def compute(groups: Mapping[str, Arms], images: int) -> dict[str, dict[str, Measured]]:
+    """Group -> activation -> what is kept, with the evidence for its learning rate. All are trained before any is
+    measured, so that many workers have enough to do."""
     tuned = {name: runs(group) for name, group in groups.items()}
     chosen = [each for group in tuned.values() for each, _ in group.values()]
     engine.trained([run for each in chosen for run in each])
-    questions.spread(measured, [(tuple(each), images) for each in chosen])
+    jobs.answers([Arm(tuple(each), images) for each in chosen])
     return {
         name: {
-            activation: {**measured(tuple(each), images), "tuning": evidence}
+            activation: replace(jobs.answer(Arm(tuple(each), images)), tuning=evidence)
             for activation, (each, evidence) in group.items()
         }
         for name, group in tuned.items()
     }
 
 
-@dataclass(frozen=True)
-class Arm:
-    """What is asked of one arm's networks."""
-
-    runs: tuple[engine.Run, ...]
-    images: int
-
-    def question(self) -> Question:
-        return Question("measured", "arm", self, data.CHECKSUMS[self.runs[0].data.name])
-
-
-def measured(runs: tuple[engine.Run, ...], images: int) -> Mapping[str, Any]:
-    """What is kept of one arm, from the store or measured."""
-    arm = Arm(runs, images)
-    return questions.obtain(arm.question(), provenance.digest(*COMPUTED_BY), lambda: _measure(arm)).value
-
-
-def _measure(arm: Arm) -> dict[str, Any]:
-    found = engine.trained(arm.runs)
-    return {
-        "history": engine.histories(found),
-        "learning_rate": found[0].run.training.learning_rate,
-        "gain": found[0].run.network.gain,
-        "ranks": battery.measure(found),
-        "features": features.measure(found, arm.images),
-        "trajectory": trajectory.stacked(found),
-    }
+def trajectory(found: Sequence[Trained]) -> dict[str, Floats]:
+    """(networks, epochs + 1, layers) of everything that was observed; empty where nothing was."""
+    names = [name for name in found[0].history if name.startswith("observed.")]
+    return {name.removeprefix("observed."): np.stack([each.history[name] for each in found]) for name in names}

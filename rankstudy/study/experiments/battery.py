@@ -7,7 +7,7 @@ W − W₀ (what training did, where a low rank is looked for).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -15,20 +15,48 @@ from rankstudy.config import Network
 from rankstudy.rank import matrix_rank
 from rankstudy.spectrum import Spectrum, battery, effective_rank, marchenko_pastur_edge, null_quantile, stable_rank
 from rankstudy.study.engine import Trained
+from rankstudy.study.typed import Floats, Integers
 
 MATRICES = ("weights", "initial", "update")
 NULLS = ("signs", "shuffle")
 DRAWS = 19  # random copies per null: the fewest that test at 5 %
 
 
-def measure(found: Sequence[Trained]) -> dict[str, Any]:
-    """The battery of equal networks that differ in their seed.
+@dataclass(frozen=True)
+class Definitions:
+    """Every definition of rank, (networks, layers) float64 each; see `rankstudy.rank` and `rankstudy.spectrum`."""
 
-    Returns:
-        for each of MATRICES: {definition: (seeds, layers) float64}, where a definition is a name of `spectrum.battery`
-        or `elimination_float32`, `elimination_float64`; `norm` is ‖·‖_F. `edges` (layers,): Marchenko and Pastur's
-        edge of the initialisation. `spectra`: {matrix: {layer: (k,) float32}} of the first network.
-    """
+    elimination_float32: Floats  # counted as `matrix_rank` does, at the tolerance of float32
+    elimination_float64: Floats
+    numerical_rank_float32: Floats  # singular values above that tolerance
+    numerical_rank_float64: Floats
+    energy_rank_90: Floats
+    energy_rank_95: Floats
+    energy_rank_99: Floats
+    effective_rank: Floats  # of the entropy
+    participation_ratio: Floats
+    stable_rank: Floats
+    outliers_initialisation: Floats  # singular values above Marchenko and Pastur's edge of the initial entries
+    outliers_bulk: Floats  # … of the edge fitted to the bulk of the spectrum itself
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The ranks of equal networks that differ in their seed."""
+
+    weights: Definitions  # W
+    initial: Definitions  # W₀
+    update: Definitions  # W − W₀
+    edges: Floats  # (layers,) Marchenko and Pastur's edge of the initialisation
+    limits: Integers  # (layers,) min(out, in)
+    spectra: dict[str, dict[str, Floats]]  # matrix -> layer -> (k,) float32 singular values of the first network
+
+
+Counts = dict[str, dict[str, Integers]]  # matrix -> null -> (networks, layers)
+
+
+def measure(found: Sequence[Trained]) -> Ranks:
+    """The battery of equal networks."""
     network = found[0].run.network
     deviations = initial_std(network)
     shapes = network.shapes()
@@ -43,13 +71,13 @@ def measure(found: Sequence[Trained]) -> dict[str, Any]:
             layers[name].append(_ranks(matrices, spectrum, edge))
             spectra[name][str(layer)] = spectrum.values[0].astype(np.float32)
     ranks = {
-        name: {rank: np.stack([each[rank] for each in found], axis=1) for rank in found[0]}
+        name: Definitions(**{rank: np.stack([each[rank] for each in found], axis=1) for rank in found[0]})
         for name, found in layers.items()
     }
-    return {**ranks, "edges": edges, "spectra": spectra, "limits": np.array([min(shape) for shape in shapes])}
+    return Ranks(**ranks, edges=edges, spectra=spectra, limits=np.array([min(shape) for shape in shapes]))
 
 
-def outliers(found: Sequence[Trained]) -> dict[str, Any]:
+def outliers(found: Sequence[Trained]) -> Counts:
     """{matrix: {null: (seeds, layers)}}: singular values above the 95 % quantile of the largest one of random copies.
 
     The copies have the matrix's own entries, with signs drawn anew ("signs") or in random order ("shuffle").
@@ -66,9 +94,17 @@ def outliers(found: Sequence[Trained]) -> dict[str, Any]:
     return {name: {null: np.stack(layers, axis=1) for null, layers in nulls.items()} for name, nulls in counted.items()}
 
 
-def products(found: Sequence[Trained]) -> dict[str, Any]:
-    """{"weights" | "initial": {definition: (seeds, layers)}} of the products W_k···W_1: a linear network's maps."""
-    result: dict[str, Any] = {}
+@dataclass(frozen=True)
+class Products:
+    """Of the maps W_k···W_1 of linear networks, one for each k, (networks, layers)."""
+
+    effective_rank: Floats
+    stable_rank: Floats
+
+
+def products(found: Sequence[Trained]) -> dict[str, Products]:
+    """"weights" and "initial": the ranks of the networks' products."""
+    result = {}
     for name, chosen in (("weights", [each.weights for each in found]), ("initial", [each.initial for each in found])):
         ranks: dict[str, list[list[float]]] = {"effective_rank": [], "stable_rank": []}
         for layers in chosen:
@@ -78,7 +114,7 @@ def products(found: Sequence[Trained]) -> dict[str, Any]:
                 spectra.append(Spectrum.of(product))
             ranks["effective_rank"].append([float(effective_rank(spectrum)) for spectrum in spectra])
             ranks["stable_rank"].append([float(stable_rank(spectrum)) for spectrum in spectra])
-        result[name] = {definition: np.array(values) for definition, values in ranks.items()}
+        result[name] = Products(**{definition: np.array(values) for definition, values in ranks.items()})
     return result
 
 
@@ -92,8 +128,7 @@ def _ranks(matrices: np.ndarray, spectrum: Spectrum, edge: float) -> dict[str, n
 
     The tolerance follows the dtype: as float32 the matrix is known to float32's eps, as float64 it is taken as exact.
     """
-    found = battery(spectrum, edges={"initialisation": edge})
+    found: dict[str, np.ndarray] = dict(battery(spectrum, edges={"initialisation": edge}))
     found["elimination_float32"] = matrix_rank(matrices)
     found["elimination_float64"] = matrix_rank(matrices.astype(np.float64))
-    found["norm"] = np.sqrt((spectrum.values**2).sum(-1))
-    return {name: np.asarray(value, dtype=np.float64) for name, value in found.items()}
+    return {field.name: np.asarray(found[field.name], dtype=np.float64) for field in fields(Definitions)}

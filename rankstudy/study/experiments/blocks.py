@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rankstudy import data
-from rankstudy.study import engine, provenance, questions
+from rankstudy.study import engine
 from rankstudy.study.experiments import updates
-from rankstudy.study.store import Question
+from rankstudy.study.jobs import Job
+from rankstudy.study.typed import Floats, Integers
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -54,20 +59,48 @@ class Finetuning:
 
 
 @dataclass(frozen=True)
-class Block:
+class FineTuned:
+    """Every arm's fine-tuning of one network; with more axes in front of many networks. None: only validation data
+    were looked at."""
+
+    loss: Floats | None = None  # (…, arms; train, test, validation; looks; new, old digits) float32, nats
+    accuracy: Floats | None = None  # the same, fraction
+    stopped: Integers | None = None  # (…, arms) the look at which the validation score was best
+    confusion: Integers | None = None  # (…, arms; train, test; 10, 10) where it stopped
+    confusion_end: Integers | None = None  # (…, arms; 10, 10) of the test set, after the last step
+    confusion_before: Integers | None = None  # (…; train, test; 10, 10) before fine-tuning
+    merging: Floats | None = None  # (…, arms, 2) largest difference of an image's logits, largest ratio to its bound
+    update_spectrum: Floats | None = None  # (…, arms, layers, KEPT) of ΔW, see `updates`
+    update_norm: Floats | None = None  # (…, arms, layers)
+    update_rank: Floats | None = None  # (…, arms, layers)
+    update_share: Floats | None = None  # (…, arms, layers, [measured, by chance])
+    validation_score: Floats | None = None  # (arms,) the best harmonic mean of new and old accuracy
+
+
+@dataclass(frozen=True)
+class Block(Job[FineTuned]):
     """One network that lacks a digit, fine-tuned by every arm."""
+
+    NAME = "lora-block"
+    ANSWER = FineTuned
+    SENT = True
 
     base: engine.Run
     finetuning: Finetuning
     arms: tuple[tuple[Arm, float], ...]  # with the learning rate
     validation_only: bool = False  # looked at on validation data alone, as tuning needs it
 
-    def question(self) -> Question:
-        return Question("measured", "lora-block", self, data.CHECKSUMS[self.base.data.name])
+    def selection(self) -> str:
+        return self.base.data.name
+
+    def needs(self) -> list[Job]:
+        return [self.base]
+
+    def compute(self) -> FineTuned:
+        return _block(self)
 
 
 SPLITS = ("train", "test")
-COMPUTED_BY = ("study.experiments.blocks", *provenance.TRAINED)  # what a record depends on
 
 
 def harmonic(new: np.ndarray, old: np.ndarray) -> np.ndarray:
@@ -76,19 +109,7 @@ def harmonic(new: np.ndarray, old: np.ndarray) -> np.ndarray:
     return 2 * new * old / np.maximum(new + old, 1e-12)
 
 
-def answer(block: Block) -> dict[str, Any]:
-    """A block from the store, or computed and stored: a study that is stopped goes on with the next one."""
-    return dict(questions.obtain(block.question(), provenance.digest(*COMPUTED_BY), lambda: _block(block)).value)
-
-
-def answers(blocks: Sequence[Block]) -> list[dict[str, Any]]:
-    """The answers of many blocks, in their order."""
-    questions.spread(answer, [(block,) for block in blocks])
-    return [answer(block) for block in blocks]
-
-
-def _block(block: Block) -> dict[str, np.ndarray]:
-    """Every arm's fine-tuning of one network; arrays with the arms first."""
+def _block(block: Block) -> FineTuned:
     from rankstudy import device, finetuning, layers
 
     dataset = engine.dataset_on_device(replace(block.base.data, without=(), train_size=None))
@@ -115,13 +136,21 @@ def _block(block: Block) -> dict[str, np.ndarray]:
         if whole:
             seen |= updates.measure(trained.weights, [w.cpu().numpy() for w in layers.weights(model)], directions)
         found.append(seen)
-    value = {name: np.stack([each[name] for each in found]) for name in found[0]}
-    if whole:
-        value["confusion_before"] = _confusions(base, whole)
-    return value
+    value = FineTuned(**{name: np.stack([each[name] for each in found]) for name in found[0]})
+    return replace(value, confusion_before=_confusions(base, whole)) if whole else value
 
 
-def _finetuned(base, arm, rate, block, digit, new, old, watched, whole) -> tuple[Any, dict[str, np.ndarray]]:
+def _finetuned(
+    base: nn.Module,
+    arm: Arm,
+    rate: float,
+    block: Block,
+    digit: int,
+    new: data.Split,
+    old: data.Split | None,
+    watched: Mapping[str, data.Split],
+    whole: Mapping[str, data.Split],
+) -> tuple[nn.Module, dict[str, np.ndarray]]:
     """One fine-tuning: the network where its validation score was best, and what was seen on the way and there."""
     from rankstudy import finetuning
 
@@ -129,7 +158,7 @@ def _finetuned(base, arm, rate, block, digit, new, old, watched, whole) -> tuple
     model = finetuning.adapt(base, arm.method, digit, seed=seed, **arm.options())
     seen: dict[str, list[np.ndarray]] = {split: [] for split in watched}
     scores: list[float] = []
-    best: dict[str, Any] = {}
+    best: dict[str, torch.Tensor] = {}
 
     def look(step: int) -> None:
         for split, images in watched.items():
@@ -170,7 +199,7 @@ def _finetuned(base, arm, rate, block, digit, new, old, watched, whole) -> tuple
     }
 
 
-def _confusions(model: Any, whole: dict[str, Any]) -> np.ndarray:
+def _confusions(model: nn.Module, whole: Mapping[str, data.Split]) -> np.ndarray:
     from rankstudy import finetuning
 
     return np.stack([finetuning.confusion(model, whole[split]) for split in SPLITS]).astype(np.int16)

@@ -4,19 +4,47 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rankstudy import config
+from rankstudy.data import Dataset
+from rankstudy.study.engine import Run
+from rankstudy.study.jobs import Job
+from rankstudy.study.typed import Floats, Integers
 
 
 @dataclass(frozen=True)
-class Config:
+class Pictures:
+    """Chapter 1's result."""
+
+    counts: dict[str, Integers]  # split -> (10,) pictures of each digit
+    examples: NDArray[np.uint8]  # (10, examples, 28, 28)
+    mean_picture: Floats  # (28, 28) of the training pictures, normalised
+    always_zero: dict[str, int]  # pixels that are dark in every picture of the "train" split, of the "official" set
+    lit_in_test_only: int  # pixels
+    normalised: dict[str, float]  # "mean" and "std" of the training split
+    images_per_second: float  # out of the loader
+    shape: list[int]  # of the training pictures
+    bytes: int  # of all three splits
+
+
+@dataclass(frozen=True)
+class Config(Job[Pictures]):
+    NAME = "data"
+    ANSWER = Pictures
+
     data: config.Data
     batch_size: int = 128  # pictures
     examples: int = 3  # pictures of each digit to show
     passes: int = 1  # of the training split when the loader is timed
+
+    def selection(self) -> str:
+        return self.data.name
+
+    def compute(self) -> Pictures:
+        return compute(self)
 
 
 CONFIGS = {
@@ -26,11 +54,11 @@ CONFIGS = {
 }
 
 
-def plan(settings: Config) -> list[Any]:
+def plan(settings: Config) -> list[Run]:
     return []  # no network is trained
 
 
-def compute(settings: Config) -> dict[str, Any]:
+def compute(settings: Config) -> Pictures:
     from rankstudy import data
     from rankstudy.study.engine import dataset_on_device
 
@@ -42,21 +70,22 @@ def compute(settings: Config) -> dict[str, Any]:
     labels = dataset.train.labels.cpu().numpy()
     chosen = np.concatenate([np.flatnonzero(labels == digit)[: settings.examples] for digit in range(10)])
     images = dataset.train.images.cpu().numpy()
-    pixels = np.clip((images[chosen] * data.STD + data.MEAN) * 255, 0, 255).round().astype(np.uint8)
-    return {
-        "counts": counts,
-        "examples": pixels.reshape(10, settings.examples, 28, 28),
-        "mean_picture": images.mean(axis=0).reshape(28, 28).astype(np.float32),
-        "always_zero": {"train": int((~lit["train"]).sum()), "official": int((~official).sum())},
-        "lit_in_test_only": int((lit["test"] & ~official).sum()),
-        "normalised": {"mean": float(images.mean()), "std": float(images.std())},
-        "images_per_second": _loader_speed(dataset, settings),
-        "shape": list(dataset.train.images.shape),
-        "bytes": int(sum(split.images.numel() * split.images.element_size() for split in splits.values())),
-    }
+    mean, std = data.scaling(dataset.name)
+    pixels = np.clip((images[chosen] * std + mean) * 255, 0, 255).round().astype(np.uint8)
+    return Pictures(
+        counts=counts,
+        examples=pixels.reshape(10, settings.examples, 28, 28),
+        mean_picture=images.mean(axis=0).reshape(28, 28).astype(np.float32),
+        always_zero={"train": int((~lit["train"]).sum()), "official": int((~official).sum())},
+        lit_in_test_only=int((lit["test"] & ~official).sum()),
+        normalised={"mean": float(images.mean()), "std": float(images.std())},
+        images_per_second=_loader_speed(dataset, settings),
+        shape=list(dataset.train.images.shape),
+        bytes=sum(split.images.numel() * split.images.element_size() for split in splits.values()),
+    )
 
 
-def _loader_speed(dataset: Any, settings: Config) -> float:
+def _loader_speed(dataset: Dataset, settings: Config) -> float:
     """Pictures per second out of the ordinary DataLoader."""
     from rankstudy import data
 

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from rankstudy import config
 from rankstudy.spectrum import Spectrum, energy_rank
 from rankstudy.study import engine
+from rankstudy.study.engine import Histories
+from rankstudy.study.typed import Floats, Integers
 
+OPTIMIZERS = {0.0: "sgd", 0.9: "momentum"}  # by β
 ERRORS = (0.1, 0.01)  # ε, relative error in Frobenius norm
 
 
@@ -35,7 +37,8 @@ class Decay:
     def runs(self, arm: tuple[int, float, float, float]) -> list[engine.Run]:
         batch, rate, decay, momentum = arm
         epochs = max(1, round(self.times * (1 - momentum) / (rate * decay) * batch / self.images))
-        training = config.Training(epochs, batch, "sgd", rate, momentum, weight_decay=decay, schedule="constant")
+        optimizer = OPTIMIZERS[momentum]
+        training = config.Training(epochs, batch, optimizer, rate, weight_decay=decay, schedule="constant")
         run = engine.Run(self.network, training, self.data, 0)
         return [replace(run, seed=seed) for seed in range(self.seeds)]
 
@@ -45,11 +48,22 @@ def plan(settings: Decay) -> list[engine.Run]:
     return [run for arm in settings.arms for run in settings.runs(arm)]
 
 
-def compute(settings: Decay) -> dict[str, Any]:
-    """`arms` (A, 4): B, μ, λ, β. `bound` (A, errors). `ranks`: of W, of W without what is left of W₀, and of W₀, each
-    (A, seeds, layers, errors). `left` (A,): the factor on W₀. `history` of each arm by its number."""
+@dataclass(frozen=True)
+class Bound:
+    """Ranks beside the published bound; without fields where the profile has no such trainings."""
+
+    arms: Floats | None = None  # (A, 4): B, μ, λ, β
+    bound: Floats | None = None  # (A, errors) of the rank
+    left: Floats | None = None  # (A,) the factor on W₀ at the end
+    # (A, seeds, layers, errors) of "weights", of what is "learned" (W without what is left of W₀), and of "initial"
+    ranks: dict[str, Floats] | None = None
+    limits: Integers | None = None  # (layers,) min(out, in)
+    history: dict[str, Histories] | None = None  # by the arm's number
+
+
+def compute(settings: Decay) -> Bound:
     if not settings.arms:
-        return {}
+        return Bound()
     engine.trained([run for arm in settings.arms for run in settings.runs(arm)])
     ranks: dict[str, list[np.ndarray]] = {"weights": [], "learned": [], "initial": []}
     left, histories = [], {}
@@ -62,14 +76,14 @@ def compute(settings: Decay) -> dict[str, Any]:
         ranks["initial"].append(_ranks([each.initial for each in found]))
         learned = [[w - left[-1] * w0 for w, w0 in zip(each.weights, each.initial, strict=True)] for each in found]
         ranks["learned"].append(_ranks(learned))
-    return {
-        "arms": np.array(settings.arms, dtype=float),
-        "bound": np.array([[bound(*arm, error) for error in ERRORS] for arm in settings.arms]),
-        "left": np.array(left),
-        "ranks": {name: np.stack(values) for name, values in ranks.items()},
-        "limits": np.array([min(shape) for shape in settings.network.shapes()]),
-        "history": histories,
-    }
+    return Bound(
+        arms=np.array(settings.arms, dtype=float),
+        bound=np.array([[bound(*arm, error) for error in ERRORS] for arm in settings.arms]),
+        left=np.array(left),
+        ranks={name: np.stack(values) for name, values in ranks.items()},
+        limits=np.array([min(shape) for shape in settings.network.shapes()]),
+        history=histories,
+    )
 
 
 def bound(batch: int, rate: float, decay: float, momentum: float, error: float) -> float:

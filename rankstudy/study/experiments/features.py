@@ -3,51 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rankstudy._linalg.gram import singular_values
 from rankstudy.spectrum import Spectrum, effective_rank, numerical_rank, stable_rank
 from rankstudy.study.engine import Trained, dataset_on_device
+from rankstudy.study.typed import Floats
+
+if TYPE_CHECKING:
+    import torch
 
 FLOAT32_EPS = float(np.finfo(np.float32).eps)  # features are computed in float32
 DEFINITIONS = ("numerical_rank_float32", "stable_rank", "effective_rank")
 
 
-def measure(found: Sequence[Trained], images: int) -> dict[str, Any]:
-    """{split: {"raw" | "centred": {definition: (seeds, layers)}}} of the first `images` images of train and test.
+@dataclass(frozen=True)
+class FeatureRanks:
+    """(networks, layers + 1) each: the input itself comes first, the last are the logits."""
 
-    A layer's features are the (images, width) values after its activation; the last layer's are the logits. Centred:
-    less their mean over the images. The input itself is the first entry, so there is one more column than layers.
-    """
+    numerical_rank_float32: Floats
+    stable_rank: Floats
+    effective_rank: Floats
+
+
+@dataclass(frozen=True)
+class OfSplit:
+    centred: FeatureRanks  # of the (images, width) values after the activation, less their mean over the images
+
+
+@dataclass(frozen=True)
+class Features:
+    """Ranks of what the layers hand on."""
+
+    train: OfSplit
+    test: OfSplit
+    images: int  # so many of each
+
+
+def measure(found: Sequence[Trained], images: int) -> Features:
+    """Of the first `images` images of train and test."""
     import torch
 
     dataset = dataset_on_device(found[0].run.data)
     count = min(images, len(dataset.train), len(dataset.test))
-    result: dict[str, Any] = {}
+    result = {}
     for split, part in (("train", dataset.train), ("test", dataset.test)):
-        result[split] = {kind: {name: [] for name in DEFINITIONS} for kind in ("raw", "centred")}
+        rows: dict[str, list[list[float]]] = {name: [] for name in DEFINITIONS}
         pictures = part.images[:count].cpu()
-        inputs = {kind: _ranks(pictures, kind) for kind in ("raw", "centred")}  # the same for every network
+        inputs = _ranks(pictures)  # the same for every network
         for each in found:
             with torch.no_grad():
                 layers = each.model().features(pictures)
-            for kind in ("raw", "centred"):
-                ranks = [inputs[kind], *(_ranks(layer, kind) for layer in layers)]
-                for name in DEFINITIONS:
-                    result[split][kind][name].append([float(rank[name]) for rank in ranks])
-        for kind in ("raw", "centred"):
+            ranks = [inputs, *(_ranks(layer) for layer in layers)]
             for name in DEFINITIONS:
-                result[split][kind][name] = np.array(result[split][kind][name])  # (seeds, layers + 1)
-    return {**result, "images": count}
+                rows[name].append([float(rank[name]) for rank in ranks])
+        result[split] = OfSplit(FeatureRanks(**{name: np.array(values) for name, values in rows.items()}))
+    return Features(result["train"], result["test"], count)
 
 
-def _ranks(features: Any, kind: str) -> dict[str, Any]:
+def _ranks(features: torch.Tensor) -> dict[str, np.ndarray]:
     """Of an (images, width) tensor, known to float32's precision: a Gram matrix tells as much of it, and sooner."""
     values = features.numpy().astype(np.float64)
-    if kind == "centred":
-        values -= values.mean(axis=0)
+    values -= values.mean(axis=0)
     spectrum = Spectrum(singular_values(values), values.shape)
     return {
         "numerical_rank_float32": numerical_rank(spectrum, FLOAT32_EPS),

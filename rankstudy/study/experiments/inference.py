@@ -16,13 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from rankstudy import config, data
-from rankstudy.study import provenance, questions
-from rankstudy.study.store import Question
+from rankstudy import config
+from rankstudy.study.jobs import Job
+from rankstudy.study.typed import Floats, Integers
 
 BLOCKS = 20  # measurements of each time
 FLOAT = 4  # bytes
-COMPUTED_BY = ("study.experiments.inference", "layers")  # what a record depends on
 
 
 @dataclass(frozen=True)
@@ -34,30 +33,56 @@ class Setting:
     compiled: bool = False  # the whole network by torch.compile as well, dense and at the first of the ranks
 
 
-def measured(setting: Setting, dataset: str) -> Mapping[str, Any]:
-    """The times, from the store or measured now.
+@dataclass(frozen=True)
+class Times:
+    """Of a forward pass, (batches,) each."""
 
-    Returns:
-        `network` and `layer`: variant (`dense`, `merged`, `rank <r>`; of the network also `dense, compiled` and
-        `rank <r>, compiled`, where torch can compile here) -> (batches,) arrays, `median` and `iqr` in
-        seconds, `speedup` over dense with its quartiles `low` and `high`; `batches` and `ranks`; `device`, `threads`.
-    """
-    question = Question("measured", "inference", setting, data.CHECKSUMS[dataset])
-    return questions.obtain(question, provenance.digest(*COMPUTED_BY), lambda: times(setting)).value
+    median: Floats  # seconds
+    iqr: Floats  # seconds, interquartile range
+    speedup: Floats  # over dense, and its quartiles
+    low: Floats
+    high: Floats
 
 
-def times(setting: Setting) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Inference:
+    """By variant: `dense`, `merged`, `rank <r>`; of the network also `dense, compiled` and `rank <r>, compiled`, where
+    torch can compile here."""
+
+    network: dict[str, Times]
+    layer: dict[str, Times]
+    batches: Integers
+    ranks: Integers
+    device: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Timing(Job[Inference]):
+    NAME = "inference"
+    ANSWER = Inference
+
+    setting: Setting
+    dataset: str
+
+    @classmethod
+    def modules(cls) -> tuple[str, ...]:
+        return ("study.experiments.inference", "layers")
+
+    def selection(self) -> str:
+        return self.dataset
+
+    def compute(self) -> Inference:
+        return times(self.setting)
+
+
+def times(setting: Setting) -> Inference:
     import torch
 
     from rankstudy import device, layers
 
     where = device.choose()
-    found: dict[str, Any] = {
-        "device": device.describe(where),
-        "threads": torch.get_num_threads(),
-        "batches": np.array(setting.batches),
-        "ranks": np.array(setting.ranks),
-    }
+    found: dict[str, dict[str, Times]] = {}
     for name, widths in (("network", setting.network.widths), ("layer", setting.network.widths[1:3])):
         dense = config.Network(widths, setting.network.activation)
         models = {"dense": layers.build(dense, 0)}
@@ -76,9 +101,16 @@ def times(setting: Setting) -> dict[str, Any]:
             ready = {label: model for label, model in ready.items() if model is not None}
             rows.append(_in_turns(models | ready, images, setting.seconds))
         found[name] = {
-            label: {key: np.array([row[label][key] for row in rows]) for key in rows[0][label]} for label in rows[0]
+            label: Times(**{key: np.array([row[label][key] for row in rows]) for key in rows[0][label]})
+            for label in rows[0]
         }
-    return found
+    return Inference(
+        **found,
+        batches=np.array(setting.batches),
+        ranks=np.array(setting.ranks),
+        device=device.describe(where),
+        threads=torch.get_num_threads(),
+    )
 
 
 def _compiled(model: Any, images: Any) -> Any | None:
@@ -110,7 +142,7 @@ def merged(model: Any) -> Any:
 
 
 def _in_turns(models: Mapping[str, Any], images: Any, seconds: float) -> dict[str, dict[str, float]]:
-    """Times of a forward pass, warm and without gradients, in `BLOCKS` blocks of each model: see `measured`."""
+    """Times of a forward pass, warm and without gradients, in `BLOCKS` blocks of each model: the fields of `Times`."""
     import torch
     from torch.utils.benchmark import Timer
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from rankstudy import config
 from rankstudy.study import engine
+from rankstudy.study.engine import Histories, Tuning
 from rankstudy.study.experiments import sizes, subspaces, transfer
 from rankstudy.study.experiments.crossing import crossing
+from rankstudy.study.experiments.subspaces import Asked, ByDimension
 from rankstudy.study.experiments.training import parameters
 from rankstudy.study.experiments.transfer import Transfer
+from rankstudy.study.jobs import Job
+from rankstudy.study.typed import Floats, Integers
 
 SPLITS = ("train", "validation", "test")
 
@@ -31,31 +34,64 @@ class Curve:
     bias: bool = False  # in the subspace runs; the baseline has none
     projection: str = "partition"
 
-    def runs(self) -> list[subspaces.Run]:
+    def runs(self) -> tuple[engine.Run, ...]:
         """One for each dimension, rate and seed still to be set."""
-        return [
-            subspaces.Run(
-                self.network, self.training, self.data, dimension, 0, projection=self.projection, bias=self.bias
-            )
-            for dimension in self.dimensions
-        ]
+        run = engine.Run(self.network, self.training, self.data, 0, bias=self.bias)
+        return tuple(subspaces.in_dimension(run, each, projection=self.projection) for each in self.dimensions)
 
     def direct_runs(self) -> list[engine.Run]:
         return [engine.Run(self.network, self.direct, self.data, seed) for seed in range(self.seeds)]
 
-    def asked(self) -> tuple[list[subspaces.Run], tuple[float, ...], int]:
+    def asked(self) -> Asked:
         """What `measured` asks `subspaces.curve` for."""
-        return self.runs(), self.learning_rates, self.seeds
+        return Asked(self.runs(), self.learning_rates, self.seeds)
 
 
 @dataclass(frozen=True)
-class Config:
+class Measured:
+    """A curve, its baseline and the intrinsic dimensions of each seed."""
+
+    dimension: Integers  # (dimensions,)
+    learning_rate: Floats  # (dimensions,)
+    tuning: Tuning
+    history: Histories  # (dimensions, seeds, epochs + 1)
+    direct: Histories  # (seeds, epochs + 1) of all parameters
+    parameters: int
+    intrinsic: dict[str, dict[str, Floats]]  # split -> "absolute" or "relative" -> (seeds,), see `intrinsic`
+    widths: list[int] | None = None  # of a network of the grid
+    fraction: float | None = None  # of shuffled labels
+
+
+@dataclass(frozen=True)
+class IntrinsicDimension:
+    """The result of the chapter on intrinsic dimension."""
+
+    curve: Measured
+    sizes: sizes.Sizes
+    transfer: list[transfer.Moved]
+    left_out: list[transfer.Moved]  # one new digit; empty: not done
+    ablations: dict[str, Measured]  # by what is changed
+    grid: list[Measured]
+    shuffled: list[Measured]
+
+
+@dataclass(frozen=True)
+class Config(Job[IntrinsicDimension]):
+    NAME = "intrinsic_dimension"
+    ANSWER = IntrinsicDimension
+
     curve: Curve
     transfer: Transfer
     left_out: Transfer | None = None  # one new digit, each of the ten as often as any other
     ablations: tuple[tuple[str, Curve], ...] = ()  # what is changed, and the curve with it changed
     grid: tuple[Curve, ...] = ()  # widths and depths
     shuffled: tuple[Curve, ...] = ()  # fractions of shuffled labels, read by their training accuracy
+
+    def selection(self) -> str:
+        return self.curve.data.name
+
+    def compute(self) -> IntrinsicDimension:
+        return compute(self)
 
 
 NETWORK = config.Network((784, 200, 200, 10))  # that of Li et al. 2018, figure 2, without its biases
@@ -130,7 +166,7 @@ def _ablations(curve: Curve) -> tuple[tuple[str, Curve], ...]:
     points.
     """
     few = replace(curve, dimensions=(500,), learning_rates=RATES, seeds=3)
-    sgd = replace(curve.training, optimizer="sgd")
+    sgd = replace(curve.training, optimizer="momentum")
     cut = replace(curve.network, gain=HE * TRUNCATED)
     larger = replace(few, network=cut, dimensions=(200, 300, 500, 600, 750), learning_rates=(*RATES, 3.0), seeds=5)
     return (
@@ -184,10 +220,10 @@ def _transfers(settings: Config) -> list[Transfer]:
     return [each for each in (settings.transfer, settings.left_out) if each is not None]
 
 
-def _asked(settings: Config) -> list[tuple[list[subspaces.Run], tuple[float, ...], int]]:
+def _asked(settings: Config) -> list[Asked]:
     """All that `subspaces.curve` will be asked for."""
-    asked = [curve.asked() for curve in _curves(settings)]
-    return asked + [each for moved in _transfers(settings) for each in moved.asked()]
+    moved = [each for transferred in _transfers(settings) for each in transferred.asked()]
+    return [*(curve.asked() for curve in _curves(settings)), *moved]
 
 
 def _direct(settings: Config) -> list[engine.Run]:
@@ -196,41 +232,44 @@ def _direct(settings: Config) -> list[engine.Run]:
     return list(dict.fromkeys([*runs, *(run for moved in _transfers(settings) for run in moved.pretrainings())]))
 
 
-def plan(settings: Config) -> list[Any]:
-    return [*_direct(settings), *(run for asked in _asked(settings) for run in subspaces.plan(*asked))]
+def plan(settings: Config) -> list[engine.Run]:
+    return [*_direct(settings), *(run for asked in _asked(settings) for run in asked.planned())]
 
 
-def compute(settings: Config) -> dict[str, Any]:
-    engine.trained(sorted(_direct(settings), key=engine.operations, reverse=True))
+def compute(settings: Config) -> IntrinsicDimension:
+    engine.trained(sorted(_direct(settings), key=engine.Run.operations, reverse=True))
     subspaces.prepare(_asked(settings))
-    return {
-        "curve": measured(settings.curve),
-        "sizes": sizes.effective_sizes(settings.curve.direct_runs()),
-        "transfer": transfer.measured(settings.transfer),
-        "left_out": transfer.measured(settings.left_out) if settings.left_out else [],
-        "ablations": {name: measured(curve) for name, curve in settings.ablations},
-        "grid": [{"widths": list(curve.network.widths), **measured(curve)} for curve in settings.grid],
-        "shuffled": [{"fraction": curve.data.shuffled_labels, **measured(curve)} for curve in settings.shuffled],
-    }
+    return IntrinsicDimension(
+        curve=measured(settings.curve),
+        sizes=sizes.effective_sizes(settings.curve.direct_runs()),
+        transfer=transfer.measured(settings.transfer),
+        left_out=transfer.measured(settings.left_out) if settings.left_out else [],
+        ablations={name: measured(curve) for name, curve in settings.ablations},
+        grid=[replace(measured(curve), widths=list(curve.network.widths)) for curve in settings.grid],
+        shuffled=[replace(measured(curve), fraction=curve.data.shuffled_labels) for curve in settings.shuffled],
+    )
 
 
-def measured(curve: Curve) -> dict[str, Any]:
-    """The curve, its baseline and the intrinsic dimensions of each seed."""
-    found = subspaces.curve(curve.runs(), curve.learning_rates, curve.seeds)
+def measured(curve: Curve) -> Measured:
+    """The curve and its baseline."""
+    found = subspaces.curve(curve.asked())
     direct = engine.histories(engine.trained(curve.direct_runs()))
-    return {
-        **found,
-        "direct": direct,
-        "parameters": parameters(curve.network),
-        "intrinsic": {split: intrinsic(found, direct, split) for split in SPLITS},
-    }
+    return Measured(
+        dimension=found.dimension,
+        learning_rate=found.learning_rate,
+        tuning=found.tuning,
+        history=found.history,
+        direct=direct,
+        parameters=parameters(curve.network),
+        intrinsic={split: intrinsic(found, direct, split) for split in SPLITS},
+    )
 
 
-def intrinsic(found: dict[str, Any], direct: dict[str, np.ndarray], split: str) -> dict[str, np.ndarray]:
+def intrinsic(found: ByDimension, direct: Histories, split: str) -> dict[str, Floats]:
     """d_int90 of each seed by both definitions: accuracy 0.90, and 90 % of what training all parameters reaches."""
-    accuracy = found["history"][f"{split}_accuracy"][:, :, -1].T  # (seeds, R)
-    own = direct[f"{split}_accuracy"][:, -1]
+    accuracy = getattr(found.history, f"{split}_accuracy")[:, :, -1].T  # (seeds, R)
+    own = getattr(direct, f"{split}_accuracy")[:, -1]
     return {
-        "absolute": crossing(found["dimension"], accuracy, np.full(len(own), 0.9)),
-        "relative": crossing(found["dimension"], accuracy, 0.9 * own),
+        "absolute": crossing(found.dimension, accuracy, np.full(len(own), 0.9)),
+        "relative": crossing(found.dimension, accuracy, 0.9 * own),
     }

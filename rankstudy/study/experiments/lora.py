@@ -8,19 +8,59 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from rankstudy import config
-from rankstudy.study import engine
-from rankstudy.study.experiments import overheads
+from rankstudy.study import engine, jobs, typed
+from rankstudy.study.engine import Histories
+from rankstudy.study.experiments import blocks, overheads
 from rankstudy.study.experiments import training as training_experiment
-from rankstudy.study.experiments.blocks import Arm, Block, Finetuning, answers
+from rankstudy.study.experiments.blocks import Arm, Block, Finetuning
+from rankstudy.study.jobs import Job
+from rankstudy.study.typed import Flags, Floats, Integers
 
 
 @dataclass(frozen=True)
-class Config:
+class Scores:
+    """The evidence for the learning rates."""
+
+    learning_rate: Floats  # (arms, rates) NaN where fewer were tried
+    score: Floats  # (arms, rates) harmonic mean of new and old validation accuracy, mean over the tuning networks
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Variants of LoRA on the same networks."""
+
+    rank: Integers  # (arms,)
+    variant: list[str]  # (arms,) "lora", "rslora" or "pissa"
+    learning_rate: Floats  # (arms,)
+    control: int  # which of the chapter's arms the shared learning rate was tuned for
+    digits: Integers  # (digits,)
+    confusion: Integers  # (digits, seeds, arms, 10, 10) of the test set
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoRA(blocks.FineTuned):
+    """Chapter 8's result: of all networks, (digits, seeds, arms, …)."""
+
+    base: Histories  # of the networks before fine-tuning, those of the first digit first
+    arms: list[str]  # (arms,) what each is called
+    replay: Flags  # (arms,)
+    rank: Integers  # (arms,) 0 where there is none
+    learning_rate: Floats  # (arms,)
+    tuning: Scores
+    steps: Integers  # (looks,) at which the networks were looked at
+    ablation: Ablation
+    costs: overheads.Costs
+
+
+@dataclass(frozen=True)
+class Config(Job[LoRA]):
+    NAME = "lora"
+    ANSWER = LoRA
+
     network: config.Network
     training: config.Training  # on nine digits
     data: config.Data
@@ -33,6 +73,12 @@ class Config:
     ablation: tuple[Arm, ...]  # variants of LoRA, at `ablation_rate` but for PiSSA, which is tuned
     ablation_digits: tuple[int, ...]
     costs: overheads.Config
+
+    def selection(self) -> str:
+        return self.data.name
+
+    def compute(self) -> LoRA:
+        return compute(self)
 
 
 def _arms(ranks: Sequence[int]) -> tuple[Arm, ...]:
@@ -117,13 +163,12 @@ def plan(settings: Config) -> list[engine.Run]:
     return tuning + bases(settings, settings.digits, range(settings.seeds))
 
 
-def compute(settings: Config) -> dict[str, Any]:
+def compute(settings: Config) -> LoRA:
     tuning = bases(settings, settings.tuning_digits, [engine.TUNING_SEED])
     chosen = bases(settings, settings.digits, range(settings.seeds))
     found = engine.trained(tuning + chosen)[len(tuning) :]  # before the fine-tunings, which use another data set
     rates, evidence = tune(settings, settings.arms, tuning)
-    values = _finetunings(settings, chosen, settings.arms, rates)
-    return {
+    added = {
         "base": engine.histories(found),
         "arms": [arm.label() for arm in settings.arms],
         "replay": np.array([arm.replay for arm in settings.arms]),
@@ -131,23 +176,26 @@ def compute(settings: Config) -> dict[str, Any]:
         "learning_rate": np.array(rates),
         "tuning": evidence,
         "steps": np.array(settings.finetuning.at()),
-        **values,
-        "ablation": ablation(settings, rates, tuning),
-        "costs": overheads.compute(settings.costs, settings.network, settings.finetuning.batch_size),
     }
+    return LoRA(
+        **_finetunings(settings, chosen, settings.arms, rates),
+        **added,
+        ablation=ablation(settings, rates, tuning),
+        costs=overheads.compute(settings.costs, settings.network, settings.finetuning.batch_size),
+    )
 
 
 def _finetunings(
     settings: Config, runs: Sequence[engine.Run], arms: Sequence[Arm], rates: Sequence[float]
 ) -> dict[str, np.ndarray]:
-    """Every arm on every network: arrays (digits, seeds, arms, …)."""
+    """Every arm on every network: the fields of `FineTuned`, arrays (digits, seeds, arms, …)."""
     pairs = tuple(zip(arms, rates, strict=True))
-    values = answers([Block(run, settings.finetuning, pairs) for run in runs])
+    values = [typed.values(each) for each in jobs.answers([Block(run, settings.finetuning, pairs) for run in runs])]
     stacked = {name: np.stack([value[name] for value in values]) for name in values[0]}
     return {name: array.reshape(-1, settings.seeds, *array.shape[1:]) for name, array in stacked.items()}
 
 
-def ablation(settings: Config, rates: Sequence[float], tuning: Sequence[engine.Run]) -> dict[str, Any]:
+def ablation(settings: Config, rates: Sequence[float], tuning: Sequence[engine.Run]) -> Ablation:
     """Variants of LoRA on the same networks. Both scalings share the rate that was tuned at the rank nearest to ALPHA,
     where they are the same: what is asked of them is whether it serves other ranks. PiSSA has a rate of its own."""
     shared = min(
@@ -159,30 +207,25 @@ def ablation(settings: Config, rates: Sequence[float], tuning: Sequence[engine.R
     chosen = [tuned.get(arm, rates[shared]) for arm in settings.ablation]
     runs = bases(settings, settings.ablation_digits, range(settings.seeds))
     values = _finetunings(settings, runs, settings.ablation, chosen)
-    return {
-        "rank": np.array([arm.rank for arm in settings.ablation]),
-        "variant": [arm.initialisation if arm in tuned else arm.scaling for arm in settings.ablation],
-        "learning_rate": np.array(chosen),
-        "control": shared,
-        "digits": np.array(settings.ablation_digits),
-        "confusion": values["confusion"][:, :, :, 1],  # (digits, seeds, arms, 10, 10), test
-    }
+    return Ablation(
+        rank=np.array([arm.rank for arm in settings.ablation]),
+        variant=[arm.initialisation if arm in tuned else arm.scaling for arm in settings.ablation],
+        learning_rate=np.array(chosen),
+        control=shared,
+        digits=np.array(settings.ablation_digits),
+        confusion=values["confusion"][:, :, :, 1],
+    )
 
 
-def tune(
-    settings: Config, arms: Sequence[Arm], runs: Sequence[engine.Run]
-) -> tuple[list[float], dict[str, np.ndarray]]:
-    """For each arm the learning rate with the best harmonic mean of new and old validation accuracy, mean over runs.
-
-    Returns: the rates, and the evidence: `learning_rate` (arms, L), `score` (arms, L), NaN where fewer were tried.
-    """
+def tune(settings: Config, arms: Sequence[Arm], runs: Sequence[engine.Run]) -> tuple[list[float], Scores]:
+    """For each arm the learning rate with the best harmonic mean of new and old validation accuracy, mean over runs."""
     tried = [dict(settings.learning_rates)[arm.method] for arm in arms]
     pairs = tuple((arm, rate) for arm, rates in zip(arms, tried, strict=True) for rate in rates)
-    blocks = answers([Block(run, settings.finetuning, pairs, validation_only=True) for run in runs])
-    scores = iter(np.mean([block["validation_score"] for block in blocks], axis=0))
+    found = jobs.answers([Block(run, settings.finetuning, pairs, validation_only=True) for run in runs])
+    scores = iter(np.mean([each.validation_score for each in found], axis=0))
     evidence = {name: np.full((len(tried), max(map(len, tried))), np.nan) for name in ("learning_rate", "score")}
     for row, rates in enumerate(tried):
         evidence["learning_rate"][row, : len(rates)] = rates
         evidence["score"][row, : len(rates)] = [next(scores) for _ in rates]
     best = np.nanargmax(evidence["score"], axis=1)
-    return [float(rates[index]) for rates, index in zip(tried, best, strict=True)], evidence
+    return [float(rates[index]) for rates, index in zip(tried, best, strict=True)], Scores(**evidence)

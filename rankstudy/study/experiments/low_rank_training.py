@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from rankstudy import config
 from rankstudy.factorization import break_even_rank
-from rankstudy.study import engine
+from rankstudy.study import engine, jobs
+from rankstudy.study.engine import Histories, Tuning
 from rankstudy.study.experiments import approximation, inference, overfitting
+from rankstudy.study.jobs import Job
+from rankstudy.study.typed import Floats
 
 DENSE, PLAIN = "dense", "low rank"  # the control, and what the assignment asks for
 
@@ -29,7 +31,47 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Config:
+class ArmResult:
+    """One arm's networks at their tuned learning rate."""
+
+    history: Histories
+    learning_rate: float
+    tuning: Tuning
+    rank: int | None  # None: dense
+    before: Floats  # (networks,) seconds of the dense training that the arm begins with; 0 where it begins at random
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a network holds, counted."""
+
+    parameters: int
+    formula: int  # the same by the formula
+    file: int  # bytes on disk
+    flops: float  # of a training step, per image
+    weights: int  # bytes of a training step on one batch, as are all below
+    gradients: int
+    optimizer: int
+    activations: int
+    peak: int
+
+
+@dataclass(frozen=True)
+class LowRankTraining:
+    """Chapter 6's result."""
+
+    rank: int  # chapter 5's
+    images: int  # in the training split
+    arms: dict[str, ArmResult]
+    memory: dict[str, Memory]  # dense; "rank <r>": every layer factorised; "spared <r>": every layer but the last
+    inference: inference.Inference
+
+
+@dataclass(frozen=True)
+class Config(Job[LowRankTraining]):
+    NAME = "low_rank_training"
+    ANSWER = LowRankTraining
+
     approximation: approximation.Config  # where the architecture, the data and the rank come from
     training: config.Training
     arms: tuple[Arm, ...]
@@ -42,6 +84,12 @@ class Config:
     warm_epochs: int = 2  # of dense training, taken off the epochs of a "warm" arm
     tuned_epochs: int = 3  # of a "trained" arm
     expected_rank: int = 16  # to plan with, as long as chapter 5 has not been computed
+
+    def selection(self) -> str:
+        return self.approximation.overfitting.data.name
+
+    def compute(self) -> LowRankTraining:
+        return compute(self)
 
 
 # the smaller the product at the start, the higher the rates that are tried, so that the best one is not at the edge
@@ -125,46 +173,41 @@ def plan(settings: Config) -> list[engine.Run]:
     return runs
 
 
-def compute(settings: Config) -> dict[str, Any]:
-    rank = approximation.answer(settings.approximation)["rank"]
+def compute(settings: Config) -> LowRankTraining:
+    rank = jobs.answer(settings.approximation).rank
     network = settings.approximation.overfitting.network
     ranks = _latency_ranks(settings, rank)
     setting = inference.Setting(network, ranks, settings.batches, settings.seconds, settings.compiled)
     searched = [arm for arm in settings.arms if len(_rates(arm, settings)) > 1]
     engine.trained([run for arm in searched for run in _grid(arm, settings, rank)])
     engine.trained([run for arm in settings.arms for run in chosen(arm, settings, rank)[0]])
-    return {
-        "rank": rank,
-        "images": engine.training_images(make(settings.arms[0], settings, rank, 0)),
-        "arms": {arm.name: trained(arm, settings, rank) for arm in settings.arms},
-        "memory": memory(network, settings.training, sorted({*ranks, break_even_rank(*network.shapes()[1])})),
-        "inference": inference.measured(setting, settings.approximation.overfitting.data.name),
-    }
+    return LowRankTraining(
+        rank=rank,
+        images=engine.training_images(make(settings.arms[0], settings, rank, 0)),
+        arms={arm.name: trained(arm, settings, rank) for arm in settings.arms},
+        memory=memory(network, settings.training, sorted({*ranks, break_even_rank(*network.shapes()[1])})),
+        inference=jobs.answer(inference.Timing(setting, settings.selection())),
+    )
 
 
-def trained(arm: Arm, settings: Config, rank: int) -> dict[str, Any]:
-    """The arm's networks at their tuned learning rate.
-
-    Returns:
-        `history`, `learning_rate`, `tuning` (its evidence, empty where nothing was tuned), `rank` (None: dense) and
-        `before` (seeds,): seconds of the dense training that the arm begins with; 0 where it begins at random.
-    """
+def trained(arm: Arm, settings: Config, rank: int) -> ArmResult:
+    """The arm's networks at their tuned learning rate."""
     runs, rate, evidence = chosen(arm, settings, rank)
     found = engine.trained(runs)
     starts = [engine.trained([run.start])[0] if run.start else None for run in runs]
-    return {
-        "history": engine.histories(found),
-        "learning_rate": rate,
-        "tuning": evidence,
-        "rank": runs[0].network.rank,
-        "before": np.array([start.history["seconds"][-1] if start else 0.0 for start in starts]),
-    }
+    return ArmResult(
+        history=engine.histories(found),
+        learning_rate=rate,
+        tuning=evidence,
+        rank=runs[0].network.rank,
+        before=np.array([start.history["seconds"][-1] if start else 0.0 for start in starts]),
+    )
 
 
-def chosen(arm: Arm, settings: Config, rank: int) -> tuple[list[engine.Run], float, dict[str, np.ndarray]]:
+def chosen(arm: Arm, settings: Config, rank: int) -> tuple[list[engine.Run], float, Tuning]:
     """The arm's runs at their tuned learning rate, that rate, and the evidence for it."""
     rates = _rates(arm, settings)
-    rate, evidence = rates[0], {}
+    rate, evidence = rates[0], Tuning()
     if len(rates) > 1:
         rate, evidence = engine.tune(make(arm, settings, rank, engine.TUNING_SEED), rates)
     runs = [make(arm, settings, rank, seed) for seed in range(settings.seeds)]
@@ -194,13 +237,9 @@ def scaled(scale: float, rank: int) -> int:
     return max(1, round(scale * rank))
 
 
-def memory(network: config.Network, training: config.Training, ranks: Sequence[int]) -> dict[str, Any]:
+def memory(network: config.Network, training: config.Training, ranks: Sequence[int]) -> dict[str, Memory]:
     """What each variant holds, counted on modules that are never filled: dense, every layer factorised, and (`spared`)
     every layer but the last.
-
-    Returns:
-        variant -> `parameters` (counted), `formula`, `file` (bytes on disk), `flops` of a training step per image, and
-        the bytes `weights`, `gradients`, `optimizer`, `activations` of a training step on one batch.
     """
     import torch
     from safetensors.torch import save
@@ -219,13 +258,13 @@ def memory(network: config.Network, training: config.Training, ranks: Sequence[i
             model = MLP(network.widths, network.activation, rank=each)
             images = torch.empty(training.batch_size, network.widths[0])
         state = {key: torch.zeros(tensor.shape) for key, tensor in model.state_dict().items()}
-        found[name] = {
-            "parameters": measure.parameters(model),
-            "formula": sum(m * n if r is None else r * (m + n) for r, (m, n) in zip(each, shapes, strict=True)),
-            "file": len(save(state)),
-            "flops": measure.flops(model, images, backward=True) / training.batch_size,
+        found[name] = Memory(
+            parameters=measure.parameters(model),
+            formula=sum(m * n if r is None else r * (m + n) for r, (m, n) in zip(each, shapes, strict=True)),
+            file=len(save(state)),
+            flops=measure.flops(model, images, backward=True) / training.batch_size,
             **asdict(measure.training_memory(model, training, images)),
-        }
+        )
     return found
 
 

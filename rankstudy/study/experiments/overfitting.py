@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from rankstudy import config
-from rankstudy.study import engine
-from rankstudy.study.experiments import arms, battery, decay, trajectory
-from rankstudy.study.experiments.arms import Arms
-from rankstudy.study.experiments.decay import Decay
+from rankstudy.study import engine, jobs
+from rankstudy.study.engine import Histories, Tuning
+from rankstudy.study.experiments import arms, battery, decay
+from rankstudy.study.experiments.arms import Arm, Arms, Measured
+from rankstudy.study.experiments.decay import Bound, Decay
+from rankstudy.study.jobs import Job
 
 # the criterion, stated before any of these networks was trained
 MEMORISED = 0.999  # training accuracy at the end, at least
@@ -19,7 +20,35 @@ EXCESS = 0.05  # by how much the test loss at the end exceeds its minimum over e
 
 
 @dataclass(frozen=True)
-class Config:
+class Size:
+    """The networks of one size."""
+
+    widths: list[int]
+    history: Histories
+    ranks: battery.Ranks
+
+
+@dataclass(frozen=True)
+class Overfitting:
+    """Chapter 4's result; each of the groups by activation."""
+
+    big: Measured
+    activations: dict[str, Measured]
+    decay: dict[str, Measured]
+    undecayed: dict[str, Measured]
+    shuffled: dict[str, Measured]
+    unshuffled: dict[str, Measured]
+    bound: Bound
+    ladder: list[Size]
+    faster_decay: dict[str, Measured] | None = None
+    faster_undecayed: dict[str, Measured] | None = None
+
+
+@dataclass(frozen=True)
+class Config(Job[Overfitting]):
+    NAME = "overfitting"
+    ANSWER = Overfitting
+
     network: config.Network  # the big one
     training: config.Training
     data: config.Data
@@ -36,6 +65,12 @@ class Config:
     faster_undecayed: Arms | None = None
     ladder: tuple[tuple[int, ...], ...] = ()  # widths of other sizes, narrower and deeper, trained as the big one is
     ladder_seeds: int = 2
+
+    def selection(self) -> str:
+        return self.data.name
+
+    def compute(self) -> Overfitting:
+        return compute(self)
 
 
 FASTER = 3  # weight decay forgets by rate × decay a step, so the same decay should do this much more
@@ -201,14 +236,14 @@ def groups(settings: Config) -> dict[str, Arms]:
     return {name: found for name in names if (found := getattr(settings, name)) is not None}
 
 
-def runs(settings: Config) -> tuple[list[engine.Run], dict[str, Any]]:
+def runs(settings: Config) -> tuple[list[engine.Run], Tuning]:
     """The overfitted networks, one a seed. Later chapters start from these.
 
     The learning rate is not tuned: what is wanted here is not the best network but one that memorises.
     """
-    observe = trajectory.NAME if settings.observe else ""
+    observe = "ranks" if settings.observe else ""
     run = engine.Run(settings.network, settings.training, settings.data, 0, observe=observe)
-    return [replace(run, seed=seed) for seed in range(settings.seeds)], {}
+    return [replace(run, seed=seed) for seed in range(settings.seeds)], Tuning()
 
 
 def ladder(settings: Config) -> list[list[engine.Run]]:
@@ -222,27 +257,22 @@ def ladder(settings: Config) -> list[list[engine.Run]]:
     ]
 
 
-def compute(settings: Config) -> dict[str, Any]:
+def compute(settings: Config) -> Overfitting:
     big, sizes = runs(settings)[0], ladder(settings)
     tuned = [run for group in groups(settings).values() for chosen, _ in arms.runs(group).values() for run in chosen]
-    # all at once, the longest first: no hand waits for the end of a group
+    # all at once, the longest first: no worker waits for the end of a group
     engine.trained([*big, *tuned, *decay.plan(settings.bound), *(run for chosen in sizes for run in chosen)])
-    return {
-        "big": arms.measured(tuple(big), settings.images),
+    return Overfitting(
+        big=jobs.answer(Arm(tuple(big), settings.images)),
         **arms.compute(groups(settings), settings.images),
-        "bound": decay.compute(settings.bound),
-        "ladder": _measured(sizes),
-    }
+        bound=decay.compute(settings.bound),
+        ladder=[_measured(chosen) for chosen in sizes],
+    )
 
 
-def _measured(sizes: list[list[engine.Run]]) -> list[dict[str, Any]]:
-    measured = []
-    for chosen in sizes:
-        found = engine.trained(chosen)
-        widths = list(chosen[0].network.widths)
-        ranks = battery.measure(found)
-        measured.append({"widths": widths, "history": engine.histories(found), "ranks": ranks})
-    return measured
+def _measured(chosen: list[engine.Run]) -> Size:
+    found = engine.trained(chosen)
+    return Size(list(chosen[0].network.widths), engine.histories(found), battery.measure(found))
 
 
 def excess(test_loss: np.ndarray) -> np.ndarray:

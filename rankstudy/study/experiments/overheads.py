@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rankstudy import config
+from rankstudy.study.typed import Floats, Integers
 
-METHODS = (("full", None), *(("lora", rank) for rank in (1, 2, 4, 8, 16)), ("last", None), ("row", None))
+if TYPE_CHECKING:
+    import torch
+
+Method = tuple[str, int | None]  # as `finetuning.adapt` is told, and the rank
+
+_ADAPTERS: tuple[Method, ...] = tuple(("lora", rank) for rank in (1, 2, 4, 8, 16))
+METHODS: tuple[Method, ...] = (("full", None), *_ADAPTERS, ("last", None), ("row", None))
 SEED = 0  # of the network that is timed; what its weights are does not matter here
 
 
@@ -26,25 +34,47 @@ class Config:
     widths: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096)  # of three hidden layers
 
 
-def compute(settings: Config, network: config.Network, batch_size: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Costs:
+    """By method, a row each; bytes and operations are counted, seconds measured."""
+
+    methods: list[str]
+    device: str
+    batch_size: int
+    rank: int  # of the adapter whose latency, and speed at each width, is measured
+    trainable: Integers  # (methods,) parameters
+    weights: Integers  # (methods,) bytes in training, as are the next three
+    gradients: Integers
+    optimizer: Integers
+    activations: Integers
+    checkpoint: Integers  # (methods,) bytes on disk
+    flops: Integers  # (methods,) of a training step
+    step_seconds: Floats  # (methods, rounds)
+    latency: Floats  # (base, unmerged, merged; batches; median and interquartile range) seconds
+    batches: Integers
+    widths: Integers
+    width_seconds: Floats  # (widths; full, lora; rounds) of a training step
+    width_flops: Integers  # (widths; full, lora)
+
+
+def compute(settings: Config, network: config.Network, batch_size: int) -> Costs:
     from rankstudy import device
 
     both = (("full", None), ("lora", settings.rank))
     networks = [config.Network((network.widths[0], *[width] * 3, network.widths[-1])) for width in settings.widths]
-    return {
-        "methods": [name if rank is None else f"{name}-{rank}" for name, rank in METHODS],
-        "device": device.describe(device.choose()),
-        "batch_size": batch_size,
-        "rank": settings.rank,
+    return Costs(
+        methods=[name if rank is None else f"{name}-{rank}" for name, rank in METHODS],
+        device=device.describe(device.choose()),
+        batch_size=batch_size,
+        rank=settings.rank,
         **_memory(network, batch_size),
-        "step_seconds": step_seconds(network, METHODS, batch_size, settings),  # (methods, rounds)
-        "latency": _latency(settings, network),
-        "batches": np.array(settings.batches),
-        "widths": np.array(settings.widths),
-        # (widths, [full, lora], rounds) and (widths, [full, lora])
-        "width_seconds": np.stack([step_seconds(wide, both, batch_size, settings) for wide in networks]),
-        "width_flops": np.array([[_flops(wide, *method, batch_size) for method in both] for wide in networks]),
-    }
+        step_seconds=step_seconds(network, METHODS, batch_size, settings),
+        latency=_latency(settings, network),
+        batches=np.array(settings.batches),
+        widths=np.array(settings.widths),
+        width_seconds=np.stack([step_seconds(wide, both, batch_size, settings) for wide in networks]),
+        width_flops=np.array([[_flops(wide, *method, batch_size) for method in both] for wide in networks]),
+    )
 
 
 def _flops(network: config.Network, method: str, rank: int | None, batch_size: int) -> int:
@@ -86,7 +116,7 @@ def _memory(network: config.Network, batch_size: int) -> dict[str, np.ndarray]:
     return {name: np.array(values) for name, values in found.items()}
 
 
-def step_seconds(network: config.Network, methods: Any, batch_size: int, settings: Config) -> np.ndarray:
+def step_seconds(network: config.Network, methods: Sequence[Method], batch_size: int, settings: Config) -> np.ndarray:
     """(methods, rounds): seconds of one training step, mean over a turn of `settings.steps`; a first turn warms up."""
     import torch
 
@@ -108,7 +138,7 @@ def step_seconds(network: config.Network, methods: Any, batch_size: int, setting
     return found[:, 1:]
 
 
-def _now(where: Any) -> float:
+def _now(where: torch.device) -> float:
     import torch
 
     if where.type == "cuda":

@@ -3,33 +3,99 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from rankstudy import config, data
+from rankstudy import config
 from rankstudy.rank import eliminate, matrix_rank, rank_tolerance
-from rankstudy.study import engine, provenance, questions
+from rankstudy.study import engine, jobs
 from rankstudy.study.experiments import arms, battery, inputs, training
-from rankstudy.study.experiments.arms import Arms
+from rankstudy.study.experiments.arms import Arm, Arms, Measured
 from rankstudy.study.experiments.inputs import Inputs
-from rankstudy.study.store import Question
-
-COMPUTED_BY = ("study.experiments.battery", *provenance.TRAINED)  # what `outliers` depends on
+from rankstudy.study.jobs import Job
+from rankstudy.study.typed import Floats, Integers
 
 
 @dataclass(frozen=True)
-class Config:
+class Textbook:
+    """What elimination's pivots say of a matrix whose rank is known: a product of Gaussian factors."""
+
+    shape: list[int]
+    rank: int
+    singular_values: Floats  # (k,) float32
+    partial: Floats  # (k,) float32 sizes of the pivots, largest first
+    complete: Floats
+    tolerance: float
+    rank_partial: int  # pivots above the tolerance
+    rank_complete: int
+    rank_ours: int  # `matrix_rank`
+    rank_svd: int
+    seconds_partial: float
+    seconds_complete: float
+    seconds_ours: float
+    seconds_svd: float
+
+
+@dataclass(frozen=True)
+class Rank:
+    """Chapter 3's result."""
+
+    base: Measured  # Task 2's networks
+    shallow: dict[str, Measured]  # by activation
+    deep: dict[str, Measured]
+    matched: dict[str, Measured]
+    nulls: battery.Counts  # matrix -> "signs" or "shuffle" -> (networks, layers) outliers above that null
+    products: dict[str, dict[str, battery.Products]]  # "shallow" or "deep" -> matrix; of the linear networks
+    inputs: Inputs
+    textbook: Textbook
+    pivots: dict[str, dict[str, Integers]]  # "partial" or "complete" -> dtype of the tolerance -> (networks, layers)
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """Of one network."""
+
+    counts: battery.Counts  # (1, layers) each
+
+
+@dataclass(frozen=True)
+class Exceeding(Job[Outliers]):
+    """The outliers of one network above the nulls of `battery.outliers`."""
+
+    NAME = "network-outliers"
+    ANSWER = Outliers
+
+    run: engine.Run
+
+    def selection(self) -> str:
+        return self.run.data.name
+
+    def compute(self) -> Outliers:
+        return Outliers(battery.outliers(engine.trained([self.run])))
+
+
+@dataclass(frozen=True)
+class Config(Job[Rank]):
+    NAME = "rank"
+    ANSWER = Rank
+
     base: training.Config  # Task 2's networks
     shallow: Arms  # Task 2's shape, one arm per activation
     deep: Arms  # six square hidden layers, so that depth is not confounded with shape
     matched: Arms  # the shallow arms again, with gains that suit each activation; no arm: not done
-    inputs: Inputs  # what the images alone say
+    inputs: inputs.Settings  # what the images alone say
     images: int  # whose features are measured, of each of training and test set
     textbook: tuple[int, int, int]  # rows, columns and rank of the matrix that the textbook's elimination is tried on
     null_seeds: int  # of Task 2's networks that are compared with random copies of themselves
+
+    def selection(self) -> str:
+        return self.base.data.name
+
+    def compute(self) -> Rank:
+        return compute(self)
 
 
 DEEP = (784, 256, 256, 256, 256, 256, 256, 256, 10)
@@ -60,8 +126,8 @@ def _arms(
     return Arms(config.Network(widths), training, data, rates, seeds, observed=("relu",))
 
 
-def _inputs(training: config.Training, seeds: int, data: config.Data = MNIST) -> Inputs:
-    return Inputs(config.Network((784, 1024, 10)), training, data, (0.05, 1e-3), seeds)
+def _inputs(training: config.Training, seeds: int, data: config.Data = MNIST) -> inputs.Settings:
+    return inputs.Settings(config.Network((784, 1024, 10)), training, data, (0.05, 1e-3), seeds)
 
 
 def _matched(arms: Arms, seeds: int, rates: Any) -> Arms:
@@ -111,49 +177,35 @@ def plan(settings: Config) -> list[engine.Run]:
     return training.plan(settings.base) + groups
 
 
-def compute(settings: Config) -> dict[str, Any]:
+def compute(settings: Config) -> Rank:
     chosen, _ = training.runs(settings.base)
     groups = {name: getattr(settings, name) for name in GROUPS}
     tuned = [each for group in groups.values() for each, _ in arms.runs(group).values()]
-    # all at once, the longest first: no hand waits for the end of a group
+    # all at once, the longest first: no worker waits for the end of a group
     engine.trained([*chosen, *(run for each in tuned for run in each)])
-    compared, cases = chosen[: settings.null_seeds], inputs.cases(settings.inputs)
-    parts: list[tuple[Any, ...]] = [(inputs.measured, case) for case in cases]
-    parts += [(outliers, run) for run in compared]
-    parts += [(arms.measured, tuple(each), settings.images) for each in (chosen, *tuned)]
-    questions.spread(_answered, parts)
-    return {
-        "base": arms.measured(tuple(chosen), settings.images),
+    exceeding = [Exceeding(run) for run in chosen[: settings.null_seeds]]
+    base = Arm(tuple(chosen), settings.images)
+    jobs.prepare([*inputs.cases(settings.inputs), *exceeding, base, *(Arm(tuple(e), settings.images) for e in tuned)])
+    return Rank(
+        base=jobs.answer(base),
         **arms.compute(groups, settings.images),
-        "nulls": _stacked([outliers(run) for run in compared]),
-        "products": _products(settings),
-        "inputs": inputs.compute(settings.inputs),
-        "textbook": textbook(*settings.textbook),
-        "pivots": pivots(engine.trained(chosen)),
-    }
+        nulls=_stacked([found.counts for found in jobs.answers(exceeding)]),
+        products=_products(settings),
+        inputs=inputs.compute(settings.inputs),
+        textbook=textbook(*settings.textbook),
+        pivots=pivots(engine.trained(chosen)),
+    )
 
 
-def _answered(function: Callable[..., Any], *arguments: Any) -> None:
-    """Have one of the parts answered into the store."""
-    function(*arguments)
-
-
-def outliers(run: engine.Run) -> Mapping[str, Any]:
-    """`battery.outliers` of one network, from the store or counted."""
-    question = Question("measured", "network-outliers", run, data.CHECKSUMS[run.data.name])
-    digest = provenance.digest(*COMPUTED_BY)
-    return questions.obtain(question, digest, lambda: battery.outliers(engine.trained([run]))).value
-
-
-def _stacked(found: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, np.ndarray]]:
-    """{matrix: {null: (seeds, layers)}} of several networks."""
+def _stacked(found: Sequence[battery.Counts]) -> battery.Counts:
+    """Of several networks."""
     return {
         matrix: {null: np.concatenate([each[matrix][null] for each in found]) for null in nulls}
         for matrix, nulls in found[0].items()
     }
 
 
-def _products(settings: Config) -> dict[str, Any]:
+def _products(settings: Config) -> dict[str, dict[str, battery.Products]]:
     """Of the linear networks."""
     chosen = {
         name: arms.runs(group)["identity"][0]
@@ -163,7 +215,7 @@ def _products(settings: Config) -> dict[str, Any]:
     return {name: battery.products(engine.trained(runs)) for name, runs in chosen.items()}
 
 
-def pivots(found: Sequence[engine.Trained]) -> dict[str, dict[str, np.ndarray]]:
+def pivots(found: Sequence[engine.Trained]) -> dict[str, dict[str, Integers]]:
     """The question as it is asked: how many pivots Gaussian elimination finds in each trained matrix.
 
     `matrix_rank` may answer by other means; here every matrix is eliminated, in double precision.
@@ -171,7 +223,7 @@ def pivots(found: Sequence[engine.Trained]) -> dict[str, dict[str, np.ndarray]]:
     Returns:
         {"partial" | "complete": {"float32" | "float64": (seeds, layers)}}, pivots above the tolerance of that dtype.
     """
-    counts: dict[str, dict[str, np.ndarray]] = {}
+    counts: dict[str, dict[str, Integers]] = {}
     for pivoting in ("partial", "complete"):
         counts[pivoting] = {}
         for dtype in ("float32", "float64"):
@@ -186,26 +238,27 @@ def pivots(found: Sequence[engine.Trained]) -> dict[str, dict[str, np.ndarray]]:
     return counts
 
 
-def textbook(rows: int, columns: int, rank: int) -> dict[str, Any]:
-    """What elimination's pivots say of a matrix whose rank is known: a product of Gaussian factors.
-
-    Returns:
-        `singular_values`, `partial`, `complete` (pivots, largest first), `tolerance`, and the ranks that follow:
-        `rank_partial`, `rank_complete`, `rank_ours`, `rank_svd`; `seconds_…` of each.
-    """
+def textbook(rows: int, columns: int, rank: int) -> Textbook:
+    """Eliminate a matrix of that shape and rank."""
     generator = np.random.default_rng(0)
     a = generator.standard_normal((rows, rank)) @ generator.standard_normal((rank, columns)) / np.sqrt(rank)
-    found: dict[str, Any] = {"shape": [rows, columns], "rank": rank}
+    seconds, ranks, sizes = {}, {}, {}
     for pivoting in ("partial", "complete"):
         begun = time.perf_counter()
         elimination = eliminate(a, pivoting=pivoting)
-        found[f"seconds_{pivoting}"] = time.perf_counter() - begun
-        found[f"rank_{pivoting}"] = elimination.rank
-        found[pivoting] = np.sort(np.abs(eliminate(a, pivoting=pivoting, tol=0.0).pivots))[::-1].astype(np.float32)
-        found["tolerance"] = elimination.tolerance
+        seconds[f"seconds_{pivoting}"] = time.perf_counter() - begun
+        ranks[f"rank_{pivoting}"] = int(elimination.rank)
+        sizes[pivoting] = np.sort(np.abs(eliminate(a, pivoting=pivoting, tol=0.0).pivots))[::-1].astype(np.float32)
     for method, name in (("elimination", "ours"), ("svd", "svd")):
         begun = time.perf_counter()
-        found[f"rank_{name}"] = matrix_rank(a, method=method)
-        found[f"seconds_{name}"] = time.perf_counter() - begun
-    found["singular_values"] = np.linalg.svd(a, compute_uv=False).astype(np.float32)
-    return found
+        ranks[f"rank_{name}"] = int(matrix_rank(a, method=method))
+        seconds[f"seconds_{name}"] = time.perf_counter() - begun
+    return Textbook(
+        shape=[rows, columns],
+        rank=rank,
+        singular_values=np.linalg.svd(a, compute_uv=False).astype(np.float32),
+        tolerance=float(elimination.tolerance),
+        **sizes,
+        **ranks,
+        **seconds,
+    )

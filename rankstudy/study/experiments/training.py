@@ -4,19 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from rankstudy import config
 from rankstudy.study import engine
+from rankstudy.study.engine import Histories, Tuning
+from rankstudy.study.jobs import Job
 
 
 @dataclass(frozen=True)
-class Config:
+class Training:
+    """Chapter 2's result."""
+
+    history: Histories
+    tuning: Tuning
+    learning_rate: float
+    parameters: int  # weights of a network
+
+
+@dataclass(frozen=True)
+class Config(Job[Training]):
+    NAME = "training"
+    ANSWER = Training
+
     network: config.Network
     training: config.Training
     data: config.Data
     learning_rates: tuple[float, ...]  # tried on the validation split; one only: taken as it is
     seeds: int
+
+    def selection(self) -> str:
+        return self.data.name
+
+    def compute(self) -> Training:
+        return compute(self)
 
 
 # Task 2's network: three hidden layers, so that "how does rank change with depth" can be asked of it
@@ -37,25 +57,21 @@ def plan(settings: Config) -> list[engine.Run]:
     return tuning + [replace(run, seed=seed) for seed in range(settings.seeds)]
 
 
-def runs(settings: Config) -> tuple[list[engine.Run], dict[str, Any]]:
+def runs(settings: Config) -> tuple[list[engine.Run], Tuning]:
     """The chapter's networks at the tuned learning rate, and the evidence for it. Later chapters start from these."""
     run = engine.Run(settings.network, settings.training, settings.data, 0)
-    rate, evidence = settings.learning_rates[0], {}
+    rate, evidence = settings.learning_rates[0], Tuning()
     if len(settings.learning_rates) > 1:
         rate, evidence = engine.tune(run, settings.learning_rates)
     tuned = replace(run, training=replace(run.training, learning_rate=rate))
     return [replace(tuned, seed=seed) for seed in range(settings.seeds)], evidence
 
 
-def compute(settings: Config) -> dict[str, Any]:
+def compute(settings: Config) -> Training:
     chosen, evidence = runs(settings)
     found = engine.trained(chosen)
-    return {
-        "history": engine.histories(found),
-        "tuning": evidence,
-        "learning_rate": chosen[0].training.learning_rate,
-        "parameters": parameters(settings.network),
-    }
+    rate = chosen[0].training.learning_rate
+    return Training(engine.histories(found), evidence, rate, parameters(settings.network))
 
 
 def parameters(network: config.Network) -> int:

@@ -8,24 +8,20 @@ every θ₀: a start from which nothing can be trained would else have little to
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from rankstudy import config
 from rankstudy.study import engine
+from rankstudy.study.engine import Tuning
 from rankstudy.study.experiments import subspaces
 from rankstudy.study.experiments.crossing import crossing
+from rankstudy.study.experiments.subspaces import Asked, ByDimension
+from rankstudy.study.typed import Floats, Integers
 
 CLOSED = 0.9  # of the gap
-ORIGINS = {
-    "pre-trained": "pre-trained on the old digits",
-    "shuffled": "pre-trained on the old digits with shuffled labels",
-    "norm": "random, each layer with the norm of the pre-trained one",
-    "scratch": "random, as initialised",
-}
+ORIGINS = ("pre-trained", "shuffled", "norm", "scratch")  # where θ₀ comes from; "shuffled": labels; "norm": that alone
 
 
 @dataclass(frozen=True)
@@ -51,19 +47,11 @@ class Transfer:
         old = replace(self.old, shuffled_labels=1.0) if origin == "shuffled" else self.old
         return engine.Run(self.network, self.pretraining, old, 0)
 
-    def run(self, origin: str, dimension: int, scales: bool = False) -> subspaces.Run:
+    def run(self, origin: str, dimension: int, scales: bool = False) -> engine.Run:
         """Its learning rate and seed still to be set; dimension 0 trains all parameters."""
-        return subspaces.Run(
-            self.network,
-            self.training,
-            self.data,
-            dimension,
-            0,
-            scales=scales,
-            start=self.start(origin),
-            only_norm=origin == "norm",
-            digits=True,
-        )
+        start, norm = self.start(origin), origin == "norm"
+        run = engine.Run(self.network, self.training, self.data, 0, start, norm, observe="digits")
+        return subspaces.in_dimension(run, dimension, scales=scales)
 
     def origins(self) -> list[str]:
         """Of the arms, and "scratch", whose end is the reference of all."""
@@ -74,48 +62,66 @@ class Transfer:
         starts = dict.fromkeys(start for origin, _ in self.arms if (start := self.start(origin)) is not None)
         return [replace(start, seed=seed) for start in starts for seed in seeds]
 
-    def asked(self) -> list[tuple[list[subspaces.Run], tuple[float, ...], int]]:
+    def whole(self, origin: str) -> Asked:
+        """All parameters, trained from one θ₀."""
+        return Asked((self.run(origin, 0),), self.direct_rates, self.seeds)
+
+    def inside(self, origin: str, scales: bool) -> Asked:
+        """The subspaces of one arm."""
+        runs = tuple(self.run(origin, dimension, scales) for dimension in self.dimensions)
+        return Asked(runs, self.learning_rates, self.seeds)
+
+    def asked(self) -> list[Asked]:
         """What `measured` asks `subspaces.curve` for."""
-        every = [([self.run(origin, 0)], self.direct_rates, self.seeds) for origin in self.origins()]
-        return every + [
-            ([self.run(origin, d, scales) for d in self.dimensions], self.learning_rates, self.seeds)
-            for origin, scales in self.arms
-        ]
+        return [*map(self.whole, self.origins()), *(self.inside(*arm) for arm in self.arms)]
 
 
-def measured(transfer: Transfer) -> list[dict[str, Any]]:
-    """For each arm: `origin`, `scales`, dimensions and rates, and by split
+BySplit = dict[str, Floats]
 
-    - `loss` and `mean`, (R, seeds, epochs + 1): cross-entropy, and harmonic mean of new and old accuracy;
-    - `mean_all`, (seeds, epochs + 1): the same mean when all parameters are trained from the same θ₀;
-    - `closed`, (R, seeds): share of the gap after the last epoch, and `d90`, (seeds,).
-    """
+
+@dataclass(frozen=True)
+class Moved:
+    """One arm of a transfer. By split:"""
+
+    origin: str
+    scales: bool
+    dimension: Integers  # (dimensions,)
+    learning_rate: Floats  # (dimensions,)
+    tuning: Tuning
+    loss: BySplit  # (dimensions, seeds, epochs + 1) nats
+    mean: BySplit  # (dimensions, seeds, epochs + 1) harmonic mean of new and old accuracy
+    mean_all: BySplit  # (seeds, epochs + 1) the same when all parameters are trained from the same θ₀
+    rate_all: Floats  # (1,) its learning rate
+    closed: BySplit  # (dimensions, seeds) share of the gap after the last epoch
+    d90: BySplit  # (seeds,) dimension that closes CLOSED of it
+
+
+def measured(transfer: Transfer) -> list[Moved]:
+    """Every arm of the transfer."""
     engine.trained(transfer.pretrainings())
-    every = {}
-    for origin in transfer.origins():
-        every[origin] = subspaces.curve([transfer.run(origin, 0)], transfer.direct_rates, transfer.seeds)
-    end = {split: values[0, :, -1] for split, values in _means(every["scratch"]["history"], transfer.new).items()}
+    every = {origin: subspaces.curve(transfer.whole(origin)) for origin in transfer.origins()}
+    end = {split: values[0, :, -1] for split, values in _means(every["scratch"], transfer.new).items()}
     found = []
     for origin, scales in transfer.arms:
-        runs = [transfer.run(origin, d, scales) for d in transfer.dimensions]
-        arm = subspaces.curve(runs, transfer.learning_rates, transfer.seeds)
-        history = arm.pop("history")
-        means = _means(history, transfer.new)
-        whole = _means(every[origin]["history"], transfer.new)
+        arm = subspaces.curve(transfer.inside(origin, scales))
+        means = _means(arm, transfer.new)
+        whole = _means(every[origin], transfer.new)
         closed = {split: gap_closed(means[split], end[split]) for split in means}
         threshold = np.full(transfer.seeds, CLOSED)
         found.append(
-            {
-                "origin": origin,
-                "scales": scales,
-                **arm,
-                "loss": {split: history[f"{split}_loss"] for split in means},
-                "mean": means,
-                "mean_all": {split: values[0] for split, values in whole.items()},  # (seeds, epochs + 1)
-                "rate_all": every[origin]["learning_rate"],
-                "closed": closed,
-                "d90": {split: crossing(arm["dimension"], values.T, threshold) for split, values in closed.items()},
-            }
+            Moved(
+                origin=origin,
+                scales=scales,
+                dimension=arm.dimension,
+                learning_rate=arm.learning_rate,
+                tuning=arm.tuning,
+                loss={split: getattr(arm.history, f"{split}_loss") for split in means},
+                mean=means,
+                mean_all={split: values[0] for split, values in whole.items()},
+                rate_all=every[origin].learning_rate,
+                closed=closed,
+                d90={split: crossing(arm.dimension, values.T, threshold) for split, values in closed.items()},
+            )
         )
     return found
 
@@ -134,8 +140,5 @@ def gap_closed(means: np.ndarray, end: np.ndarray) -> np.ndarray:
     return (means[:, :, -1] - start) / (end - start)
 
 
-def _means(history: Mapping[str, np.ndarray], new: tuple[int, ...]) -> dict[str, np.ndarray]:
-    return {
-        split: harmonic(history[f"observed.{split}_digits"], new).astype(np.float32)
-        for split in ("train", "validation", "test")
-    }
+def _means(found: ByDimension, new: tuple[int, ...]) -> BySplit:
+    return {split: harmonic(digits, new).astype(np.float32) for split, digits in found.digits.items()}

@@ -11,17 +11,19 @@ Design choices:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from rankstudy import config, data, factorization
+from rankstudy import config, factorization
 from rankstudy.factorization import Factors
 from rankstudy.spectrum import Spectrum
-from rankstudy.study import engine, provenance, questions
-from rankstudy.study.store import Question
+from rankstudy.study import engine
+from rankstudy.study.jobs import Job
+from rankstudy.study.typed import Flags, Floats, Integers
 
 SPLITS = ("train", "validation", "test")
 PICTURES = 8  # rows of the first matrix that are kept as pictures
@@ -30,9 +32,6 @@ METHODS = {  # with the tolerance of its gap in units of the sweep's
     "least_squares": (factorization.alternating_least_squares, 1),
     "gradient": (factorization.alternating_gradient, 100),
 }
-
-
-COMPUTED_BY = ("study.experiments.truncation", *provenance.TRAINED)  # what a record depends on
 
 
 @dataclass(frozen=True)
@@ -54,29 +53,72 @@ class Sweep:
         return Sweep(self.ranks, compared=self.compared[1::2])
 
 
+Scores = Floats  # (…, 2, 3): loss in nats and accuracy, on each of SPLITS
+
+
 @dataclass(frozen=True)
-class Piece:
+class Alternating:
+    """One alternating method on every layer at every rank, each from a random start."""
+
+    error: Floats  # (…, ranks, layers) relative to ‖A‖
+    excess: Floats  # (…, ranks, layers) squared, above the best possible, as a share of ‖A‖²
+    ratio: Floats  # (…, ranks, layers) error over the best possible
+    iterations: Integers  # (…, ranks, layers)
+    seconds: Floats  # (…, ranks, layers)
+    reached: Flags  # (…, ranks, layers) whether it stopped because it was close enough
+    scores: Scores  # (…, ranks, 2, 3)
+    trace: dict[str, Floats]  # rank -> relative error after each half-step on the second layer (of the first network)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Rows of the first matrix at each rank of the sweep (of the first network)."""
+
+    rows: Integers  # (PICTURES,) which
+    images: NDArray[np.int8]  # (ranks, PICTURES, in) share of the largest entry of the whole row, in STEPS
+
+
+@dataclass(frozen=True)
+class Truncated:
+    """One network truncated in several ways, or several along a first axis; what is None was not tried."""
+
+    original: Scores  # (…, 2, 3)
+    truncated: Scores  # (…, ranks, 2, 3) W, truncated SVD
+    update: Scores  # (…, compared, 2, 3) W₀ + the truncated W − W₀
+    weighted: Scores | None = None  # (…, compared, 2, 3) activation-aware
+    sequential: Scores | None = None  # (…, sequential, 2, 3)
+    allotted: Scores | None = None  # (…, compared, 2, 3) a rank for each layer, from one budget
+    allotted_ranks: Integers | None = None  # (…, compared, layers)
+    allotted_weighted: Scores | None = None
+    allotted_weighted_ranks: Integers | None = None
+    spectra: dict[str, dict[str, Floats]] | None = None  # kind -> layer -> (…, k) singular values
+    svd_seconds: Floats | None = None  # (…, layers)
+    alternating: dict[str, Alternating] | None = None  # by method
+    pictures: Pictures | None = None
+
+
+@dataclass(frozen=True)
+class Piece(Job[Truncated]):
+    """One network, and what is tried on it."""
+
+    NAME = "truncated-network"
+    ANSWER = Truncated
+    SENT = True
+
     run: engine.Run
     sweep: Sweep
 
-    def question(self) -> Question:
-        return Question("measured", "truncated-network", self, data.CHECKSUMS[self.run.data.name])
+    def selection(self) -> str:
+        return self.run.data.name
+
+    def needs(self) -> list[Job]:
+        return [self.run, *self.run.needs()]
+
+    def compute(self) -> Truncated:
+        return _measure(self)
 
 
-def measured(run: engine.Run, sweep: Sweep) -> Mapping[str, Any]:
-    """The sweep on the network of the run, from the store or computed.
-
-    Returns:
-        loss and accuracy by split: `original` (2, 3), `truncated` (ranks, 2, 3) and `update` (compared, 2, 3); in a
-        whole sweep also `weighted`, `sequential`, `allotted`, `allotted_weighted`, with `allotted_ranks` …
-        (compared, layers), `spectra`: kind -> layer -> singular values, `svd_seconds` (layers,), `alternating`: see
-        there, and `pictures`.
-    """
-    piece = Piece(run, sweep)
-    return questions.obtain(piece.question(), provenance.digest(*COMPUTED_BY), lambda: _measure(piece)).value
-
-
-def _measure(piece: Piece) -> dict[str, Any]:
+def _measure(piece: Piece) -> Truncated:
     (found,) = engine.trained([piece.run])
     sweep, network = piece.sweep, piece.run.network
     dataset = engine.dataset_on_device(piece.run.data)
@@ -97,15 +139,20 @@ def _measure(piece: Piece) -> dict[str, Any]:
     def with_start(rank: int) -> list[np.ndarray]:
         return [old + change.product() for old, change in zip(initial, cut(changes, rank), strict=True)]
 
-    result: dict[str, Any] = {
-        "original": original,
-        "truncated": np.stack([scored(cut(plain, rank)) if rank < whole else original for rank in sweep.ranks]),
-        "update": np.stack([scored(with_start(rank)) for rank in sweep.compared]),
-    }
-    if sweep.alternating:
-        result |= _compared(found, sweep, plain, changes, dataset.train.images[: sweep.inputs], scored)
-        result |= {"svd_seconds": np.array(seconds), "pictures": pictures(found.weights[0], plain[0], sweep.ranks)}
-    return result
+    result = Truncated(
+        original=original,
+        truncated=np.stack([scored(cut(plain, rank)) if rank < whole else original for rank in sweep.ranks]),
+        update=np.stack([scored(with_start(rank)) for rank in sweep.compared]),
+    )
+    if not sweep.alternating:
+        return result
+    images = dataset.train.images[: sweep.inputs]
+    return replace(
+        result,
+        **_compared(found, sweep, plain, changes, images, scored),
+        svd_seconds=np.array(seconds),
+        pictures=pictures(found.weights[0], plain[0], sweep.ranks),
+    )
 
 
 def _compared(
@@ -152,14 +199,9 @@ def alternating(
     spectra: Sequence[Spectrum],
     sweep: Sweep,
     scored: Callable[[Sequence[Factors]], np.ndarray],
-) -> dict[str, Any]:
-    """Both alternating methods on every layer at every rank, each from a random start.
-
-    Returns:
-        method -> `error`, `excess`, `ratio`, `iterations`, `seconds`, `reached` (ranks, layers), `scores`
-        (ranks, 2, 3) and `trace`: rank -> relative error after each half-step on the second layer.
-    """
-    found: dict[str, Any] = {}
+) -> dict[str, Alternating]:
+    """Both alternating methods, by name."""
+    found = {}
     for name, (method, times) in METHODS.items():
         rows: dict[str, list[list[Any]]] = {
             key: [] for key in ("error", "excess", "ratio", "iterations", "seconds", "reached")
@@ -187,8 +229,8 @@ def alternating(
             scored_rows.append(scored([fit.factors for fit in fits]))
             if rank in sweep.traced:
                 trace[str(rank)] = fits[1].errors.astype(np.float32)
-        found[name] = {key: np.array(values) for key, values in rows.items()}
-        found[name] |= {"scores": np.stack(scored_rows), "trace": trace}
+        arrays = {key: np.array(values) for key, values in rows.items()}
+        found[name] = Alternating(**arrays, scores=np.stack(scored_rows), trace=trace)
     return found
 
 
@@ -256,18 +298,15 @@ def budget(weights: Sequence[np.ndarray], rank: int) -> int:
     return sum(min(rank, *weight.shape) * sum(weight.shape) for weight in weights)
 
 
-def pictures(weight: np.ndarray, factors: Factors, ranks: Sequence[int]) -> dict[str, np.ndarray]:
+def pictures(weight: np.ndarray, factors: Factors, ranks: Sequence[int]) -> Pictures:
     """Rows of a matrix (out, in), and what is left of them at each rank: those of largest norm, which say the most.
-
-    Returns:
-        `rows` (PICTURES,): which rows; `images` (ranks, PICTURES, in) int8: entries as a share of the largest in the
-        whole row, in `STEPS`; what is larger after the cut counts as that.
+    What is larger after the cut counts as the largest entry.
     """
     rows = np.argsort(-np.linalg.norm(weight, axis=1), kind="stable")[:PICTURES]
     largest = np.abs(weight[rows]).max(axis=1, keepdims=True)
     kept = (factors.leading(min(rank, factors.rank)) for rank in ranks)
     images = np.stack([each.b[rows] @ each.c / largest for each in kept])
-    return {"rows": rows, "images": np.rint(STEPS * images.clip(-1, 1)).astype(np.int8)}
+    return Pictures(rows, np.rint(STEPS * images.clip(-1, 1)).astype(np.int8))
 
 
 def weighted_spectrum(factors: Factors, triangle: np.ndarray) -> Spectrum:

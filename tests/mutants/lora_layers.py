@@ -1,0 +1,42 @@
+"""Ways to break rankstudy/lora_layers.py, each of which a test must notice: (what is wrong, old text, new text)."""
+# ruff: noqa: E501
+
+FILE = "rankstudy/lora_layers.py"
+TESTS = ("tests/test_lora_layers.py",)
+MUTANTS = [
+    ("α/r is forgotten", "return self.scale * self.lora_b, self.lora_a", "return self.lora_b, self.lora_a"),
+    ("α for α/r", "return self.alpha / (self.rank if", "return self.alpha / (1 if"),
+    ("rsLoRA scales as LoRA", 'self.rank if self.scaling == "lora" else math.sqrt(self.rank)', "self.rank"),
+    ("ΔW has the wrong sign", "        b, a = self._factors()\n        return b @ a", "        b, a = self._factors()\n        return -(b @ a)"),
+    ("the output lacks ΔW", "return self.base(x) + F.linear(F.linear(seen, a), b)", "return self.base(x)"),
+    ("the effective weight lacks ΔW", "return self.base.weight + self.delta()", "return self.base.weight"),
+    ("B does not begin at zero", "b = torch.zeros(self.out_features, self.rank)", "b = torch.ones(self.out_features, self.rank)"),
+    ("A begins at zero too", "a = uniform_(torch.empty(self.rank, self.in_features), generator)", "a = torch.zeros(self.rank, self.in_features)"),
+    ("a base with a forward of its own", "not isinstance(base, nn.Linear) or own_forward(base) or parametrize", "not isinstance(base, nn.Linear) or parametrize"),
+    ("a parametrised base", 'or own_forward(base) or parametrize.is_parametrized(base, "weight")', "or own_forward(base)"),
+    ("the base trains", "        self.base, self.dropout = base, float(dropout)\n        freeze(base)\n", "        self.base, self.dropout = base, float(dropout)\n"),
+    ("the base is shared", "base = copy.deepcopy(base) if copied else base", "base = base"),
+    ("the base is copied although it is to be wrapped", "base = copy.deepcopy(base) if copied else base", "base = copy.deepcopy(base)"),
+    ("α is not the rank by default", "float(self.rank if alpha is None else alpha)", "float(1 if alpha is None else alpha)"),
+    ("α of 0 is let in", "if not 0 < self.alpha < math.inf:", "if not 0 <= self.alpha < math.inf:"),
+    ("a dropout of 1 is let in", "if not 0 <= dropout < 1:", "if not 0 <= dropout <= 1:"),
+    ("dropout in evaluation too", "F.dropout(x, self.dropout, self.training)", "F.dropout(x, self.dropout, True)"),
+    ("dropout on the base's inputs", "return self.base(x) + F.linear(F.linear(seen, a), b)", "return self.base(seen) + F.linear(F.linear(seen, a), b)"),
+    ("PiSSA forgets the scale", "(factor / math.sqrt(self.scale) for factor in", "(factor for factor in"),
+    ("PiSSA leaves the base whole", "                weight.sub_(self.delta())", "                pass"),
+    ("PiSSA at too large a rank", 'if initialisation == "pissa" and self.rank > min', "if False and self.rank > min"),
+    ("PiSSA on low-rank factors", 'if initialisation == "pissa" and isinstance(base, LowRankLinear):', "if False:"),
+    ("factors beside each other in the wrong order", "torch.cat([base.c, a])", "torch.cat([a, base.c])"),
+    ("the bias is another", "        return self.base.bias\n", "        return None\n"),
+    ("ΔW in the wrong rows", "F.pad(delta, (0, 0, self.rows.start, len(weight) - self.rows.stop))", "F.pad(delta, (0, 0, len(weight) - self.rows.stop, self.rows.start))"),
+    ("a part adapts the whole weight", "weight if rows is None else weight[rows]", "weight"),
+    ("new modules do not evaluate", "        new.training = module.training\n", "        pass\n"),
+    ("PiSSA takes from a copy of the weight", "return own.original if len(adapters_in(module, tensor)) == len(own)", "return own.original.clone() if len(adapters_in(module, tensor)) == len(own)"),
+    ("other parametrisations are passed over", "if len(adapters_in(module, tensor)) == len(own) else", "if True else"),
+    ("evaluating in training mode", "    own.eval()\n", ""),
+    ("evaluation stays on", "    for each in training:\n        each.training = True\n", ""),
+    ("taking out merges into the original", "leave_parametrized=not plain)", "leave_parametrized=True)"),
+    ("the second freezing forgets the first", "            if names:\n                vars", "            if True:\n                vars"),
+    ("adapters freeze too", "        if not isinstance(module, LowRankUpdate):\n", "        if True:\n"),
+    ("thawing leaves its note", "in vars(module).pop(FROZEN, ())", "in vars(module).get(FROZEN, ())"),
+]  # fmt: skip
