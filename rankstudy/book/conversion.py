@@ -32,7 +32,7 @@ MEASURES = {  # field -> name in the store, where it is another one
 def origin(result: Result) -> results.Origin:
     computed = result.profile
     if computed == "published":
-        known = questions.computed_under(result.experiment, result.data, result.config)
+        known = questions.computed_under(result.experiment, result.config)
         computed = known or "settings of its time"
     made = result.provenance
     commit = made["commit"] or "unknown"

@@ -17,6 +17,8 @@ import numpy as np
 
 from rankstudy.book.plots.curves import by_rank
 from rankstudy.book.plots.drawing import SERIES, Drawing, panel
+from rankstudy.book.stats import percent, short
+from rankstudy.book.views import Approximation
 
 SIGNED = "RdBu_r"  # blue negative, red positive, zero clear; told apart by colour-blind readers too
 WIDTH, HEIGHT, LEFT, TOP = 330, 150, 34, 16  # of the slider's plot, in its own units
@@ -55,6 +57,30 @@ class Slider:
     def _repr_markdown_(self) -> str:
         typst = [drawing._repr_markdown_().partition("```{=typst}")[2] for drawing in self.static]
         return f"```{{=html}}\n{self.html}\n```\n\n" + "\n\n".join("```{=typst}" + each for each in typst)
+
+
+def truncation(found: Approximation) -> Slider:
+    """The networks of chapter 5 truncated to each rank: rows of the first matrix, error and accuracy moving apart."""
+    right, error = (100 * values.mean(axis=0) for values in (found.truncated_test_accuracy, found.hidden_error))
+    names = ("of the numbers, in B and C", "error of the matrices", "of the test digits read correctly")
+    return slider(
+        [int(rank) for rank in found.ranks],
+        found.images[-1][:6],
+        found.images[:, :6],
+        {"digits read correctly, %": right, "matrices off by, %": error},
+        {
+            names[0]: [f"{short(100 * share)}\u00a0%" for share in found.numbers],
+            names[1]: [f"{short(value)}\u00a0%" for value in error],
+            names[2]: [percent(value / 100, 1).replace(" ", "\u00a0") for value in right],
+        },
+        start=found.rank,
+        colours={
+            "digits read correctly, %": "accuracy",
+            "matrices off by, %": "error",
+            names[1]: "error",
+            names[2]: "accuracy",
+        },
+    )
 
 
 def slider(
