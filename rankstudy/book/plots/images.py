@@ -21,7 +21,7 @@ from rankstudy.book.stats import percent, short
 from rankstudy.book.views import Approximation
 
 SIGNED = "RdBu_r"  # blue negative, red positive, zero clear; told apart by colour-blind readers too
-WIDTH, HEIGHT, LEFT, TOP = 330, 150, 34, 16  # of the slider's plot, in its own units
+WIDTH, HEIGHT, LEFT, TOP = 330, 154, 34, 20  # of the slider's plot, in its own units
 
 SCRIPT = """
 (() => {
@@ -215,7 +215,7 @@ def _curve(name: str, across: np.ndarray, down: np.ndarray, colours: Mapping[str
     shade = f"var({_variable(name, colours)})"
     rising = down[-1] < down[0]
     x, anchor = (across[-1] - 4, "end")
-    y = down[-1] - 5 if rising else down[len(down) * 3 // 4] - 12
+    y = down[-1] - 8 if rising else down[len(down) * 3 // 4] - 12
     return (
         f'<polyline points="{points}" fill="none" stroke="{shade}" stroke-width="2"/>'
         f'<text class="name" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{shade}">{name}</text>'
