@@ -87,7 +87,7 @@ local function chapter(link)
     content:insert(pandoc.RawInline("typst", "]"))
     return content
   end
-  if not quarto then
+  if html and not quarto then
     link.target = address(page, label)
     return link
   end
