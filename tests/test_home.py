@@ -170,7 +170,7 @@ def test_what_the_slider_says_is_what_the_page_says(told):
     assert numbers == pytest.approx(100 * view.numbers[view.at], abs=0.05)
     assert error == pytest.approx(100 * view.hidden_error[:, view.at].mean(), abs=0.5)
     assert right == pytest.approx(100 * view.truncated_test_accuracy[:, view.at].mean(), abs=0.05)
-    assert len(made.static) == 2 and "http" not in made.html
+    assert len(made.static.figures) == 2 and "http" not in made.html
 
 
 @pytest.mark.parametrize("verdict", claims.VERDICTS)

@@ -33,8 +33,8 @@ def findings() -> tuple[dict[str, Any], bytes]:
     with tempfile.TemporaryDirectory() as folder:
         page = notebook.markdown(notebook.execute(ROOT / "index.qmd"), Path(folder))
     content = io.BytesIO()
-    (drawing,) = plots.truncation(results.approximation()).static[0].figures
-    drawing.savefig(content, format="png", dpi=150, facecolor="white", metadata={"Software": None})
+    drawn, _ = plots.truncation(results.approximation()).static.figures  # the curves, and the images beside them
+    drawn.savefig(content, format="png", dpi=150, facecolor="white", metadata={"Software": None})
     told = {
         "findings": cards(page),
         "origin": json.loads(re.search(r"^````\{\.json\}\n(.*)\n````$", page, re.M)[1])["provenance"],  # type: ignore[index]
@@ -51,6 +51,9 @@ def cards(page: str) -> list[str]:
         pandoc("index.qmd", page, "-f", "markdown", "-t", "json", "--lua-filter", STYLES / "telling.lua")
     )
     found = []
+    for node in elements(tree["blocks"]):
+        if node["t"] == "Superscript":  # of which GitHub's Markdown knows nothing
+            node.update(element("Span", ["", [], []], [{"t": "Space"}, *node["c"]]))
     for node in elements(tree["blocks"]):
         if node["t"] == "Div" and "cards" in node["c"][0][1]:
             for card in node["c"][1]:

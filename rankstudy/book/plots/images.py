@@ -51,12 +51,12 @@ SCRIPT = """
 class Slider:
     """What `slider` returns: prints itself for HTML, and its static twin for the PDF."""
 
-    def __init__(self, html: str, static: Sequence[Drawing]) -> None:
+    def __init__(self, html: str, static: Drawing) -> None:
         self.html, self.static = html, static
 
     def _repr_markdown_(self) -> str:
-        typst = [drawing._repr_markdown_().partition("```{=typst}")[2] for drawing in self.static]
-        return f"```{{=html}}\n{self.html}\n```\n\n" + "\n\n".join("```{=typst}" + each for each in typst)
+        _, fence, typst = self.static._repr_markdown_().partition("```{=typst}")
+        return f"```{{=html}}\n{self.html}\n```\n\n{fence}{typst}"
 
 
 def truncation(found: Approximation) -> Slider:
@@ -74,6 +74,7 @@ def truncation(found: Approximation) -> Slider:
             names[2]: [percent(value / 100, 1).replace(" ", "\u00a0") for value in right],
         },
         start=found.rank,
+        label="Move to rank r =",
         colours={
             "digits read correctly, %": "accuracy",
             "matrices off by, %": "error",
@@ -150,11 +151,9 @@ def slider(
 <script>{SCRIPT}</script>
 </div>"""
     strip = [index for index, rank in enumerate(ranks) if rank in (1, 4, 16, 64)]
-    static = [
-        by_rank(np.asarray(ranks), dict(curves), "per cent", colours=colours),
-        weight_images(np.stack([*images[strip], whole]), [*(f"r = {ranks[index]}" for index in strip), "W"]),
-    ]
-    return Slider(html, static)
+    drawn = by_rank(np.asarray(ranks), dict(curves), "per cent", colours=colours)
+    rows_at = weight_images(np.stack([*images[strip], whole]), [*(f"r = {ranks[index]}" for index in strip), "W"])
+    return Slider(html, Drawing([*drawn.figures, *rows_at.figures]))
 
 
 def weight_images(images: np.ndarray, names: Sequence[str]) -> Drawing:
