@@ -70,7 +70,7 @@ class _Lasting(io.RawIOBase):
         self._raw = getattr(stream.buffer, "raw", stream.buffer)  # python -u has no buffer between
         self._lost = False
 
-    def write(self, content: bytes) -> int:
+    def write(self, content: bytes) -> int:  # type: ignore[override]  # collections.abc.Buffer came with 3.12
         size = memoryview(content).nbytes
         if self._lost:
             return size
@@ -100,7 +100,7 @@ def _lasting(stream: TextIO) -> TextIO:
         encoding=stream.encoding,
         errors="rankstudy",
         line_buffering=stream.line_buffering or stream is sys.stderr,
-        write_through=stream.write_through,
+        write_through=getattr(stream, "write_through", False),
     )
 
 

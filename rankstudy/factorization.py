@@ -151,7 +151,8 @@ def alternating_least_squares(
         oversampling: columns beyond rank that are iterated too (as far as min(m, n) allows) and cut by a small SVD, C
             then also spanning what it spanned an iteration before: block Krylov iteration in disguise, which comes
             close in a few iterations where the textbook's alternation, `oversampling=0`, needs hundreds (a flat
-            spectrum, singular values that differ little). None: a quarter of the rank, 10 at least.
+            spectrum, singular values that differ little). None: a quarter of the rank, 10 at least; and where that
+            makes half of all columns, all of them, for then one iteration, an SVD in effect, costs less than two.
         tol: stop once ‖A − BC‖ exceeds the least possible error by this share of it or less, a number or one per matrix
             (...,). Where the least possible error is zero: once it is rounding, max(m, n)·eps·‖A‖ times ten.
         max_iterations: updates of B and of C.
@@ -166,6 +167,8 @@ def alternating_least_squares(
 
     def steps(problem: np.ndarray, rank: int, *others: Any) -> alternating.Steps:
         columns = rank + (max(10, rank // 4) if beyond is None else beyond)
+        if beyond is None and 2 * columns >= min(problem.shape):
+            columns = min(problem.shape)
         return alternating.least_squares(problem, rank, *others, columns)
 
     return _fit(steps, a, rank, tol, max_iterations, start, seed, spectrum)

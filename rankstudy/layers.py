@@ -22,7 +22,7 @@ from torch.nn.utils import parametrize
 from rankstudy.config import Network
 from rankstudy.registry import ACTIVATIONS, entry
 from rankstudy.replace import join, replaced, ties
-from rankstudy.targets import chosen, of_each, own_forward, refusal
+from rankstudy.targets import chosen, has_matrix, of_each, own_forward, refusal
 
 
 def checked_rank(rank: int) -> int:
@@ -237,7 +237,7 @@ def factorised(
         reason = _unfactorisable(layer)
         if reason is None:
             layers[name] = (name,)
-        elif isinstance(layer, nn.Linear) or layer._parameters:
+        elif isinstance(layer, nn.Linear) or has_matrix(layer):
             others[name] = reason
     if rank is not None and targets is None:
         names = list(layers)

@@ -9,7 +9,7 @@ from torch.nn.utils import parametrize
 
 from rankstudy.layers import LowRankLinear
 from rankstudy.replace import join
-from rankstudy.targets import own_forward, refusal
+from rankstudy.targets import has_matrix, own_forward, refusal
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj")  # the parts of an `nn.MultiheadAttention` beside its out_proj
 
@@ -52,7 +52,7 @@ def adaptable(model: nn.Module) -> tuple[dict[str, Place], dict[str, tuple[str, 
             own[path] = Place(path, inside=own_forward(module) or parametrize.is_parametrized(module, "weight"))
         elif isinstance(module, LowRankLinear):
             own[path] = Place(path)
-        elif any(p is not None and p.ndim > 1 for p in module._parameters.values()):
+        elif has_matrix(module):
             reason = f"a {type(module).__name__} is neither a linear nor an attention layer"
         if reason is not None:
             others[path] = reason

@@ -118,7 +118,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "gelu": Activation("GELU", "torch.nn.functional.gelu", _gelu),
     "tanh": Activation("tanh", "torch.tanh", np.tanh),
     "sigmoid": Activation("sigmoid", "torch.sigmoid", lambda z: 1 / (1 + np.exp(-z))),
-    "identity": Activation("linear", "", operator.pos),
+    "identity": Activation("none (linear)", "", operator.pos),
 }
 
 

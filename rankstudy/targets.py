@@ -89,3 +89,8 @@ def refusal(layer: nn.Linear) -> str | None:
 def own_forward(layer: nn.Linear) -> bool:
     """Does a subclass of `nn.Linear` compute something of its own?"""
     return type(layer).forward is not nn.Linear.forward
+
+
+def has_matrix(module: nn.Module) -> bool:
+    """Has the module a parameter of its own that someone could take for a matrix?"""
+    return any(p is not None and (is_lazy(p) or p.ndim > 1) for p in module._parameters.values())

@@ -171,7 +171,7 @@ def _train_together(rows, configs, models, data, engine, record, progress, snaps
         group["initial_lr"] = group["lr"]  # the schedule's peak, which a snapshot does not keep
     steps = math.ceil(n / config.batch_size)
     batches = loader(data.train, config.batch_size, *(record.seeds[i] for i in rows))
-    generators = batches.sampler.generators
+    generators = batches.sampler.generators  # type: ignore[attr-defined]
     final: dict[int, list[Tensor]] = {}  # the parameters of a network whose training has ended
     seconds, first = 0.0, 0
     if snapshots is not None and (state := snapshots.load()) is not None:

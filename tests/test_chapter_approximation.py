@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from rankstudy import config, factorization
 from rankstudy.book.chapters import statements as claims
+from rankstudy.study import jobs
 from rankstudy.study.experiments import approximation, overfitting, truncation
 from rankstudy.study.questions import on
 
@@ -79,10 +80,10 @@ def test_pictures_are_rows_of_the_cut_matrix():
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((20, 9)) * rng.uniform(1, 3, (20, 1))
     found = truncation.pictures(weight, factorization.truncated_svd(weight, 9), (2, 9, 30))
-    rows = found["rows"]
+    rows = found.rows
     assert np.linalg.norm(weight[rows], axis=1).min() >= np.delete(np.linalg.norm(weight, axis=1), rows).max()
     largest = np.abs(weight[rows]).max(axis=1, keepdims=True)
-    for images, rank in zip(found["images"], (2, 9, 9), strict=True):
+    for images, rank in zip(found.images, (2, 9, 9), strict=True):
         cut = factorization.truncated_svd(weight, rank).product()[rows]
         np.testing.assert_allclose(images / truncation.STEPS, (cut / largest).clip(-1, 1), atol=0.51 / truncation.STEPS)
 
@@ -125,11 +126,11 @@ def test_shorter_trainings_differ_in_their_length_alone():
 def test_truncations_alone_are_those_of_the_whole_sweep(chapter):
     settings = approximation.CONFIGS["smoke"]
     run = overfitting.runs(on(settings.overfitting, chapter.result.data))[0][0]
-    alone = truncation.measured(run, settings.sweep.truncations())
+    alone = jobs.answer(truncation.Piece(run, settings.sweep.truncations()))
     whole = chapter.result
-    np.testing.assert_array_equal(alone["truncated"], whole["truncated"][0])
-    np.testing.assert_array_equal(alone["original"], whole["original"][0])
-    np.testing.assert_array_equal(alone["update"], whole["update"][0, 1::2])
+    np.testing.assert_array_equal(alone.truncated, whole["truncated"][0])
+    np.testing.assert_array_equal(alone.original, whole["original"][0])
+    np.testing.assert_array_equal(alone.update, whole["update"][0, 1::2])
 
 
 def test_a_higher_rank_of_the_long_training_decides_the_claim(chapter, monkeypatch):

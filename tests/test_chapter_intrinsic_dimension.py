@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rankstudy.book.chapters import crossings, intrinsic_figures, intrinsic_published, li2018, rates
 from rankstudy.book.chapters.intrinsic_networks import Ablations, Grid, final
 from rankstudy.book.stats import estimate
-from rankstudy.study import engine, questions
+from rankstudy.study import engine, questions, starts
 from rankstudy.study.experiments import intrinsic_dimension, subspaces, transfer
 from rankstudy.study.experiments.crossing import crossing
 
@@ -64,10 +64,11 @@ def test_published_points_cross_where_the_paper_says():
 def test_a_stored_subspace_is_not_trained_again(monkeypatch):
     curve = questions.settings("intrinsic_dimension").curve
     run = replace(curve.runs()[0], training=replace(curve.training, epochs=1, learning_rate=0.1))
-    (first,) = subspaces.trained([run])
-    monkeypatch.setattr(subspaces, "_train", lambda *_: pytest.fail("trained again"))
-    (again,) = subspaces.trained([run])
-    np.testing.assert_array_equal(first["train_loss"], again["train_loss"])
+    (first,) = engine.trained([run])
+    assert first.record.value["state"] == {}
+    monkeypatch.setattr(engine, "_train", lambda *_: pytest.fail("trained again"))
+    (again,) = engine.trained([run])
+    np.testing.assert_array_equal(first.history["train_loss"], again.history["train_loss"])
 
 
 def test_runs_start_where_they_are_told():
@@ -76,22 +77,27 @@ def test_runs_start_where_they_are_told():
     curve = questions.settings("intrinsic_dimension").curve
     start = engine.Run(curve.network, replace(curve.direct, epochs=1), curve.data, 7)
     run = replace(curve.runs()[1], seed=3, start=start)
-    ended = engine.trained([start])[0].weights
-    for weight, value in zip(subspaces._model(run).base.parameters(), ended, strict=True):
+    (found,) = engine.trained([start])
+
+    def begun(**options):
+        return starts.inside(starts.model(run.network, run.seed, **options), run.subspace, run.seed).base
+
+    ended = found.weights
+    for weight, value in zip(begun(source=found.model()).parameters(), ended, strict=True):
         np.testing.assert_array_equal(weight.numpy(), value)
-    random = subspaces._model(replace(run, only_norm=True)).base
+    random = begun(source=found.model(), only_norm=True)
     for weight, value in zip(random.parameters(), ended, strict=True):
         assert weight.norm().item() == pytest.approx(np.linalg.norm(value), rel=1e-5)
         assert abs(np.corrcoef(weight.numpy().ravel(), value.ravel())[0, 1]) < 0.3
-    biased = subspaces._model(replace(run, start=None, bias=True))
-    assert sum(p.numel() for p in biased.base.parameters()) == 784 * 32 + 32 * 32 + 32 * 10 + 74
-    assert torch.count_nonzero(biased.base.layers[0].bias) == 0
+    biased = begun(source=None, bias=True)
+    assert sum(p.numel() for p in biased.parameters()) == 784 * 32 + 32 * 32 + 32 * 10 + 74
+    assert torch.count_nonzero(biased.layers[0].bias) == 0
 
 
 def test_accuracy_per_digit_adds_up():
     curve = questions.settings("intrinsic_dimension").curve
-    run = replace(curve.runs()[1], training=replace(curve.training, epochs=1, learning_rate=0.1), digits=True)
-    (found,) = subspaces.trained([run])
+    run = replace(curve.runs()[1], training=replace(curve.training, epochs=1, learning_rate=0.1), observe="digits")
+    found = engine.trained([run])[0].history
     labels = engine.dataset_on_device(run.data).test.labels.numpy()
     shares = np.bincount(labels, minlength=10) / len(labels)
     np.testing.assert_allclose(found["observed.test_digits"] @ shares, found["test_accuracy"], atol=1e-6)
@@ -99,8 +105,8 @@ def test_accuracy_per_digit_adds_up():
 
 def test_rates_are_chosen_on_validation_data_with_another_seed():
     curve = questions.settings("intrinsic_dimension").curve
-    rates, evidence = subspaces.tune(curve.runs(), curve.learning_rates)
-    best = evidence["validation_accuracy"].argmax(axis=1)
+    rates, evidence = subspaces.tune(curve.asked())
+    best = evidence.validation_accuracy.argmax(axis=1)
     assert rates == [curve.learning_rates[i] for i in best]
     assert engine.TUNING_SEED not in range(curve.seeds)
 

@@ -246,11 +246,11 @@ def test_a_compiled_network_is_timed_beside_the_others(monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     setting = inference.Setting(config.Network((8, 6, 4)), (2,), (1, 3), 0.001, compiled=True)
     found = inference.times(setting)
-    assert not any("compiled" in variant for variant in found["layer"])
-    compiled = {variant for variant in found["network"] if "compiled" in variant}
+    assert not any("compiled" in variant for variant in found.layer)
+    compiled = {variant for variant in found.network if "compiled" in variant}
     assert compiled == {"dense, compiled", "rank 2, compiled"}
     for variant in compiled:
-        assert found["network"][variant]["median"].shape == (2,) and (found["network"][variant]["median"] > 0).all()
+        assert found.network[variant].median.shape == (2,) and (found.network[variant].median > 0).all()
 
 
 def test_where_nothing_can_be_compiled_that_is_said(monkeypatch, capsys):
@@ -264,7 +264,7 @@ def test_where_nothing_can_be_compiled_that_is_said(monkeypatch, capsys):
 
     monkeypatch.setattr(torch, "compile", broken)
     found = inference.times(inference.Setting(config.Network((8, 6, 4)), (2,), (1,), 0.001, compiled=True))
-    assert set(found["network"]) == {"dense", "merged", "rank 2"}
+    assert set(found.network) == {"dense", "merged", "rank 2"}
     assert "torch.compile does not work here: no C++ compiler" in capsys.readouterr().err
 
 

@@ -59,7 +59,8 @@ def test_the_last_epoch_observed_is_the_network_that_was_stored(found):
     measured, seen = battery.measure(found), arms.trajectory(found)
     for matrix in ("weights", "update"):
         for name in observers.DEFINITIONS:
-            np.testing.assert_allclose(seen[f"{matrix}.{name}"][:, -1], measured[matrix][name], rtol=1e-4)
+            wanted = getattr(getattr(measured, matrix), name)
+            np.testing.assert_allclose(seen[f"{matrix}.{name}"][:, -1], wanted, rtol=1e-4)
 
 
 def test_before_training_there_is_no_update(found):

@@ -10,12 +10,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from rankstudy import registry
 from rankstudy.book import claims, notebook
 from rankstudy.book import results as typed_results
 from rankstudy.book.chapters import rank_views
-from rankstudy.config import ACTIVATIONS, Network
+from rankstudy.config import Network
+from rankstudy.registry import ACTIVATIONS
 from rankstudy.spectrum import Spectrum, effective_rank, numerical_rank, stable_rank
-from rankstudy.study import engine, questions
+from rankstudy.study import engine, jobs, questions, typed
 from rankstudy.study.experiments import arms, battery, features, inputs, rank, training
 
 ROOT = Path(__file__).parents[1]
@@ -45,29 +47,28 @@ def found():
 
 def test_the_ranks_of_features_are_those_of_their_singular_values(found):
     measured = features.measure(found, 300)
-    told = measured["test"]
-    pictures = engine.dataset_on_device(found[0].run.data).test.images[: measured["images"]]
+    centred = measured.test.centred
+    pictures = engine.dataset_on_device(found[0].run.data).test.images[: measured.images]
     for seed, each in enumerate(found):
         layers = [pictures, *each.model().features(pictures)]
         for index, layer in enumerate(layers):
             values = layer.detach().double().numpy()
-            for kind, matrix in (("raw", values), ("centred", values - values.mean(axis=0))):
-                spectrum = Spectrum.of(matrix)
-                rank = numerical_rank(spectrum, features.FLOAT32_EPS)
-                assert told[kind]["numerical_rank_float32"][seed, index] == rank
-                assert told[kind]["effective_rank"][seed, index] == pytest.approx(effective_rank(spectrum), rel=1e-6)
-                assert told[kind]["stable_rank"][seed, index] == pytest.approx(stable_rank(spectrum), rel=1e-6)
+            spectrum = Spectrum.of(values - values.mean(axis=0))
+            assert centred.numerical_rank_float32[seed, index] == numerical_rank(spectrum, features.FLOAT32_EPS)
+            assert centred.effective_rank[seed, index] == pytest.approx(effective_rank(spectrum), rel=1e-6)
+            assert centred.stable_rank[seed, index] == pytest.approx(stable_rank(spectrum), rel=1e-6)
 
 
 def test_an_arm_is_measured_once_and_its_record_is_known(chapter, monkeypatch):
     settings = questions.settings("rank")
     runs = tuple(arms.runs(settings.shallow)["relu"][0])
-    record = questions.store().find(arms.Arm(runs, settings.images).question())
+    arm = arms.Arm(runs, settings.images)
+    record = jobs.record(arm)
     assert record is not None and questions.accepted(record)
-    monkeypatch.setattr(arms, "_measure", lambda arm: pytest.fail("measured again"))
-    again = arms.measured(runs, settings.images)
+    monkeypatch.setattr(arms.Arm, "compute", lambda self: pytest.fail("measured again"))
+    again = jobs.answer(arm)
     for name, values in chapter.result["shallow"]["relu"]["ranks"]["update"].items():
-        np.testing.assert_array_equal(again["ranks"]["update"][name], values)
+        np.testing.assert_array_equal(getattr(again.ranks.update, name), values)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -86,7 +87,7 @@ def test_a_matched_gain_keeps_the_size_of_the_signal(activation):
     generator = np.random.default_rng(0)
     width = 1000
     squares = functions[activation](generator.standard_normal(200_000)) ** 2
-    gain = arms.matched_gain(activation)
+    gain = registry.ACTIVATIONS[activation].gain
     variance = gain**2 / 3 * squares.mean()
     assert abs(variance - 1) < 4 * gain**2 / 3 * squares.std() / np.sqrt(squares.size)
     std = battery.initial_std(Network((width, width), activation, gain=gain))[0]
@@ -102,7 +103,7 @@ def test_initial_std_is_that_of_the_weights_as_built():
 
 
 def test_the_battery_measures_each_network_as_if_alone(found):
-    together, alone = battery.measure(found), battery.measure(found[1:])
+    together, alone = (typed.values(battery.measure(networks)) for networks in (found, found[1:]))
     for matrix in battery.MATRICES:
         for name, values in together[matrix].items():
             np.testing.assert_allclose(values[1], alone[matrix][name][0], rtol=1e-12, err_msg=name)
@@ -113,10 +114,10 @@ def test_the_battery_knows_the_three_matrices(found):
     for seed, each in enumerate(found):
         for layer, (w, w0) in enumerate(zip(each.weights, each.initial, strict=True)):
             for matrix, a in (("weights", w), ("initial", w0), ("update", w - w0)):
-                assert measured[matrix]["norm"][seed, layer] == pytest.approx(np.linalg.norm(a.astype(float)))
-                expected = np.linalg.matrix_rank(a.astype(float))
-                assert measured[matrix]["elimination_float64"][seed, layer] == expected
-    assert (measured["weights"]["effective_rank"] <= measured["limits"]).all()
+                ranks = getattr(measured, matrix)
+                assert ranks.elimination_float64[seed, layer] == np.linalg.matrix_rank(a.astype(float))
+                assert ranks.stable_rank[seed, layer] == pytest.approx(stable_rank(a.astype(float)))
+    assert (measured.weights.effective_rank <= measured.limits).all()
 
 
 def test_a_chapter_compares_arms_on_equal_terms():
@@ -161,8 +162,7 @@ def test_the_bounds_of_the_images_by_hand():
     """Four pixels: constant, equal to another one, and two of their own."""
     images = np.array([[1, 0, 0, 2], [1, 3, 3, 0], [1, 4, 4, 4], [1, 6, 6, 8], [1, 2, 2, 5]], dtype=np.float32)
     found = inputs.bounds(images)
-    assert (found["rank_float64"], found["rank_float32"]) == (3, 3)
-    assert (found["constant"], found["distinct"], found["count"]) == (1, 3, 5)
+    assert found == inputs.Bounds(rank_float64=3, rank_float32=3, constant=1, distinct=3, count=5)
 
 
 def test_sgd_stays_in_the_span_of_the_images_and_adam_in_that_of_the_distinct_pixels(chapter):
@@ -181,14 +181,14 @@ def test_the_product_of_all_layers_is_what_a_linear_network_computes():
     logits = trained[0].model()(x).detach().numpy()
     np.testing.assert_allclose(x.numpy() @ product.T, logits, atol=1e-4)
     ranks = battery.products(trained)["weights"]
-    assert ranks["effective_rank"][0, -1] <= 10 and ranks["effective_rank"].shape == (1, 4)
+    assert ranks.effective_rank[0, -1] <= 10 and ranks.effective_rank.shape == (1, 4)
 
 
 def test_the_textbook_counts_rounding_errors_as_rank():
     """512×392 of rank 250: one pivot too many with partial pivoting, on the matrix that `quick` shows."""
     found = rank.textbook(*rank.CONFIGS["quick"].textbook)
-    assert found["rank_ours"] == found["rank_svd"] == found["rank"] == 250
-    assert (found["partial"][250:] > found["singular_values"][250:]).mean() > 0.5
+    assert found.rank_ours == found.rank_svd == found.rank == 250
+    assert (found.partial[250:] > found.singular_values[250:]).mean() > 0.5
 
 
 def test_pivots_are_counted_at_the_tolerance_of_each_precision():

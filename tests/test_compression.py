@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 import rankstudy
 from rankstudy import factorization
 from rankstudy.spectrum import Spectrum
-from rankstudy.study import engine, provenance, questions
+from rankstudy.study import engine, jobs, questions, typed
 from rankstudy.study.experiments import overfitting, truncation
 
 EDGE = 2  # images on the edge between two digits that rounding may move
@@ -54,7 +54,7 @@ def test_the_compressed_network_is_as_right_as_chapter_5_says(fresh):
     settings = questions.settings("approximation")
     run = overfitting.runs(settings.overfitting)[0][0]
     (found,) = engine.trained([run])
-    told = truncation.measured(run, settings.sweep)
+    told = typed.values(jobs.answer(truncation.Piece(run, settings.sweep)))
     for rank_error in (0.5, 0.7):
         got = check_the_cut(found, spectra_of(told, found), rank_error, fresh)
         assert not np.allclose(got[0], told["original"][0], rtol=1e-3)  # something was cut away
@@ -65,9 +65,8 @@ def stored(request):
     """Chapter 5's result and chapter 4's networks under the profile at hand, if they are there: nothing is computed."""
     if questions.profile() == "published" or not questions.stored("approximation"):
         pytest.skip("chapter 5's result is not in this store")
-    memory, digest = questions.store(), provenance.digest(*provenance.TRAINED)
     runs = overfitting.runs(questions.settings("approximation").overfitting)[0]
-    if not all(memory.find(run.question(), digest) for run in runs):
+    if not all(jobs.record(run) for run in runs):
         pytest.skip("chapter 4's networks are not in this store")
     return questions.result("approximation"), runs
 

@@ -414,6 +414,8 @@ def test_remembering_and_oversampling_need_fewer_iterations():
         assert 3 * few.iterations <= plain.iterations and default.iterations <= few.iterations
         assert default.factors.rank == 10
         assert default.errors[0] < plain.errors[0]
+        trace = fac.alternating_least_squares(a, 10, tol=0.0, oversampling=2, max_iterations=12).errors
+        assert (np.diff(trace**2) <= rounding(a)).all() and trace[-1] < trace[4] < trace[2]  # the best rows are kept
         single, conjugate = (fac.alternating_gradient(a, 10, steps=steps) for steps in (1, 100))
         assert conjugate.iterations <= single.iterations
 
@@ -424,6 +426,14 @@ def test_a_whole_basis_is_the_svd():
     for oversampling in (6, 100):
         fit = fac.alternating_least_squares(a, 3, tol=0.0, oversampling=oversampling, max_iterations=1)
         assert abs(fit.certificate.excess) <= rounding(a)
+
+
+def test_by_default_more_than_half_of_the_columns_are_all_of_them():
+    """Two iterations of half the columns would cost more than one of all, which is the SVD."""
+    a = decaying((60, 50))
+    default = [int(fac.alternating_least_squares(a, rank, tol=1e-9).iterations) for rank in (5, 14, 15, 30, 49)]
+    assert default[2:] == [1, 1, 1] and min(default[:2]) > 1
+    assert fac.alternating_least_squares(a, 15, tol=1e-9, oversampling=10).iterations > 1
 
 
 def test_least_squares_half_steps_are_least_squares():

@@ -131,6 +131,15 @@ def test_a_condition_that_did_not_train_decides_nothing(rank):
     assert found["rank-depth-update"].size() == "not measured under this profile"
 
 
+def test_what_a_profile_leaves_out_is_said_and_decides_nothing(rank):
+    """As under `quick`, which has no variance-preserving condition."""
+    fewer = dataclasses.replace(rank, matched={})
+    found = {each.hypothesis.id: each for each in claims.judged(fewer)}
+    assert found["rank-tanh-matched"].verdict == "inconclusive"
+    assert "not measured under this profile" in tables.hypotheses(list(found.values()))
+    assert tables.conditions(fewer.matched) == "*Not run under this profile.*"
+
+
 def test_the_typed_result_has_the_stored_numbers(rank):
     stored = questions.result("rank").value
     for matrix in ("initial", "weights", "update"):

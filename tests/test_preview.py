@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from rankstudy import UsageError
+from rankstudy.__main__ import main
 from rankstudy.book import preview
 
 INDEX = """\
@@ -285,6 +286,20 @@ def test_a_chosen_chapter_is_executed_and_the_others_are_shown(name, tmp_path, m
     assert "<table>" in html(tmp_path / "_preview" / "02-second.html")
     other = html(tmp_path / "_preview" / "01-first.html")
     assert "<code>text</code>" in other and "Figure 1.1: A" in other and "<img" not in other
+
+
+BROKEN = {"": "start this in the project's folder", "book: [": "cannot be read", "book: {}": "lists no chapters"}
+
+
+@pytest.mark.parametrize("command", ["preview", "report"])
+@pytest.mark.parametrize("content", BROKEN)
+def test_outside_a_project_is_one_line(command, content, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    if content:
+        (tmp_path / "_quarto.yml").write_text(content)
+    assert main([command]) == 2
+    said = capsys.readouterr().err
+    assert BROKEN[content] in said and said.count("\n") == 1
 
 
 def test_an_unknown_chapter(tmp_path):

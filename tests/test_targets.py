@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
-from rankstudy.targets import chosen, meant, of_each, own_forward, refusal
+from rankstudy.targets import chosen, has_matrix, meant, of_each, own_forward, refusal
 
 LAYERS = {
     "0": ("0",),
@@ -128,3 +128,10 @@ def test_layers_that_something_can_stand_in_for():
         assert refusal(layer) is None
     assert own_forward(Doubled(3, 2)) and not own_forward(nn.Linear(3, 2)) and not own_forward(called)
     assert not own_forward(parametrizations.weight_norm(nn.Linear(3, 2)))
+
+
+def test_what_could_be_taken_for_a_matrix():
+    for module in (nn.Linear(2, 2), nn.Embedding(2, 2), nn.Conv2d(1, 1, 1), nn.LazyConv2d(1, 1), nn.LSTM(2, 2)):
+        assert has_matrix(module)
+    for module in (nn.LayerNorm(2), nn.BatchNorm2d(2, affine=False), nn.Sequential(nn.Linear(2, 2)), nn.PReLU()):
+        assert not has_matrix(module)

@@ -6,6 +6,7 @@ They know nothing of batches, certificates or scales: `rankstudy.factorization` 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
 
 import numpy as np
 
@@ -74,9 +75,9 @@ def least_squares(
 ) -> Steps:
     """`alternate`, of which the best part of rank `rank` counts (Rayleigh–Ritz).
 
-    With more columns than the rank, C also spans what it spanned the iteration before: block Krylov iteration,
-    restarted (Musco & Musco 2015), which comes within a share ε of the best error in the order of 1/√ε iterations where
-    subspace iteration needs 1/ε, whatever the gaps. No error grows: C spans the best rows found so far.
+    With more columns than the rank, C also spans what it spanned the iteration before (but for the random start): block
+    Krylov iteration, restarted (Musco & Musco 2015), which comes within a share ε of the best error in the order of
+    1/√ε iterations where subspace iteration needs 1/ε, whatever the gaps. No error grows: C spans the best rows so far.
 
     Args:
         a: (m, n); b: (m, k) and c: (k, n) with k ≤ rank, to go on from. Only c is used.
@@ -85,7 +86,7 @@ def least_squares(
     columns = min(columns, *a.shape)
     q = np.linalg.qr(np.concatenate([c, rng.standard_normal((columns - len(c), a.shape[1]))]).T)[0]  # (n, columns)
     before = q[:, :0]
-    while True:
+    for iteration in count():
         space = np.linalg.qr(np.concatenate([q, before], axis=1))[0] if before.size else q
         p, b_triangle, right, c_triangle = alternate(a, space)
         u, s, vt = np.linalg.svd(c_triangle.T)
@@ -94,7 +95,7 @@ def least_squares(
             return p @ u[:, :rank], (s[:rank, None] * vt[:rank]) @ right.T
 
         yield _best_part(b_triangle, rank), float((s[:rank] ** 2).sum()), factors
-        if columns > rank:
+        if columns > rank and iteration:
             before = q
         q = (right @ vt.T)[:, :columns]
 

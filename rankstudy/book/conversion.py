@@ -8,19 +8,11 @@ from typing import Any
 import numpy as np
 
 from rankstudy.book import results
-from rankstudy.study import questions
+from rankstudy.registry import ACTIVATIONS
 from rankstudy.study.questions import Result
 
 Stored = Mapping[str, Any]  # what the store gives back: names -> arrays, plain values, dictionaries
 
-ACTIVATIONS = {
-    "relu": "ReLU",
-    "leaky_relu": "leaky ReLU",
-    "gelu": "GELU",
-    "identity": "none (linear)",
-    "tanh": "tanh",
-    "sigmoid": "sigmoid",
-}
 MEASURES = {  # field -> name in the store, where it is another one
     "rank_float64": "elimination_float64",
     "rank_float32": "elimination_float32",
@@ -29,12 +21,13 @@ MEASURES = {  # field -> name in the store, where it is another one
 }
 
 
+def label(activation: str) -> str:
+    """What readers call it; a name that the registry has no more stands for itself."""
+    return ACTIVATIONS[activation].label if activation in ACTIVATIONS else activation
+
+
 def origin(result: Result) -> results.Origin:
-    computed = result.profile
-    if computed == "published":
-        known = questions.computed_under(result.experiment, result.config)
-        computed = known or "settings of its time"
-    made = result.provenance
+    made, computed = result.provenance, result.settings
     commit = made["commit"] or "unknown"
     return results.Origin(
         result.experiment, result.profile, computed, result.data, made["device"], made["created"], commit, result.stale
@@ -45,8 +38,8 @@ def rank(result: Result) -> results.Rank:
     value, config = result.value, result.config
     groups = {
         name: {
-            activation: networks(ACTIVATIONS[activation], value[name][activation], config[name], activation)
-            for activation in ACTIVATIONS
+            activation: networks(label(activation), value[name][activation], config[name], activation)
+            for activation in (*ACTIVATIONS, *(other for other in value[name] if other not in ACTIVATIONS))
             if activation in value[name]
         }
         for name in ("shallow", "deep", "matched")

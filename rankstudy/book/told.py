@@ -11,12 +11,12 @@ import json
 from collections.abc import Collection
 from typing import Any
 
+from rankstudy import registry, sources
 from rankstudy.book import claims
 from rankstudy.book.results import Origin
 from rankstudy.book.tables import Markdown
 from rankstudy.study.questions import CHAPTERS
 
-DATA = {"mnist": "MNIST", "digits": "fallback data set (scikit-learn's digits)"}
 WORDS = {"supported": "Supported", "refuted": "Refuted", "inconclusive": "Inconclusive"}
 
 
@@ -54,7 +54,7 @@ def provenance(*origins: Origin) -> str:
     profiles = dict.fromkeys(origin.computed_under for origin in origins)
     shown = "published results of " if origins[0].profile == "published" else ""
     parts.append(f"{shown}profile {_listed(profiles)}")
-    parts.append(_listed(dict.fromkeys(DATA.get(origin.data, origin.data) for origin in origins)))
+    parts.append(_listed(dict.fromkeys(sources.label(origin.data) for origin in origins)))
     parts.append(_listed(dict.fromkeys(origin.device for origin in origins), "devices"))
     latest = max(origin.created for origin in origins)
     parts.append(f"{datetime.datetime.fromtimestamp(latest, datetime.UTC):%-d %b %Y}")
@@ -68,9 +68,12 @@ def provenance(*origins: Origin) -> str:
 
 def warning(*origins: Origin) -> str:
     """What a reader must know before any number: empty under MNIST and the full study."""
-    if any(origin.data != "mnist" for origin in origins):
+    others = dict.fromkeys(origin.data for origin in origins if origin.data != "mnist")
+    if registry.FALLBACK in others:
         return "This is not MNIST: every number here comes from the fallback data set, 1\u202f797 small digits."
-    if any(origin.computed_under in ("smoke", "quick") for origin in origins):
+    if others:
+        return f"This is not MNIST: every number here comes from {_listed([sources.label(other) for other in others])}."
+    if any(origin.computed_under.startswith(("smoke", "quick")) for origin in origins):
         return "A quick run: few networks and short trainings, so intervals are wide and many verdicts open."
     return ""
 

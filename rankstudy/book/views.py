@@ -15,6 +15,7 @@ import numpy as np
 from rankstudy.book import conversion
 from rankstudy.book.results import History, Networks, Origin
 from rankstudy.factorization import eckart_young_error
+from rankstudy.registry import ACTIVATIONS
 from rankstudy.spectrum import Spectrum
 from rankstudy.study.experiments import overfitting as criterion
 from rankstudy.study.experiments.low_rank_training import DENSE, PLAIN
@@ -124,13 +125,12 @@ class LoRA:
 def overfitting(result: Result) -> Overfitting:
     big = conversion.networks("big network", result["big"], result.config, "relu")
     stored = result["activations"]
-    labels = {name: label for name, label in conversion.ACTIVATIONS.items() if name in stored}
     return Overfitting(
         origin=conversion.origin(result),
         big=big,
         activations={
-            name: conversion.networks(label, stored[name], result.config["activations"], name)
-            for name, label in labels.items()
+            name: conversion.networks(conversion.label(name), stored[name], result.config["activations"], name)
+            for name in sorted(stored, key=lambda name: [*ACTIVATIONS, name].index(name))
         },
         excess=criterion.excess(big.history.test_loss),
         memorised=criterion.overfitted(result["big"]["history"]),

@@ -274,8 +274,8 @@ def _train(runs: Sequence[Run]) -> list[Record]:
     seconds = unfinished[0].seconds / len(runs)
     arrays = history.arrays()
     records = []
-    for index, (run, model) in enumerate(zip(runs, models, strict=True)):
-        kept = {} if run.subspace else model.state_dict()
+    for index, (run, ended) in enumerate(zip(runs, models, strict=True)):
+        kept = {} if run.subspace else ended.state_dict()
         state = {name: tensor.detach().to("cpu", torch.float32).numpy() for name, tensor in kept.items()}
         outcome = Outcome(state, {name: array[index] for name, array in arrays.items()})
         records.append(jobs.put(run, typed.values(outcome), seconds))

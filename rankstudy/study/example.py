@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ class Example:
     initial: tuple[np.ndarray, ...]  # (out, in) float32, the weights before training
     trained: tuple[np.ndarray, ...]  # the same after it
     test_accuracy: float  # a fraction
-    origin: Mapping[str, Any]  # seed, epochs, learning_rate, commit, device, created
+    origin: Mapping[str, object]  # seed, epochs, learning_rate, commit, device, created
 
 
 def example_network() -> Example:
@@ -48,8 +47,9 @@ def export(seed: int = 0, learning_rate: float = 3e-3) -> None:
     """Writes the file anew: trains the network where the store does not have it (a minute on a CPU)."""
     from dataclasses import replace
 
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
+    from rankstudy.files import write_atomically
     from rankstudy.study import engine
     from rankstudy.study.experiments import training
 
@@ -66,4 +66,4 @@ def export(seed: int = 0, learning_rate: float = 3e-3) -> None:
     }
     tensors = {f"initial.{i}": np.asarray(w) for i, w in enumerate(found.initial)}
     tensors |= {f"trained.{i}": np.asarray(w) for i, w in enumerate(found.weights)}
-    save_file(tensors, FILE, metadata={"origin": json.dumps(origin)})
+    write_atomically(FILE, save(tensors, metadata={"origin": json.dumps(origin)}))

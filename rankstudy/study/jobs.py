@@ -17,8 +17,9 @@ from rankstudy import data, device
 from rankstudy.study import provenance, typed
 from rankstudy.study.store import UNFINISHED, Question, Record, Store
 
-Answer = TypeVar("Answer")
-KINDS: dict[str, type[Job[Any]]] = {}  # name of an experiment in the store -> the jobs that are called so
+Answer = TypeVar("Answer", covariant=True)
+Found = TypeVar("Found")
+KINDS: dict[str, type[Job[object]]] = {}  # name of an experiment in the store -> the jobs that are called so
 
 
 def store() -> Store:
@@ -36,7 +37,7 @@ class Job(Generic[Answer]):
     """
 
     NAME: ClassVar[str]
-    ANSWER: ClassVar[type[Any]]
+    ANSWER: ClassVar[type]
     KIND: ClassVar[str] = "measured"  # or "trained": records with weights, which are not exported
     VERSION: ClassVar[int] = 1
     SENT: ClassVar[bool] = False  # whether the machines of a cluster may answer it: nothing is timed, `needs` is all
@@ -57,7 +58,7 @@ class Job(Generic[Answer]):
         """Have the answer in the store: what a worker does."""
         answered(self)
 
-    def needs(self) -> list[Job[Any]]:
+    def needs(self) -> list[Job[object]]:
         """Trained networks that it starts from: what a worker on another machine must be sent."""
         return []
 
@@ -79,17 +80,18 @@ class Job(Generic[Answer]):
         return Question(self.KIND, self.NAME, self, data.checksum(self.selection()), self.VERSION)
 
 
-def record(job: Job[Any]) -> Record | None:
+def record(job: Job[object]) -> Record | None:
     """The stored record of today's code, if there is one."""
     return store().find(job.question(), job.digest())
 
 
-def answer(job: Job[Answer]) -> Answer:
+def answer(job: Job[Found]) -> Found:
     """From the store, or computed and stored."""
-    return typed.result(job.ANSWER, answered(job).value)
+    found: Found = typed.result(job.ANSWER, answered(job).value)
+    return found
 
 
-def answered(job: Job[Any]) -> Record:
+def answered(job: Job[object]) -> Record:
     """The record of the answer, from the store, or computed and stored."""
     question, digest = job.question(), job.digest()
     if (found := store().find(question, digest)) is not None:
@@ -99,32 +101,32 @@ def answered(job: Job[Any]) -> Record:
         return store().find(question, digest) or keep(job)
 
 
-def prepare(asked: Sequence[Job[Any]]) -> None:
+def prepare(asked: Sequence[Job[object]]) -> None:
     """Where there are workers, have them answer what the store lacks; the longest should come first."""
     spread([job for job in dict.fromkeys(asked) if record(job) is None])
 
 
-def answers(asked: Sequence[Job[Answer]]) -> list[Answer]:
+def answers(asked: Sequence[Job[Found]]) -> list[Found]:
     """The answers of many jobs, in their order."""
     prepare(asked)
     return [answer(job) for job in asked]
 
 
-def keep(job: Job[Any]) -> Record:
+def keep(job: Job[object]) -> Record:
     """Compute and store, under a lock that the caller holds."""
     start = time.perf_counter()
     found = typed.values(job.compute())
     return put(job, found, time.perf_counter() - start)
 
 
-def put(job: Job[Any], found: Mapping[str, Any], seconds: float) -> Record:
+def put(job: Job[object], found: Mapping[str, object], seconds: float) -> Record:
     """Store an answer, as values, that took so many seconds."""
     origin = provenance.describe(device.describe(device.choose()), seconds)
     return store().put(job.question(), job.digest(), origin, found)
 
 
 @contextmanager
-def locked(jobs: Sequence[Job[Any]]) -> Iterator[None]:
+def locked(jobs: Sequence[Job[object]]) -> Iterator[None]:
     """Hold the locks of several questions, taken in one order for all: no deadlock."""
     with ExitStack() as locks:
         for question in sorted((job.question() for job in jobs), key=lambda question: question.key):
@@ -141,7 +143,7 @@ def accepted(found: Record) -> bool:
 class Unfinished:
     """The snapshots of a training in the store, so that a kill costs a minute and not the training."""
 
-    def __init__(self, job: Job[Any]) -> None:
+    def __init__(self, job: Job[object]) -> None:
         self.question, self.digest = dataclasses.replace(job.question(), kind=UNFINISHED), job.digest()
         self.begun = time.perf_counter()
 
@@ -157,7 +159,7 @@ class Unfinished:
         self.begun -= found.provenance["seconds"]
         return found.value
 
-    def save(self, state: Mapping[str, Any]) -> None:
+    def save(self, state: Mapping[str, object]) -> None:
         origin = provenance.describe(device.describe(device.choose()), self.seconds)
         store().discard(self.question, keep=store().put(self.question, self.digest, origin, state))
 
@@ -169,10 +171,10 @@ class Unfinished:
 # What the command line puts in place of these two while it runs; a page that computes by itself does without
 
 
-def progress(jobs: Sequence[Job[Any]]) -> Callable[[int], None] | None:
+def progress(jobs: Sequence[Job[object]]) -> Callable[[int], None] | None:
     """Called with the trainings that are about to begin; what it returns is told of images as they are done."""
     return None
 
 
-def spread(jobs: Sequence[Job[Any]]) -> None:
+def spread(jobs: Sequence[Job[object]]) -> None:
     """Told the jobs that are about to be answered here, which the store lacks: others may answer them first."""

@@ -135,7 +135,7 @@ def _telling(name: str) -> int:
     return TELLING.index(last) if last in TELLING else len(TELLING)
 
 
-def _leaves(value: Any, name: str = "") -> list[tuple[str, str]]:
+def _leaves(value: object, name: str = "") -> list[tuple[str, str]]:
     """("training.learning_rate", "0.001") of everything in a nested config; of several networks, what the first has."""
     if isinstance(value, dict):
         return [leaf for key, item in value.items() for leaf in _leaves(item, f"{name}.{key}".lstrip("."))]

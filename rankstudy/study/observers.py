@@ -13,11 +13,12 @@ import numpy as np
 from rankstudy.spectrum import Spectrum, effective_rank, energy_rank, stable_rank
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from rankstudy.data import Dataset
 
-Observer = Callable[["nn.Module", int], dict[str, np.ndarray]]  # network, epoch -> what is kept
+Observed = dict[str, "np.ndarray | Tensor | float"]
+Observer = Callable[["nn.Module", int], Observed]  # network, epoch -> what is kept
 
 DEFINITIONS: dict[str, Callable[[Spectrum], np.ndarray]] = {
     "effective_rank": effective_rank,
@@ -30,7 +31,7 @@ def spectra(dataset: Dataset) -> Observer:
     """`spectrum_<layer>`: the singular values of every layer, (min(out, in),) float32."""
     from rankstudy import layers
 
-    def observe(model: nn.Module, epoch: int) -> dict[str, np.ndarray]:
+    def observe(model: nn.Module, epoch: int) -> Observed:
         return {
             f"spectrum_{index}": np.linalg.svd(weight.double().cpu().numpy(), compute_uv=False).astype(np.float32)
             for index, weight in enumerate(layers.weights(model))
@@ -45,12 +46,12 @@ def ranks(dataset: Dataset) -> Observer:
 
     begun: dict[int, list[np.ndarray]] = {}  # id of a network -> its weights before training
 
-    def observe(model: nn.Module, epoch: int) -> dict[str, np.ndarray]:
+    def observe(model: nn.Module, epoch: int) -> Observed:
         weights = [weight.double().cpu().numpy().copy() for weight in layers.weights(model)]
         if epoch == 0:
             begun[id(model)] = weights
         updates = [w - w0 for w, w0 in zip(weights, begun[id(model)], strict=True)]
-        found = {}
+        found: Observed = {}
         for name, matrices in (("weights", weights), ("update", updates)):
             measured = [Spectrum.of(matrix) for matrix in matrices]
             for definition, measure in DEFINITIONS.items():
@@ -67,8 +68,8 @@ def digits(dataset: Dataset) -> Observer:
     splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     totals = {name: torch.bincount(split.labels, minlength=10) for name, split in splits.items()}
 
-    def observe(model: nn.Module, epoch: int) -> dict[str, np.ndarray]:
-        found = {}
+    def observe(model: nn.Module, epoch: int) -> Observed:
+        found: Observed = {}
         with torch.no_grad():
             for name, split in splits.items():
                 right = torch.cat([model(x).argmax(1) for x in split.images.split(8192)]) == split.labels

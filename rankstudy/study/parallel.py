@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any
 
 from rankstudy import UsageError
 from rankstudy.study import jobs
@@ -48,8 +47,9 @@ def beside(count: int) -> Iterator[None]:
     if count < 2:
         yield
         return
-    before, jobs.spread = jobs.spread, _Pool(count)
-    pool = jobs.spread.pool
+    before, workers = jobs.spread, _Pool(count)
+    jobs.spread = workers  # type: ignore[assignment]
+    pool = workers.pool
     try:
         yield
         pool.shutdown()
@@ -68,23 +68,27 @@ class _Pool:
         threads = max(1, cores() // count)
         self.pool = ProcessPoolExecutor(count, context, _begin, (threads,))
         self.environment = dict.fromkeys(THREADS, str(threads))
+        self.workers: list[multiprocessing.process.BaseProcess] = []
 
-    def __call__(self, asked: Sequence[Job[Any]]) -> None:
+    def __call__(self, asked: Sequence[Job[object]]) -> None:
         """Have the jobs answered, and say so as each is done."""
         try:
             self._answer(asked)
         except BrokenProcessPool:  # a worker was killed at work, or since the last of it, and then nothing is taken on
+            if any(worker.exitcode == -signal.SIGINT for worker in self.workers):
+                raise KeyboardInterrupt from None  # it came to us too, where Python lets it go (an import's callback)
             raise UsageError(
                 "a worker was killed, perhaps for memory; what was finished is kept: run again, fewer --workers"
             ) from None
 
-    def _answer(self, asked: Sequence[Job[Any]]) -> None:
+    def _answer(self, asked: Sequence[Job[object]]) -> None:
         before = {name: os.environ.get(name) for name in self.environment}
         os.environ.update(self.environment)  # libraries read it when a worker starts
         try:
             with _uninterrupted():
-                waiting: dict[Future, Job[Any]] = {self.pool.submit(_ensure, job): job for job in asked}
+                waiting: dict[Future, Job[object]] = {self.pool.submit(_ensure, job): job for job in asked}
         finally:
+            self.workers += [worker for worker in multiprocessing.active_children() if worker not in self.workers]
             for name, value in before.items():
                 if value is None:
                     os.environ.pop(name)
@@ -110,7 +114,7 @@ def _uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _ensure(job: Job[Any]) -> None:
+def _ensure(job: Job[object]) -> None:
     """In a worker: the answer stays in the store."""
     job.ensure()
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from rankstudy.study import contents, jobs, questions
 from rankstudy.study.store import canonical, plain
 
+if TYPE_CHECKING:
+    from rankstudy.study.engine import Run
 
-def planned(names: Sequence[str]) -> dict[str, list[Any]]:
+
+def planned(names: Sequence[str]) -> dict[str, list[Run]]:
     """Experiment -> the trainings that it needs and no experiment before it does, in the study's order."""
-    seen: set[Any] = set()
-    found: dict[str, list[Any]] = {}
+    seen: set[Run] = set()
+    found: dict[str, list[Run]] = {}
     for name in names:
         runs = questions.module(name).plan(questions.settings(name))
         found[name] = [run for run in dict.fromkeys(runs) if run not in seen]
@@ -24,7 +27,7 @@ def planned(names: Sequence[str]) -> dict[str, list[Any]]:
     return found
 
 
-def missing(names: Sequence[str]) -> dict[str, list[Any]]:
+def missing(names: Sequence[str]) -> dict[str, list[Run]]:
     """`planned`, without the trainings that the store has.
 
     What the search for a learning rate will choose is not known yet, so trainings are compared but for their rate.
@@ -34,7 +37,7 @@ def missing(names: Sequence[str]) -> dict[str, list[Any]]:
         for record in questions.store().records()
         if _is_training(record.config) and questions.accepted(record)
     )
-    waiting: dict[str, list[Any]] = {}
+    waiting: dict[str, list[Run]] = {}
     for name, runs in planned(names).items():
         waiting[name] = []
         for run in runs:
@@ -46,7 +49,7 @@ def missing(names: Sequence[str]) -> dict[str, list[Any]]:
     return waiting
 
 
-def described(waiting: dict[str, list[Any]]) -> str:
+def described(waiting: dict[str, list[Run]]) -> str:
     """What is missing, in a line."""
     runs = [run for each in waiting.values() for run in each]
     chapters = f"chapter{'s' * (len(waiting) != 1)} {', '.join(map(contents.number, waiting))}"
@@ -57,7 +60,7 @@ def described(waiting: dict[str, list[Any]]) -> str:
 
 
 @contextmanager
-def shown(waiting: dict[str, list[Any]]) -> Iterator[Callable[[str], None]]:
+def shown(waiting: dict[str, list[Run]]) -> Iterator[Callable[[str], None]]:
     """A bar on stderr, where that is a terminal, which the images trained on move; the time that is left is judged by
     them. Yields what is to be called when an experiment is done, and then when it is over."""
     total = sum(run.training_images() for runs in waiting.values() for run in runs)
@@ -79,7 +82,7 @@ def shown(waiting: dict[str, list[Any]]) -> Iterator[Callable[[str], None]]:
             until = sum(run.training_images() for each in names[: names.index(name) + 1] for run in waiting[each])
             move(until - bar.n)
 
-        before, jobs.progress = jobs.progress, lambda asked: move
+        before, jobs.progress = jobs.progress, lambda asked: move  # type: ignore[assignment, misc]
         try:
             yield ended
         finally:
@@ -92,12 +95,12 @@ class _Bar(tqdm):
     disable = True  # until the constructor says otherwise
 
 
-def _is_training(config: Any) -> bool:
+def _is_training(config: object) -> bool:
     return isinstance(config, dict) and {"network", "training", "data", "seed"} <= config.keys()
 
 
-def _but_for_the_rate(config: Any) -> str:
-    def without(value: Any) -> Any:
+def _but_for_the_rate(config: object) -> str:
+    def without(value: object) -> object:
         if isinstance(value, dict):
             return {name: without(item) for name, item in value.items() if name != "learning_rate"}
         return value

@@ -17,7 +17,6 @@ import tokenize
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -65,6 +64,7 @@ def normalised(source: str) -> str:
             continue
         first = node.body[0]
         if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            assert first.end_lineno is not None, "a parsed node knows where it ends"
             before = lines[first.lineno - 1].encode()[: first.col_offset].decode()  # "def f(): " of a one-line body
             after = lines[first.end_lineno - 1].encode()[first.end_col_offset :].decode()
             lines[first.lineno - 1 : first.end_lineno] = [before + after] + [""] * (first.end_lineno - first.lineno)
@@ -76,7 +76,7 @@ def normalised(source: str) -> str:
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
-def describe(device: str, seconds: float) -> dict[str, Any]:
+def describe(device: str, seconds: float) -> dict[str, object]:
     """Provenance of a result that was just computed on the device in that time."""
     return {
         "device": device,
@@ -126,7 +126,7 @@ def reached(*modules: str) -> set[str]:
         found.add(name)
         for node in ast.walk(ast.parse(_path(name).read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "rankstudy":
-                parent = ".".join(node.module.split(".")[1:])
+                parent = ".".join((node.module or "").split(".")[1:])
                 candidates = [parent] + [f"{parent}.{alias.name}".lstrip(".") for alias in node.names]
             elif isinstance(node, ast.Import):
                 candidates = [

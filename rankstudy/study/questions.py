@@ -13,16 +13,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from rankstudy import UsageError, config, data, device, sources
 from rankstudy.registry import FALLBACK
-from rankstudy.study import jobs, typed
+from rankstudy.study import jobs, overrides, typed
 from rankstudy.study.jobs import Job
 from rankstudy.study.store import Record, decode, exported, plain
 
 store = jobs.store
 PROFILES = ("smoke", "quick", "full", "published")
+FEW = 4  # settings that may differ from a profile's for its name to say something
 PUBLISHED = Path(__file__).parents[2] / "published" / "results.zip"  # the committed export of a full study
 
 # chapter number -> experiment; chapter 7 draws on the others and computes nothing
@@ -51,6 +53,14 @@ class Result:
     stale: bool = False  # computed by other code than today's (possible under `published` only)
 
     @property
+    def settings(self) -> str:
+        """The profile whose settings it was computed with, and what was changed in them: that of the page, but where
+        the page shows published results, or RANKSTUDY_SET is set."""
+        if self.profile != "published" and not os.environ.get(overrides.VARIABLE):
+            return self.profile
+        return computed_under(self.experiment, self.config) or "settings of its time"
+
+    @property
     def typed(self) -> Any:
         """The value as the experiment's class, with shapes and units at its fields."""
         return typed.result(module(self.experiment).Config.ANSWER, self.value)
@@ -73,7 +83,7 @@ def profile() -> str:
     return wanted or ("full" if device.has_cuda() else "quick")
 
 
-def module(experiment: str) -> Any:
+def module(experiment: str) -> ModuleType:
     """The module of an experiment.
 
     Raises:
@@ -129,7 +139,7 @@ def on(settings: Any, dataset: str) -> Any:
         held_out = min(settings.validation_size, whole // 6)
         size = settings.train_size if settings.train_size and settings.train_size <= (whole - held_out) // 2 else None
         return dataclasses.replace(settings, name=dataset, train_size=size, validation_size=held_out)
-    if dataclasses.is_dataclass(settings):
+    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
         fields = {field.name: on(getattr(settings, field.name), dataset) for field in dataclasses.fields(settings)}
         return dataclasses.replace(settings, **fields)
     if isinstance(settings, tuple):
@@ -137,10 +147,11 @@ def on(settings: Any, dataset: str) -> Any:
     return settings
 
 
-def _job(name: str, chosen: str) -> tuple[Job[Any], str]:
+def _job(name: str, chosen: str) -> tuple[Job[object], str]:
     """What is asked of an experiment, and the name of the data set."""
     dataset = FALLBACK if chosen == "smoke" else data.available()
-    return on(module(name).CONFIGS[chosen], dataset), dataset
+    changes = overrides.asked(name, list(CHAPTERS.values()))
+    return on(overrides.applied(module(name).CONFIGS[chosen], changes), dataset), dataset
 
 
 def published() -> dict[str, Record]:
@@ -156,23 +167,18 @@ def published() -> dict[str, Record]:
     return {record.experiment: record for record in records}
 
 
-def computed_under(experiment: str, stored: Any) -> str:
-    """The profile whose settings on the data set are those of a stored config; "" if there is none.
-
-    Fields that settings no longer have say nothing.
+def computed_under(experiment: str, stored: object) -> str:
+    """The profile whose settings on the data set are those of a stored config, with what was changed in them; "" if
+    more than a FEW were. Fields that settings no longer have say nothing.
 
     """
-    configs = module(experiment).CONFIGS
-    found = (profile for profile, today in configs.items() if _agrees(plain(on(today, dataset_of(stored))), stored))
-    return next(found, "")
-
-
-def _agrees(today: Any, stored: Any) -> bool:
-    if isinstance(today, dict) and isinstance(stored, dict):
-        return all(name in stored and _agrees(value, stored[name]) for name, value in today.items())
-    if isinstance(today, list) and isinstance(stored, list) and len(today) == len(stored):
-        return all(map(_agrees, today, stored))
-    return today == stored
+    moved = {name: plain(on(today, dataset_of(stored))) for name, today in module(experiment).CONFIGS.items()}
+    found = {name: list(overrides.differences(today, stored)) for name, today in moved.items()}
+    nearest = min(found, key=lambda name: len(found[name]))
+    changed = found[nearest]
+    if len(changed) > FEW:
+        return ""
+    return f"{nearest}, with {'; '.join(changed)}" if changed else nearest
 
 
 def _published(name: str) -> Result:
@@ -190,11 +196,12 @@ def accepted(found: Record) -> bool:
     return jobs.accepted(found)
 
 
-def dataset_of(settings: Any) -> str:
+def dataset_of(settings: object) -> str:
     """The data set of a stored config: the first that it names."""
     if isinstance(settings, Mapping):
         if "validation_size" in settings:
             return str(settings["name"])
         settings = list(settings.values())
-    found = (name for item in settings if isinstance(item, (Mapping, list)) and (name := dataset_of(item)))
+    items = settings if isinstance(settings, list) else []
+    found = (name for item in items if (name := dataset_of(item)))
     return next(found, "")

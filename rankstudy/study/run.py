@@ -6,16 +6,20 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from rankstudy import UsageError, data, registry
-from rankstudy.study import contents, progress, questions, times
+from rankstudy.study import contents, overrides, progress, questions, times
 from rankstudy.study.provenance import duration
 from rankstudy.study.store import KINDS, SUFFIX
+
+if TYPE_CHECKING:
+    from rankstudy.study.engine import Run
 
 PROCESS = 1.1e9  # bytes of a process with torch and all of MNIST in it, as measured
 SHORT = 0.5  # of the memory that is free: what takes more is said before it is taken
@@ -30,13 +34,21 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--quiet", action="store_true", help="say nothing where nothing must be computed")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="train on the Dask cluster there: tcp://HOST:8786")
     parser.add_argument("--workers", type=int, metavar="N", help="processes side by side; by default one a core")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="compute with another setting, as in `run overfitting --set network.widths=784,512,512,10`",
+    )
     options = parser.parse_args(argv[1:])
     if options.workers is not None and options.workers < 1:
         parser.error(f"argument --workers: must be at least 1, got {options.workers}")
     if options.workers is not None and options.scheduler:
         parser.error("argument --workers: not together with --scheduler, whose cluster has workers of its own")
     try:
-        return run(options.chapters, quiet=options.quiet, scheduler=options.scheduler, workers=options.workers)
+        with _changed(options.set, options.chapters):
+            return run(options.chapters, quiet=options.quiet, scheduler=options.scheduler, workers=options.workers)
     except KeyboardInterrupt:
         root = questions.store().root
         kept = sum(1 for kind in KINDS for _ in root.glob(f"{kind}/*{SUFFIX}"))
@@ -99,6 +111,25 @@ def run(
     return 0
 
 
+@contextmanager
+def _changed(changes: Sequence[str], chapters: Sequence[str]) -> Iterator[None]:
+    """Meanwhile, `--set` is where questions are asked from, here and in workers."""
+    if not changes:
+        yield
+        return
+    names = contents.experiments(chapters)
+    if len(names) != 1:
+        raise UsageError("--set changes one chapter's settings: name it, as in `run overfitting --set FIELD=VALUE`")
+    if wrong := next((change for change in changes if "=" not in change), None):
+        raise UsageError(f"--set {wrong}: it must be FIELD=VALUE, as in network.widths=784,512,512,10")
+    before = os.environ.get(overrides.VARIABLE, "")
+    os.environ[overrides.VARIABLE] = ";".join([before, *(f"{names[0]}.{change}" for change in changes)])
+    try:
+        yield
+    finally:
+        os.environ[overrides.VARIABLE] = before
+
+
 def _hands(workers: int | None) -> int:
     """How many processes share the work."""
     from rankstudy import device
@@ -124,7 +155,7 @@ def _where(scheduler: str | None, hands: int) -> str:
     return f"{device.describe(device.choose())}" + f", {hands} processes" * (hands > 1)
 
 
-def _warn_of_memory(runs: Sequence[Any], hands: int) -> None:
+def _warn_of_memory(runs: Sequence[Run], hands: int) -> None:
     """Say what the run takes where it could be short."""
     needed, free = _memory(runs, hands), _free_memory()
     if needed > SHORT * free:
@@ -135,7 +166,7 @@ def _warn_of_memory(runs: Sequence[Any], hands: int) -> None:
         )
 
 
-def _memory(runs: Sequence[Any], hands: int) -> float:
+def _memory(runs: Sequence[Run], hands: int) -> float:
     """Bytes: every process holds torch and the data set, and trains one network."""
     from rankstudy import device
     from rankstudy.study import engine

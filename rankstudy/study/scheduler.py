@@ -21,13 +21,16 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rankstudy import UsageError
 from rankstudy.files import write_atomically
 from rankstudy.study import jobs
 from rankstudy.study.jobs import Job
 from rankstudy.study.store import digest_of
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 SECONDS = 20  # to find the scheduler, and at least one worker
 _one_at_a_time = Lock()  # in a worker with several threads: the environment and the loaded data belong to all of them
@@ -61,13 +64,13 @@ def cluster(address: str) -> Iterator[None]:
             jobs.spread = before
 
 
-def _spread(client: Any, asked: Sequence[Job[Any]]) -> None:
+def _spread(client: Client, asked: Sequence[Job[object]]) -> None:
     """Have the jobs that the store has no answer to answered by the cluster, but for those that belong here."""
     waiting = [job for job in asked if job.SENT and jobs.record(job) is None]
     starts = list(dict.fromkeys(run for job in waiting for run in job.needs()))
     for start in starts:
         start.ensure()
-    paths = {start: found.path for start in starts if (found := jobs.record(start)) is not None and found.path}
+    paths = {start: found.path for start in starts if (found := jobs.record(start)) is not None}
     with jobs.locked(waiting):
         tasks = [
             (job, dict(_file(paths[run]) for run in job.needs()), job.digest())
@@ -78,7 +81,7 @@ def _spread(client: Any, asked: Sequence[Job[Any]]) -> None:
             _gather(client, tasks)
 
 
-def _gather(client: Any, tasks: Sequence[tuple[Job[Any], dict[str, bytes], str]]) -> None:
+def _gather(client: Client, tasks: Sequence[tuple[Job[object], dict[str, bytes], str]]) -> None:
     """Send the tasks, and write each answer into the store as soon as it is there."""
     from distributed import KilledWorker, as_completed
 
@@ -98,7 +101,7 @@ def _gather(client: Any, tasks: Sequence[tuple[Job[Any], dict[str, bytes], str]]
             report(sent[task].training_images())
 
 
-def _answer(job: Job[Any], needed: dict[str, bytes], digest: str) -> tuple[str, bytes]:
+def _answer(job: Job[object], needed: dict[str, bytes], digest: str) -> tuple[str, bytes]:
     """On a worker: the record of the answer, in a store of its own that holds what it needs."""
     with _one_at_a_time, tempfile.TemporaryDirectory() as folder:
         if job.digest() != digest:
@@ -109,7 +112,7 @@ def _answer(job: Job[Any], needed: dict[str, bytes], digest: str) -> tuple[str, 
                 write_atomically(Path(folder, name), content)
             job.ensure()
             found = jobs.record(job)
-            assert found is not None and found.path is not None, "a job that was ensured has a record"
+            assert found is not None, "a job that was ensured has a record"
             return _file(found.path)
         finally:
             os.environ.pop("RANKSTUDY_RESULTS")

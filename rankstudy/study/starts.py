@@ -36,12 +36,13 @@ def model(
     elif source is not None:
         with torch.no_grad():
             for weight, layer in zip(layers.weights(source), own.layers, strict=True):
+                assert isinstance(layer, layers.LowRankLinear), "a dense network starts where a dense one ended"
                 b, c = layers.spectral_factors(weight, layer.rank)
                 layer.b.copy_(b)
                 layer.c.copy_(c)
     if bias:
-        for layer in own.layers:
-            layer.bias = torch.nn.Parameter(torch.zeros(layer.out_features))
+        for layer, (outputs, _) in zip(own.layers, network.shapes(), strict=True):
+            layer.bias = torch.nn.Parameter(torch.zeros(outputs))
     return own
 
 

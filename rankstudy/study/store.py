@@ -46,7 +46,7 @@ class Question:
 
     kind: str  # "trained": networks, with their weights; "measured": what chapters read
     experiment: str  # name of the experiment
-    config: Any  # frozen dataclass
+    config: object  # frozen dataclass
     data: str  # checksum of the data set
     version: int = 1  # of what the fields of the result mean
 
@@ -72,7 +72,7 @@ class Record:
     version: int = 1
     # nested; NumPy arrays (read-only) and plain values
     value: Mapping[str, Any] = dataclasses.field(repr=False, default_factory=dict)
-    path: Path | None = None
+    path: Path = Path()  # in the store; of what is published: nowhere
 
 
 class Store:
@@ -85,7 +85,9 @@ class Store:
         found = [record for path in paths if (record := self.read(path)) and digest in (None, record.digest)]
         return max(found, key=lambda record: record.provenance["created"], default=None)
 
-    def put(self, question: Question, digest: str, provenance: Mapping[str, Any], value: Mapping[str, Any]) -> Record:
+    def put(
+        self, question: Question, digest: str, provenance: Mapping[str, object], value: Mapping[str, object]
+    ) -> Record:
         """Write a record and return it as `find` would.
 
         Raises:
@@ -197,7 +199,7 @@ class Store:
         print(f"rankstudy: the stored result {path.name} is damaged: {where}, and computed again", file=sys.stderr)
 
 
-def decode(name: str, content: bytes, path: Path | None = None) -> Record | None:
+def decode(name: str, content: bytes, path: Path = Path()) -> Record | None:
     """The record in the bytes of a file of that name; None if it is of another format.
 
     Raises:
@@ -242,7 +244,7 @@ def exported(path: Path) -> dict[str, bytes]:
     return contents
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """A config as JSON values: a dataclass becomes its fields with its class name, a tuple a list."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
@@ -256,7 +258,7 @@ def plain(value: Any) -> Any:
     raise TypeError(f"a config holds {type(value).__name__} {value!r}; allowed are dataclasses and plain values")
 
 
-def canonical(value: Any) -> str:
+def canonical(value: object) -> str:
     """JSON with one spelling for one value."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
@@ -270,7 +272,7 @@ def digest_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:20]
 
 
-def _split(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
+def _split(value: object, path: str, arrays: dict[str, np.ndarray]) -> Any:
     """Take the arrays out of a nested value; in the JSON that stays, an array is {"array": its path}."""
     if isinstance(value, Mapping):
         return {"map": {str(name): _split(item, f"{path}/{name}", arrays) for name, item in value.items()}}

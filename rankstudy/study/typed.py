@@ -26,14 +26,14 @@ Flags = NDArray[np.bool_]
 _converter = Converter()
 
 
-def _is_array(kind: Any) -> bool:
+def _is_array(kind: object) -> bool:
     return getattr(kind, "__origin__", kind) is np.ndarray
 
 
 _converter.register_structure_hook_func(_is_array, lambda value, _: _array(value))
 
 
-def _array(value: Any) -> np.ndarray:
+def _array(value: object) -> np.ndarray:
     if not isinstance(value, np.ndarray):
         raise TypeError(f"expected an array, found {type(value).__name__}")
     return value
@@ -51,7 +51,7 @@ def values(result: object) -> dict[str, Any]:
     return _plain(result)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         pairs = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
         return {field.name: _plain(item) for field, item in pairs if item is not None or field.default is not None}
@@ -62,7 +62,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def result(kind: type[Result], stored: Mapping[str, Any]) -> Result:
+def result(kind: type[Result], stored: Mapping[str, object]) -> Result:
     """The result of that class out of its values.
 
     Raises: ValueError that names each field that is missing or of the wrong kind.

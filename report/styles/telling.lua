@@ -148,7 +148,7 @@ local function together(inlines)
     if (space.t == "Space" or space.t == "SoftBreak") and before.t == "Str" and after.t == "Str" then
       local word = after.text:gsub("[.,;:)]+$", "")
       local number, next_number = before.text:match("%d$"), after.text:match("^[%d−+]")
-      if (number and UNITS[word]) or (before.text == "±" and next_number) or before.text:match("^[(]?[npr]$") and word == "="
+      if (number and UNITS[word]) or (before.text == "±" and next_number) or utf8.len((before.text:gsub("^[(]", ""))) == 1 and word == "="
         or before.text == "=" and next_number or (before.text:match("^[Tt]ask$") and next_number) then
         inlines[index] = pandoc.Str("\u{a0}")
       end

@@ -19,6 +19,8 @@ MUTANTS = [
     ("the scale of the inputs overflows", 'x, _ = scaled(matrices(inputs, "inputs").values)', 'x = matrices(inputs, "inputs").values'),
     ("oversampling is forgotten", "(max(10, rank // 4) if beyond is None else beyond)", "(0 if beyond is None else beyond)"),
     ("oversampling is not asked", "(max(10, rank // 4) if beyond is None else beyond)", "max(10, rank // 4)"),
+    ("half of all columns are iterated", "if beyond is None and 2 * columns >= min(problem.shape):", "if False:"),
+    ("all columns, whatever is asked", "if beyond is None and 2 * columns >= min(problem.shape):", "if True:"),
     ("gradient steps are not counted", "alternating.gradient(*problem, steps)", "alternating.gradient(*problem, 100)"),
     ("one tolerance for the batch", "tails[i], tol[i], max_iterations", "tails[i], tol.max(), max_iterations"),
     ("the seed is ignored", "c0[i], np.random.default_rng(seed)", "c0[i], np.random.default_rng(0)"),

@@ -40,7 +40,7 @@ MUTANTS = [
     ("targets beside ranks are ignored", "    if ranks is not None and targets is not None:\n", "    if False:\n"),
     ("targets are ignored", "    if rank is not None and targets is None:\n", "    if rank is not None:\n"),
     ("layers that cannot be factorised are passed over", "            if isinstance(model.get_submodule(name), nn.Linear):\n", "            if False:\n"),
-    ("parametrised layers without a bias are not known of", "elif isinstance(layer, nn.Linear) or layer._parameters:", "elif layer._parameters:"),
+    ("parametrised layers without a bias are not known of", "elif isinstance(layer, nn.Linear) or has_matrix(layer):", "elif has_matrix(layer):"),
     ("tied layers may have two ranks", "if wanted.get(partner) != wanted[name] or (", "if False or ("),
     ("half of the factors may be shared", ' or (own != "weight" and partner != name):', ":"),
     ("tied layers are untied", "        if first in factors:\n", "        if False:\n"),

@@ -13,7 +13,7 @@ MUTANTS = [
     ("a subclass's forward is passed over", "inside=own_forward(module) or parametrize", "inside=parametrize"),
     ("parametrised layers are wrapped", 'inside=own_forward(module) or parametrize.is_parametrized(module, "weight")', "inside=own_forward(module)"),
     ("factorised layers are left out", "        elif isinstance(module, LowRankLinear):\n            own[path] = Place(path)\n", ""),
-    ("convolutions are not known of", "elif any(p is not None and p.ndim > 1 for p in module._parameters.values()):", "elif False:"),
+    ("convolutions are not known of", "elif has_matrix(module):", "elif False:"),
     ("weights made by hooks are let in", '                reason = "one of its weights is no parameter"', "                reason = None"),
     ("refused layers are let in", "            reason = refusal(module)\n", ""),
 ]  # fmt: skip

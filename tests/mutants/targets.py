@@ -20,4 +20,6 @@ MUTANTS = [
     ("packed weights are let in", " or weight.shape != (layer.out_features, layer.in_features):", ":"),
     ("parametrised layers are kept out", '    if parametrize.is_parametrized(layer, "weight"):\n        return None\n', ""),
     ("no forward is a subclass's own", "return type(layer).forward is not nn.Linear.forward", "return type(layer) is not nn.Linear"),
+    ("vectors are matrices", "(is_lazy(p) or p.ndim > 1)", "(is_lazy(p) or p.ndim > 0)"),
+    ("lazy parameters are asked for their shape", "(is_lazy(p) or p.ndim > 1)", "(p.shape and p.ndim > 1)"),
 ]  # fmt: skip

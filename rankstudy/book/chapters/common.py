@@ -10,7 +10,6 @@ from typing import Any
 from rankstudy import registry, sources
 from rankstudy.book.chapters import statements as claims
 from rankstudy.book.tables import Markdown, table
-from rankstudy.study import questions
 from rankstudy.study.questions import Result
 
 
@@ -31,7 +30,7 @@ def banner(result: Result) -> Markdown:
     """Profile, data set and device of the numbers on the page; loud where they are not the real study."""
     when = datetime.datetime.fromtimestamp(result.provenance["created"], datetime.UTC).strftime("%Y-%m-%d")
     source = computed_under(result)
-    under = f", computed under `{source}`" if result.profile == "published" else ""
+    under = f", computed under `{source}`" if source != result.profile else ""
     line = (
         f"::: {{.provenance}}\nProfile `{result.profile}`{under} · "
         f"data: {sources.label(result.data)} · computed on "
@@ -58,10 +57,8 @@ def banner(result: Result) -> Markdown:
 
 
 def computed_under(result: Result) -> str:
-    """The profile whose settings a result was computed with: that of the page, unless it is published."""
-    if result.profile != "published":
-        return result.profile
-    return questions.computed_under(result.experiment, result.config) or "settings of its time"
+    """The profile whose settings a result was computed with."""
+    return result.settings
 
 
 def over(n: int, what: str = "networks") -> str:

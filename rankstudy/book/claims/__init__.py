@@ -74,7 +74,7 @@ class Judged:
             parts.append(f"n = {self.n}")
         if self.p is not None:
             parts.append(p_text(self.p))
-        return ", ".join(parts)
+        return ", ".join(part.replace(" ± ", "\u00a0±\u00a0").replace(" = ", "\u00a0=\u00a0") for part in parts)
 
 
 def p_text(p: float) -> str:

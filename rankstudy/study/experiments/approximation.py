@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -111,7 +110,7 @@ def compute(settings: Config) -> Approximation:
     sweeps = [Piece(run, settings.sweep) for run in runs]  # the longest first: no worker waits for the last of them
     jobs.prepare([*sweeps, *(Piece(run, settings.sweep.truncations()) for run in briefly)])
     found = stacked([typed.values(each) for each in jobs.answers(sweeps)])
-    own = own_ranks(settings, found["original"], found["truncated"])
+    own = own_ranks(settings, np.asarray(found["original"]), np.asarray(found["truncated"]))
     added = {
         "shorter": [typed.values(_shorter(settings, chosen)) for chosen in short],
         "seeds": np.array([run.seed for run in runs]),
@@ -163,17 +162,17 @@ def known_rank(settings: Config, otherwise: int) -> int:
     return otherwise if record is None else record.value["rank"]
 
 
-def stacked(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def stacked(found: Sequence[Mapping[str, object]]) -> dict[str, object]:
     """One nested dict of arrays per network -> one with the networks along the first axis.
 
     Traces differ in length, and pictures are large; of each, the first network's is kept.
     """
-    merged: dict[str, Any] = {}
+    merged: dict[str, object] = {}
     for name, first in found[0].items():
         if name in ("trace", "pictures"):
             merged[name] = first
         elif isinstance(first, Mapping):
-            merged[name] = stacked([each[name] for each in found])
+            merged[name] = stacked([each[name] for each in found])  # type: ignore[misc]
         else:
-            merged[name] = np.stack([each[name] for each in found])
+            merged[name] = np.stack([np.asarray(each[name]) for each in found])
     return merged

@@ -15,13 +15,15 @@ from rankstudy.study.experiments import battery, features
 from rankstudy.study.jobs import Job
 from rankstudy.study.typed import Floats
 
+Rates = tuple[tuple[str, tuple[float, ...]], ...]
+
 
 @dataclass(frozen=True)
 class Arms:
     network: config.Network  # its activation is replaced
     training: config.Training  # its learning rate is replaced
     data: config.Data
-    rates: tuple[tuple[str, tuple[float, ...]], ...]  # (activation, rates tried on the validation split); one: taken
+    rates: Rates  # (activation, rates tried on the validation split); one: taken
     seeds: int
     matched: bool = False  # gains that keep the signal's size from layer to layer, instead of equal initial weights
     observed: tuple[str, ...] = ()  # activations whose ranks are written down after each epoch

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from rankstudy.study.engine import Trained
 from rankstudy.study.typed import Floats, Integers
 
 MATRICES = ("weights", "initial", "update")
-NULLS = ("signs", "shuffle")
+NULLS: tuple[Literal["signs", "shuffle"], ...] = ("signs", "shuffle")
 DRAWS = 19  # random copies per null: the fewest that test at 5 %
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from rankstudy.layers import MLP
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -141,7 +143,7 @@ def _block(block: Block) -> FineTuned:
 
 
 def _finetuned(
-    base: nn.Module,
+    base: MLP,
     arm: Arm,
     rate: float,
     block: Block,

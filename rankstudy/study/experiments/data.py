@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ from rankstudy.study.typed import Floats, Integers
 class Pictures:
     """Chapter 1's result."""
 
-    counts: dict[str, Integers]  # split -> (10,) pictures of each digit
+    counts: Mapping[str, Integers]  # split -> (10,) pictures of each digit
     examples: NDArray[np.uint8]  # (10, examples, 28, 28)
     mean_picture: Floats  # (28, 28) of the training pictures, normalised
     always_zero: dict[str, int]  # pixels that are dark in every picture of the "train" split, of the "official" set

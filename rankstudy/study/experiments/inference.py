@@ -12,13 +12,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rankstudy import config
 from rankstudy.study.jobs import Job
 from rankstudy.study.typed import Floats, Integers
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from rankstudy.layers import MLP
 
 BLOCKS = 20  # measurements of each time
 FLOAT = 4  # bytes
@@ -97,9 +102,11 @@ def times(setting: Setting) -> Inference:
             images = torch.randn(batch, widths[0], generator=torch.Generator().manual_seed(0)).to(where)
             if compiled:
                 torch.compiler.reset()  # one batch size after the other would else be taken for one of variable size
-            ready = {f"{label}, compiled": _compiled(models[label], images) for label in compiled}
-            ready = {label: model for label, model in ready.items() if model is not None}
-            rows.append(_in_turns(models | ready, images, setting.seconds))
+            ready: dict[str, nn.Module] = {**models}
+            for label in compiled:
+                if (fast := _compiled(models[label], images)) is not None:
+                    ready[f"{label}, compiled"] = fast
+            rows.append(_in_turns(ready, images, setting.seconds))
         found[name] = {
             label: Times(**{key: np.array([row[label][key] for row in rows]) for key in rows[0][label]})
             for label in rows[0]
@@ -113,11 +120,11 @@ def times(setting: Setting) -> Inference:
     )
 
 
-def _compiled(model: Any, images: Any) -> Any | None:
+def _compiled(model: nn.Module, images: Tensor) -> nn.Module | None:
     """The model compiled for images of this shape; None where there is no compiler."""
     import torch
 
-    compiled = torch.compile(model)
+    compiled: nn.Module = torch.compile(model)  # type: ignore[assignment]
     try:
         with torch.inference_mode():
             compiled(images)
@@ -127,21 +134,22 @@ def _compiled(model: Any, images: Any) -> Any | None:
     return compiled
 
 
-def merged(model: Any) -> Any:
+def merged(model: MLP) -> MLP:
     """The dense network with the same effective weights."""
     import torch
 
     from rankstudy import layers
 
-    widths = [model.layers[0].in_features, *(layer.out_features for layer in model.layers)]
+    shapes = [weight.shape for weight in layers.weights(model)]
+    widths = [shapes[0][1], *(out for out, _ in shapes)]
     whole = layers.MLP(widths, model.activation)
     with torch.no_grad():
         for layer, weight in zip(whole.layers, layers.weights(model), strict=True):
-            layer.weight.copy_(weight)
+            layer.get_parameter("weight").copy_(weight)
     return whole
 
 
-def _in_turns(models: Mapping[str, Any], images: Any, seconds: float) -> dict[str, dict[str, float]]:
+def _in_turns(models: Mapping[str, nn.Module], images: Tensor, seconds: float) -> dict[str, dict[str, float]]:
     """Times of a forward pass, warm and without gradients, in `BLOCKS` blocks of each model: the fields of `Times`."""
     import torch
     from torch.utils.benchmark import Timer

@@ -13,7 +13,7 @@ from rankstudy.study.experiments import sizes, subspaces, transfer
 from rankstudy.study.experiments.crossing import crossing
 from rankstudy.study.experiments.subspaces import Asked, ByDimension
 from rankstudy.study.experiments.training import parameters
-from rankstudy.study.experiments.transfer import Transfer
+from rankstudy.study.experiments.transfer import Moved, Transfer
 from rankstudy.study.jobs import Job
 from rankstudy.study.typed import Floats, Integers
 
@@ -68,8 +68,8 @@ class IntrinsicDimension:
 
     curve: Measured
     sizes: sizes.Sizes
-    transfer: list[transfer.Moved]
-    left_out: list[transfer.Moved]  # one new digit; empty: not done
+    transfer: list[Moved]
+    left_out: list[Moved]  # one new digit; empty: not done
     ablations: dict[str, Measured]  # by what is changed
     grid: list[Measured]
     shuffled: list[Measured]

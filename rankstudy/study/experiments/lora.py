@@ -168,18 +168,15 @@ def compute(settings: Config) -> LoRA:
     chosen = bases(settings, settings.digits, range(settings.seeds))
     found = engine.trained(tuning + chosen)[len(tuning) :]  # before the fine-tunings, which use another data set
     rates, evidence = tune(settings, settings.arms, tuning)
-    added = {
-        "base": engine.histories(found),
-        "arms": [arm.label() for arm in settings.arms],
-        "replay": np.array([arm.replay for arm in settings.arms]),
-        "rank": np.array([arm.rank or 0 for arm in settings.arms]),
-        "learning_rate": np.array(rates),
-        "tuning": evidence,
-        "steps": np.array(settings.finetuning.at()),
-    }
     return LoRA(
-        **_finetunings(settings, chosen, settings.arms, rates),
-        **added,
+        **_finetunings(settings, chosen, settings.arms, rates),  # type: ignore[arg-type]
+        base=engine.histories(found),
+        arms=[arm.label() for arm in settings.arms],
+        replay=np.array([arm.replay for arm in settings.arms]),
+        rank=np.array([arm.rank or 0 for arm in settings.arms]),
+        learning_rate=np.array(rates),
+        tuning=evidence,
+        steps=np.array(settings.finetuning.at()),
         ablation=ablation(settings, rates, tuning),
         costs=overheads.compute(settings.costs, settings.network, settings.finetuning.batch_size),
     )
@@ -200,7 +197,7 @@ def ablation(settings: Config, rates: Sequence[float], tuning: Sequence[engine.R
     where they are the same: what is asked of them is whether it serves other ranks. PiSSA has a rate of its own."""
     shared = min(
         (index for index, arm in enumerate(settings.arms) if arm.method == "lora" and arm.replay),
-        key=lambda index: abs(settings.arms[index].rank - ALPHA),
+        key=lambda index: abs((settings.arms[index].rank or 0) - ALPHA),
     )
     pissa = [arm for arm in settings.ablation if arm.initialisation == "pissa"]
     tuned = dict(zip(pissa, tune(settings, pissa, tuning)[0], strict=True))
@@ -222,7 +219,7 @@ def tune(settings: Config, arms: Sequence[Arm], runs: Sequence[engine.Run]) -> t
     tried = [dict(settings.learning_rates)[arm.method] for arm in arms]
     pairs = tuple((arm, rate) for arm, rates in zip(arms, tried, strict=True) for rate in rates)
     found = jobs.answers([Block(run, settings.finetuning, pairs, validation_only=True) for run in runs])
-    scores = iter(np.mean([each.validation_score for each in found], axis=0))
+    scores = iter(np.mean([typed.values(each)["validation_score"] for each in found], axis=0))
     evidence = {name: np.full((len(tried), max(map(len, tried))), np.nan) for name in ("learning_rate", "score")}
     for row, rates in enumerate(tried):
         evidence["learning_rate"][row, : len(rates)] = rates

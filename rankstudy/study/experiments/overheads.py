@@ -73,7 +73,7 @@ def compute(settings: Config, network: config.Network, batch_size: int) -> Costs
         batches=np.array(settings.batches),
         widths=np.array(settings.widths),
         width_seconds=np.stack([step_seconds(wide, both, batch_size, settings) for wide in networks]),
-        width_flops=np.array([[_flops(wide, *method, batch_size) for method in both] for wide in networks]),
+        width_flops=np.array([[_flops(wide, method, rank, batch_size) for method, rank in both] for wide in networks]),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from rankstudy import config
 from rankstudy.rank import eliminate, matrix_rank, rank_tolerance
 from rankstudy.study import engine, jobs
 from rankstudy.study.experiments import arms, battery, inputs, training
-from rankstudy.study.experiments.arms import Arm, Arms, Measured
+from rankstudy.study.experiments.arms import Arm, Arms, Measured, Rates
 from rankstudy.study.experiments.inputs import Inputs
 from rankstudy.study.jobs import Job
 from rankstudy.study.typed import Floats, Integers
@@ -121,7 +120,7 @@ SMALL = replace(MNIST, train_size=3000, validation_size=1000)
 
 
 def _arms(
-    widths: tuple[int, ...], training: config.Training, rates: Any, seeds: int, data: config.Data = MNIST
+    widths: tuple[int, ...], training: config.Training, rates: Rates, seeds: int, data: config.Data = MNIST
 ) -> Arms:
     return Arms(config.Network(widths), training, data, rates, seeds, observed=("relu",))
 
@@ -130,7 +129,7 @@ def _inputs(training: config.Training, seeds: int, data: config.Data = MNIST) ->
     return inputs.Settings(config.Network((784, 1024, 10)), training, data, (0.05, 1e-3), seeds)
 
 
-def _matched(arms: Arms, seeds: int, rates: Any) -> Arms:
+def _matched(arms: Arms, seeds: int, rates: Rates) -> Arms:
     return replace(arms, matched=True, rates=rates, seeds=seeds, observed=())
 
 
@@ -242,7 +241,9 @@ def textbook(rows: int, columns: int, rank: int) -> Textbook:
     """Eliminate a matrix of that shape and rank."""
     generator = np.random.default_rng(0)
     a = generator.standard_normal((rows, rank)) @ generator.standard_normal((rank, columns)) / np.sqrt(rank)
-    seconds, ranks, sizes = {}, {}, {}
+    seconds: dict[str, float] = {}
+    ranks: dict[str, int] = {}
+    sizes: dict[str, Floats] = {}
     for pivoting in ("partial", "complete"):
         begun = time.perf_counter()
         elimination = eliminate(a, pivoting=pivoting)
@@ -258,7 +259,8 @@ def textbook(rows: int, columns: int, rank: int) -> Textbook:
         rank=rank,
         singular_values=np.linalg.svd(a, compute_uv=False).astype(np.float32),
         tolerance=float(elimination.tolerance),
-        **sizes,
-        **ranks,
-        **seconds,
+        partial=sizes["partial"],
+        complete=sizes["complete"],
+        **ranks,  # type: ignore[arg-type]
+        **seconds,  # type: ignore[arg-type]
     )

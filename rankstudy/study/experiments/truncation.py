@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,17 @@ from rankstudy.study import engine
 from rankstudy.study.jobs import Job
 from rankstudy.study.typed import Flags, Floats, Integers
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from rankstudy.data import Dataset
+    from rankstudy.layers import MLP
+
 SPLITS = ("train", "validation", "test")
 PICTURES = 8  # rows of the first matrix that are kept as pictures
 STEPS = 127  # of a picture's values between 0 and the largest
-METHODS = {  # with the tolerance of its gap in units of the sweep's
+METHODS: dict[str, tuple[Callable[..., factorization.Fit], int]] = {
+    # with the tolerance of its gap in units of the sweep's
     "least_squares": (factorization.alternating_least_squares, 1),
     "gradient": (factorization.alternating_gradient, 100),
 }
@@ -53,6 +60,7 @@ class Sweep:
         return Sweep(self.ranks, compared=self.compared[1::2])
 
 
+Layer = Factors | np.ndarray  # a weight, whole or as B·C
 Scores = Floats  # (…, 2, 3): loss in nats and accuracy, on each of SPLITS
 
 
@@ -123,7 +131,7 @@ def _measure(piece: Piece) -> Truncated:
     sweep, network = piece.sweep, piece.run.network
     dataset = engine.dataset_on_device(piece.run.data)
 
-    def scored(layers: Sequence[Any]) -> np.ndarray:
+    def scored(layers: Sequence[Layer]) -> np.ndarray:
         return scores(assembled(network, layers), dataset)
 
     plain, seconds = [], []
@@ -160,12 +168,12 @@ def _compared(
     sweep: Sweep,
     plain: Sequence[Factors],
     changes: Sequence[Factors],
-    images: Any,
-    scored: Callable[[Sequence[Any]], np.ndarray],
+    images: Tensor,
+    scored: Callable[[Sequence[Layer]], np.ndarray],
 ) -> dict[str, Any]:
     """What else a whole sweep tries; `plain` and `changes` are the factors at full rank of W and of W − W₀."""
     weights = found.weights
-    triangles = [np.linalg.qr(x, mode="r") for x in layer_inputs(found.model().to(images.device), images)]
+    triangles = [np.asarray(np.linalg.qr(x, mode="r")) for x in layer_inputs(found.model().to(images.device), images)]
     weighted = [
         factorization.weighted_svd(weight, min(weight.shape), r) for weight, r in zip(weights, triangles, strict=True)
     ]
@@ -198,12 +206,12 @@ def alternating(
     weights: Sequence[np.ndarray],
     spectra: Sequence[Spectrum],
     sweep: Sweep,
-    scored: Callable[[Sequence[Factors]], np.ndarray],
+    scored: Callable[[Sequence[Layer]], np.ndarray],
 ) -> dict[str, Alternating]:
     """Both alternating methods, by name."""
     found = {}
     for name, (method, times) in METHODS.items():
-        rows: dict[str, list[list[Any]]] = {
+        rows: dict[str, list[list[float]]] = {
             key: [] for key in ("error", "excess", "ratio", "iterations", "seconds", "reached")
         }
         trace, scored_rows = {}, []
@@ -239,7 +247,7 @@ def cut(factors: Sequence[Factors], rank: int) -> list[Factors]:
     return [each.leading(min(rank, each.rank)) for each in factors]
 
 
-def assembled(network: config.Network, layers: Sequence[Factors | np.ndarray]) -> Any:
+def assembled(network: config.Network, layers: Sequence[Layer]) -> MLP:
     """An MLP with these effective weights, on the CPU.
 
     Factors stay apart where that is fewer multiplications; the product is formed where it is not.
@@ -259,14 +267,14 @@ def assembled(network: config.Network, layers: Sequence[Factors | np.ndarray]) -
     with torch.no_grad():
         for module, each in zip(model.layers, layers, strict=True):
             if isinstance(each, Factors):
-                module.b.copy_(torch.from_numpy(np.array(each.b)))
-                module.c.copy_(torch.from_numpy(np.array(each.c)))
+                module.get_parameter("b").copy_(torch.from_numpy(np.array(each.b)))
+                module.get_parameter("c").copy_(torch.from_numpy(np.array(each.c)))
             else:
-                module.weight.copy_(torch.from_numpy(np.array(each)))
+                module.get_parameter("weight").copy_(torch.from_numpy(np.array(each)))
     return model
 
 
-def scores(model: Any, dataset: Any) -> np.ndarray:
+def scores(model: nn.Module, dataset: Dataset) -> np.ndarray:
     """(2, 3): loss in nats and accuracy, on the training, validation and test split."""
     from rankstudy.training import evaluate
 
@@ -274,7 +282,7 @@ def scores(model: Any, dataset: Any) -> np.ndarray:
     return np.array([evaluate(model, getattr(dataset, split)) for split in SPLITS]).T
 
 
-def layer_inputs(model: Any, images: Any) -> list[np.ndarray]:
+def layer_inputs(model: MLP, images: Tensor) -> list[np.ndarray]:
     """What each layer is given on these images, (N, in) float64 each."""
     import torch
 
@@ -283,7 +291,7 @@ def layer_inputs(model: Any, images: Any) -> list[np.ndarray]:
     return [each.double().cpu().numpy() for each in found]
 
 
-def sequential(network: config.Network, weights: Sequence[np.ndarray], images: Any, rank: int) -> list[Factors]:
+def sequential(network: config.Network, weights: Sequence[np.ndarray], images: Tensor, rank: int) -> list[Factors]:
     """Data-weighted factors, layer by layer, each for the inputs that the compressed layers before it produce."""
     found: list[Factors] = []
     for index, weight in enumerate(weights):
