@@ -137,7 +137,8 @@ def book(folder: Path) -> Path:
 
 
 def bound(text: str) -> list[tuple[str, str]]:
-    """(sentence, claim) of each bound sentence of a page's source that has words."""
+    """(sentence, claim) of each bound sentence of a page's source that has words; inline numbers are `{python} N`."""
+    text = notebook.CODE.sub(lambda match: "`{python} N`" if match["inline"] else "", text)
     found = re.findall(r"\[((?:[^\[\]]|\[[^\[\]]*\](?:\{[^}]*\})?)+)\]\{claim=\"([\w-]+)\"\}", text)
     return [(sentence, claim) for sentence, claim in found if re.search(r"[a-z]{3}", sentence)]
 
