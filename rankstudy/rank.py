@@ -67,8 +67,9 @@ def eliminate(a: Any, *, pivoting: str = "complete", tol: float | None = None) -
 
     In floating point, noise passes for pivots, most of all with partial pivoting (Higham, Accuracy and Stability of
     Numerical Algorithms, 2nd ed., ch. 9): a 2048×2048 matrix of rank 1500 gives about 1520. The textbook knows no
-    singular value, so its default tolerance is max(m, n)·eps·max|a_ij|; `tol=rank_tolerance(a)` helps, and is still not
-    proof; `tol=0` keeps going and shows the noise. `matrix_rank` is the one to trust.
+    singular value, so its default tolerance is max(m, n)·eps·max|a_ij| (of formats coarser than float32, where that
+    says nothing, `rounding_floor`); `tol=rank_tolerance(a)` helps, and is still not proof; `tol=0` keeps going and
+    shows the noise. `matrix_rank` is the one to trust.
 
     Args:
         a: (m, n).
@@ -85,7 +86,9 @@ def eliminate(a: Any, *, pivoting: str = "complete", tol: float | None = None) -
     scratch = np.empty_like(work)
     start = largest = float(np.abs(work).max(initial=0.0))
     m, n = work.shape
-    if tol is None:
+    if tol is None and is_coarse(checked.eps):
+        tolerance = np.ldexp(rounding_floor(a), -exponent)
+    elif tol is None:
         tolerance = max(m, n) * checked.eps * start
     else:
         with np.errstate(over="ignore"):

@@ -20,8 +20,6 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-    from rankstudy.config import Training
-
 Entry = TypeVar("Entry")
 
 
@@ -139,14 +137,16 @@ class Optimizer:
         """What results depend on."""
         return {"function": self.function, "options": dict(self.options)}
 
-    def torch(self, groups: list[dict[str, object]], config: Training) -> torch.optim.Optimizer:
+    def torch(
+        self, groups: list[dict[str, object]], *, learning_rate: float, weight_decay: float
+    ) -> torch.optim.Optimizer:
         """torch's own, fused: on the CPU too, five times as fast as a Python loop over a small network's parameters.
 
         `groups` are torch's parameter groups, which may have learning rates and decays of their own.
         """
         import torch
 
-        shared = {"lr": config.learning_rate, "weight_decay": config.weight_decay, "fused": True}
+        shared = {"lr": learning_rate, "weight_decay": weight_decay, "fused": True}
         return getattr(torch.optim, self.function)(groups, **shared, **self.options)
 
 

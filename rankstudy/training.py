@@ -211,7 +211,7 @@ def _one(models: list[nn.Module], configs: list[Training]) -> Engine:
     """The loss of one network."""
     (model,), (config,) = models, configs
     groups = [{"params": [p for p in model.parameters() if p.requires_grad]}]
-    return OPTIMIZERS[config.optimizer].torch(groups, config), lambda x, y: batch_loss(model, x, y, config)
+    return _optimizer(groups, config), lambda x, y: batch_loss(model, x, y, config)
 
 
 class _Objective(nn.Module):
@@ -271,7 +271,12 @@ def _side_by_side(models: list[nn.Module], configs: list[Training]) -> Engine:
             x, y = x[None], y[None]
         return _Losses(together(leaves, x, y), [leaves[name] for name in trained], slices, sizes)
 
-    return OPTIMIZERS[configs[0].optimizer].torch(groups, configs[0]), loss
+    return _optimizer(groups, configs[0]), loss
+
+
+def _optimizer(groups: list[dict], config: Training) -> torch.optim.Optimizer:
+    entry, rate = OPTIMIZERS[config.optimizer], config.learning_rate
+    return entry.torch(groups, learning_rate=rate, weight_decay=config.weight_decay)
 
 
 def share_of_peak(config: Training, steps: int) -> Callable[[int], float]:

@@ -58,7 +58,7 @@ def test_an_optimiser_has_what_its_entry_says(name):
     weight = torch.nn.Parameter(torch.ones(5, 3))
     weight.grad = torch.ones(5, 3)
     entry = registry.OPTIMIZERS[name]
-    optimizer = entry.torch([{"params": [weight]}], Training(1, optimizer=name, learning_rate=0.5, weight_decay=0.01))
+    optimizer = entry.torch([{"params": [weight]}], learning_rate=0.5, weight_decay=0.01)
     optimizer.step()
     state = [value for value in optimizer.state[weight].values() if torch.is_tensor(value)]
     assert sum(value.shape == weight.shape for value in state) == entry.states

@@ -604,6 +604,15 @@ def test_extreme_scales_neither_overflow_nor_vanish(scale):
             assert method(a, 2, start=fit.factors).iterations == 1
 
 
+@pytest.mark.parametrize("exponent", [-1070, -1000, 1000])
+def test_the_scale_of_inputs_changes_nothing(exponent):
+    rng = np.random.default_rng(0)
+    a, x = rng.standard_normal((6, 5)), np.rint(64 * rng.standard_normal((9, 5)))
+    factors, scaled = fac.weighted_svd(a, 2, x), fac.weighted_svd(a, 2, np.ldexp(x, exponent))
+    np.testing.assert_allclose(scaled.product(), factors.product(), rtol=1e-12, atol=1e-13)
+    assert fac.weighted_error(a, factors, np.ldexp(x, exponent)) == pytest.approx(fac.weighted_error(a, factors, x))
+
+
 def test_different_seeds_start_differently():
     a = decaying((20, 30))
     for method in METHODS.values():

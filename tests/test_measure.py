@@ -56,7 +56,9 @@ def test_memory_is_predicted_to_the_byte(kind, optimizer):
     config = replace(CONFIG, optimizer=optimizer)
     predicted = measure.training_memory(MODELS[kind], config, IMAGES)
     model = copy.deepcopy(MODELS[kind])
-    used = OPTIMIZERS[optimizer].torch([{"params": [p for p in model.parameters() if p.requires_grad]}], config)
+    used = OPTIMIZERS[optimizer].torch(
+        [{"params": [p for p in model.parameters() if p.requires_grad]}], learning_rate=0.1, weight_decay=0.0
+    )
     model(IMAGES).sum().backward()
     used.step()
     state = [v for values in used.state.values() for v in values.values() if isinstance(v, torch.Tensor)]

@@ -165,6 +165,7 @@ def test_a_tensor_that_a_hook_computes_is_copied_by_value(wrap):
     assert not torch.equal(new(x), before) and torch.equal(model(x), before)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
 def test_scripted_modules_are_copied_too():
     model = nn.Sequential(torch.jit.trace(nn.Linear(3, 3), torch.zeros(1, 3)), nn.Linear(3, 3))
     new, x = replaced(model, lambda name, module: Wrapper(module) if name == "1" else None), torch.randn(2, 3)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankstudy._linalg.rounding import FORMATS, half_spacing
-from rankstudy.rank import matrix_rank, rank_tolerance, rounding_floor, rounding_norm
+from rankstudy.rank import eliminate, matrix_rank, rank_tolerance, rounding_floor, rounding_norm
 from rankstudy.spectrum import Spectrum, numerical_rank, outlier_rank
 from tests import strategies as own
 
@@ -98,6 +98,8 @@ def test_what_an_update_in_bfloat16_used_to_be():
     torch.manual_seed(0)
     w = torch.randn(300, 200)
     assert matrix_rank(w.bfloat16()) == matrix_rank(w.half()) == 200
+    assert eliminate(w.bfloat16()).rank == eliminate((w * 2.0**-40).bfloat16()).rank == 200
+    assert eliminate(w.bfloat16()).tolerance == rounding_floor(w.bfloat16())
     tuned = w + 0.01 * w.norm() * torch.linalg.qr(torch.randn(300, 8))[0] @ torch.randn(8, 200) / 40
     after, before = tuned.bfloat16(), w.bfloat16()
     assert matrix_rank(after.double() - before.double(), tol=rounding_floor(after, before)) == 8

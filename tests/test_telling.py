@@ -206,6 +206,7 @@ NEUTRAL = {  # sentences with such a word that say nothing about a result, or so
         "singular values above $\\tau$",
         "Pivots and singular values above the tolerance in",
         "it counts the singular values above what rounding",
+        "exceeds $\\sigma_1$ and means nothing",
     ),
 }
 

@@ -106,9 +106,7 @@ def _best_part(triangle: np.ndarray, rank: int) -> float:
     return float(np.linalg.eigvalsh(triangle @ triangle.T)[excess:].sum())
 
 
-def gradient(
-    a: np.ndarray, rank: int, b: np.ndarray, c: np.ndarray, rng: np.random.Generator, steps: int
-) -> Steps:
+def gradient(a: np.ndarray, rank: int, b: np.ndarray, c: np.ndarray, rng: np.random.Generator, steps: int) -> Steps:
     """Gradient steps, alternately in B and in C, which start balanced.
 
     Args:

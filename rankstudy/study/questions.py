@@ -24,7 +24,7 @@ from rankstudy.study.store import Record, decode, exported, plain
 
 store = jobs.store
 PROFILES = ("smoke", "quick", "full", "published")
-FEW = 4  # settings that may differ from a profile's for its name to say something
+FEW = 8  # settings that may differ from a profile's for its name to say something
 PUBLISHED = Path(__file__).parents[2] / "published" / "results.zip"  # the committed export of a full study
 
 # chapter number -> experiment; chapter 7 draws on the others and computes nothing

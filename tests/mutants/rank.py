@@ -30,6 +30,8 @@ MUTANTS = [
     ("a large tol is cut", "np.minimum(np.ldexp(absolute, -exponents), m * n)", "np.minimum(np.ldexp(absolute, -exponents), 0.5)"),
     ("nothing is scaled", "values, exponents = scaled(values)\n        unit", "exponents = np.zeros(values.shape[:-2], int)\n        unit"),
     ("coarse formats keep the tolerance of fine ones", "if is_coarse(checked.eps):", "if False:"),
+    ("the textbook's tolerance for coarse formats", "    if tol is None and is_coarse(checked.eps):", "    if False:"),
+    ("a coarse tolerance is not scaled", "np.ldexp(rounding_floor(a), -exponent)", "rounding_floor(a)"),
     ("the rank has another tolerance than it says", "if absolute is None and is_coarse(eps):", "if False:"),
     ("one tolerance for the batch", 'np.broadcast_to(non_negative(tol, "tol", tuple(batch)), batch)', 'np.full(batch, np.max(non_negative(tol, "tol", tuple(batch))))'),
     ("elimination is not scaled", "work, exponent = scaled(checked.values)", "work, exponent = checked.values.copy(), 0"),

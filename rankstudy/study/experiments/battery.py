@@ -39,6 +39,7 @@ class Definitions:
     stable_rank: Floats
     outliers_initialisation: Floats  # singular values above Marchenko and Pastur's edge of the initial entries
     outliers_bulk: Floats  # … of the edge fitted to the bulk of the spectrum itself
+    norm: Floats  # ‖·‖_F
 
 
 @dataclass(frozen=True)
@@ -132,4 +133,5 @@ def _ranks(matrices: np.ndarray, spectrum: Spectrum, edge: float) -> dict[str, n
     found: dict[str, np.ndarray] = dict(battery(spectrum, edges={"initialisation": edge}))
     found["elimination_float32"] = matrix_rank(matrices)
     found["elimination_float64"] = matrix_rank(matrices.astype(np.float64))
+    found["norm"] = np.sqrt((spectrum.values**2).sum(-1))
     return {field.name: np.asarray(found[field.name], dtype=np.float64) for field in fields(Definitions)}
