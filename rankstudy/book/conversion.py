@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rankstudy.book import results
+from rankstudy.data import scaling
 from rankstudy.registry import ACTIVATIONS
 from rankstudy.study.questions import Result
 
@@ -67,14 +68,36 @@ def rank(result: Result) -> results.Rank:
     )
 
 
+def data(result: Result) -> results.Data:
+    found = result.typed
+    mean, std = scaling(result.data)
+    return results.Data(
+        origin=origin(result),
+        counts={split: found.counts[split] for split in ("train", "validation", "test")},
+        examples=found.examples,
+        mean=mean,
+        std=std,
+        mean_image=found.mean_picture,
+        dark=found.mean_picture == found.mean_picture.min(),  # the mean of the darkest value, rounding included
+        always_dark=found.always_zero["official"],
+        lit_in_test_only=found.lit_in_test_only,
+        normalised_mean=found.normalised["mean"],
+        normalised_std=found.normalised["std"],
+        images_per_second=found.images_per_second,
+        bytes=found.bytes,
+    )
+
+
 def training(result: Result) -> results.Training:
     value = result.value
     return results.Training(
         origin=origin(result),
         widths=tuple(result.config["network"]["widths"]),
         learning_rate=float(value["learning_rate"]),
+        batch_size=int(result.config["training"]["batch_size"]),
         parameters=int(value["parameters"]),
         history=history(value["history"]),
+        seconds=np.asarray(value["history"]["seconds"])[:, -1],
         tuning=tuning(value["tuning"]),
     )
 
