@@ -24,6 +24,7 @@ from rankstudy.study import contents
 
 __all__ = ["execute", "main", "preview"]
 KINDS = {"fig": "Figure", "tbl": "Table", "eq": "Equation"}
+BOUND = re.compile(r"\]\{claim=[^{}]*\}")
 STYLES = Path(__file__).parents[2] / "report" / "styles"
 
 
