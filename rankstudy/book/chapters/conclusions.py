@@ -37,9 +37,7 @@ class Book:
     @cached_property
     def claims(self) -> list[tuple[str, claims.Claim]]:
         """(chapter number, claim) as the chapters print them, the most surprising and surest first."""
-        found = [
-            (number, claim) for number, name in questions.CHAPTERS.items() for claim in self.of(name)
-        ]
+        found = [(number, claim) for number, name in questions.CHAPTERS.items() for claim in self.of(name)]
         return sorted(found, key=lambda item: (-item[1].surprise, claims.VERDICTS.index(item[1].verdict), item[0]))
 
     @property

@@ -175,7 +175,7 @@ def weight_images(images: np.ndarray, names: Sequence[str]) -> Drawing:
 def digits(examples: np.ndarray) -> Drawing:
     """Images of each digit, (digits, examples, h, w) of grey values from 0 to 255: a column a digit, named above it."""
     columns, lines, height, width = examples.shape
-    figure, axes = panel(size=(7.0, 7.0 / columns * lines + 0.3))
+    figure, axes = panel(size=(4.6, 4.6 / columns * lines + 0.3))
     sheet = examples.transpose(1, 2, 0, 3).reshape(lines * height, columns * width)
     axes.imshow(_inked(sheet / 255), aspect="equal")
     axes.xaxis.tick_top()
