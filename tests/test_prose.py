@@ -47,11 +47,11 @@ GIVEN = {  # what is asked, and what the words on the page mean; never what came
     "index": ("to 95 % or more",),
     "01-data": ("**1. Back", "**2. How many", "**3. How many"),
     "02-training": (
-        "Does a plain network reach 95 %?",
+        "Does a plain network reach 95 %?",
         "read at least 95 % of the test images",
         "ends at 95 % or more",
         "(exercise 2)",
-        "**1. When does each network pass 95 %?",
+        "**1. When does each network pass 95 %?",
         "gives 0 also to one",
         "**2. How exact",
         "**3. What would",
