@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from rankstudy.book import results
-from rankstudy.data import scaling
 from rankstudy.registry import ACTIVATIONS
 from rankstudy.study.questions import Result
 
@@ -65,26 +64,6 @@ def rank(result: Result) -> results.Rank:
             name: results.Product(each["initial"]["effective_rank"], each["weights"]["effective_rank"])
             for name, each in value["products"].items()
         },
-    )
-
-
-def data(result: Result) -> results.Data:
-    found = result.typed
-    mean, std = scaling(result.data)
-    return results.Data(
-        origin=origin(result),
-        counts={split: found.counts[split] for split in ("train", "validation", "test")},
-        examples=found.examples,
-        mean=mean,
-        std=std,
-        mean_image=found.mean_picture,
-        dark=found.mean_picture == found.mean_picture.min(),  # the mean of the darkest value, rounding included
-        always_dark=found.always_zero["official"],
-        lit_in_test_only=found.lit_in_test_only,
-        normalised_mean=found.normalised["mean"],
-        normalised_std=found.normalised["std"],
-        images_per_second=found.images_per_second,
-        bytes=found.bytes,
     )
 
 

@@ -244,34 +244,6 @@ class Rank:
 
 
 @dataclass(frozen=True)
-class Data:
-    """Chapter 1. Images are rows of 28 · 28 pixels."""
-
-    origin: Origin
-    counts: Mapping[str, np.ndarray]  # "train", "validation", "test" -> (10,) images of each digit
-    examples: np.ndarray  # (10, examples, 28, 28) uint8, training images of each digit, grey values
-    mean: float  # of all grey values, in [0, 1]; they are shifted by it
-    std: float  # and divided by this
-    mean_image: np.ndarray  # (28, 28), normalised, of the training images
-    dark: np.ndarray  # (28, 28) bool, pixels that are dark in every training image
-    always_dark: int  # pixels that are dark in every training and validation image
-    lit_in_test_only: int  # of these, pixels that are lit in a test image
-    normalised_mean: float  # of the training images after normalisation
-    normalised_std: float
-    images_per_second: float  # out of the training images' DataLoader
-    bytes: int  # of the images of all three splits
-
-    def size(self, *splits: str) -> int:
-        """Images of these splits, or of all three."""
-        return int(sum(self.counts[split].sum() for split in splits or self.counts))
-
-    @property
-    def different_columns(self) -> int:
-        """At most as many different columns has the matrix of the images, one a row: the dark pixels share one."""
-        return self.dark.size - max(0, int(self.dark.sum()) - 1)
-
-
-@dataclass(frozen=True)
 class Training:
     """Chapter 2."""
 
@@ -297,11 +269,11 @@ class Training:
         return float(self.tuning.learning_rate[self.tuning.validation_loss.mean(axis=1).argmin()])
 
 
-def data() -> Data:
+def data() -> views.Data:
     """Chapter 1's result under the current profile, computed where it is missing."""
-    from rankstudy.book import conversion
+    from rankstudy.book import views
 
-    return conversion.data(questions.result("data"))
+    return views.data(questions.result("data"))
 
 
 def rank() -> Rank:

@@ -6,7 +6,7 @@ import numpy as np
 
 from rankstudy import example_network
 from rankstudy.book.claims import hypothesis
-from rankstudy.book.results import Data
+from rankstudy.book.views import Data
 
 EQUAL = 1e-3  # of a column's norm: columns that differ by less are called equal; float32 training rounds that much
 
