@@ -104,7 +104,8 @@ def _wanted() -> str:
 
 
 def load(selection: config.Data | str, device: torch.device | str = "cpu") -> Dataset:
-    """The three splits on the device; `selection` may be just the name of a data set.
+    """The three splits on the device; `selection` may be just the name of a data set, all of it: 5,000 training pictures
+    are then the validation split, or a sixth where there are fewer than 30,000.
 
     Raises:
         UsageError: a file is missing, truncated or not what it should be (named, with the remedy).
@@ -115,7 +116,8 @@ def load(selection: config.Data | str, device: torch.device | str = "cpu") -> Da
     import torch
 
     if isinstance(selection, str):
-        selection = config.Data(selection)
+        size = min(config.Data(selection).validation_size, sources.official(selection) // 6)
+        selection = config.Data(selection, validation_size=size)
     source = sources.read(selection.name)
     images, labels, test_images, test_labels = (torch.from_numpy(part.copy()) for part in source)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SPLIT_SEED))
