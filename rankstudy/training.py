@@ -99,7 +99,13 @@ def train(
 
     Raises: ValueError if models, seeds and configs do not match; TypeError if there is no `Dataset`.
 
-    Example: `train(Training(3), MLP((784, 256, 10)), load("mnist"), 0)["test_accuracy"]` is of shape (1, 4).
+    >>> from rankstudy.data import load
+    >>> from rankstudy.layers import build
+    >>> from rankstudy.config import Network
+    >>> network = build(Network((784, 32, 10)), seed=0)
+    >>> history = train(Training(2), network, load("digits"), 0)
+    >>> history["test_accuracy"].shape  # (networks, epochs + 1): epoch 0 is before training
+    (1, 3)
     """
     if isinstance(models, nn.Module):
         models = [models]
@@ -124,6 +130,12 @@ def evaluate(model: nn.Module, split: Split) -> tuple[float, float]:
     """(mean cross-entropy in nats, accuracy) of the model on the whole split.
 
     Raises: ValueError if the split is empty.
+
+    >>> from rankstudy.data import load
+    >>> from rankstudy.layers import MLP
+    >>> loss, accuracy = evaluate(MLP(784, 32, 10), load("digits").test)
+    >>> 0 <= accuracy <= 1
+    True
     """
     if len(split.labels) == 0:
         raise ValueError("split must hold at least one image")
@@ -142,7 +154,14 @@ def epoch(
     optimizer: torch.optim.Optimizer,
     schedule: LRScheduler,
 ) -> None:
-    """One pass over the training images: for every batch a gradient of the loss, and a step against it."""
+    """One pass over the training images: for every batch a gradient of the loss, and a step against it.
+
+    >>> from rankstudy.data import load, loader
+    >>> network = torch.nn.Linear(784, 10)
+    >>> optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    >>> constant = LambdaLR(optimizer, lambda step: 1.0)
+    >>> epoch(lambda x, y: F.cross_entropy(network(x), y), loader(load("digits").train, 128, 0), optimizer, constant)
+    """
     for images, labels in batches:
         optimizer.zero_grad()
         loss(images, labels).backward()

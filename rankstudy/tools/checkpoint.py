@@ -136,6 +136,10 @@ def analyze(model_or_path: Any, base: Any = None, *, rank_error: float = 0.05, p
 
     Raises:
         UsageError: no such checkpoint, NaN or infinity in a tensor, a matrix that `base` lacks or has in another shape.
+
+    >>> found = analyze({"weight": np.eye(4), "bias": np.zeros(4)})
+    >>> found.matrices[0].rank, found.left_out[0][:4]
+    (4, 'bias')
     """
     check_rank_error(rank_error)
     with opened(model_or_path) as (entries, other):

@@ -42,6 +42,11 @@ def compress(
 
     Raises:
         UsageError: as `analyze`; `out` cannot be written, or is the source.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     compress({"weight": np.ones((64, 64), np.float32)}, f"{folder}/small.safetensors")
+    [('weight', (64, 64), 1, 0.0)]
     """
     check_rank_error(rank_error)
     out = Path(out)
@@ -81,6 +86,15 @@ def load_compressed(model: Any, path: str | Path) -> Any:
     Raises:
         UsageError: the file is no compressed checkpoint.
         ValueError: it does not fit the model; the message names the tensors.
+
+    >>> import tempfile, torch
+    >>> model = torch.nn.Sequential(torch.nn.Linear(64, 64))
+    >>> _ = model[0].weight.data.fill_(0.5)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = compress(model, f"{folder}/small.safetensors")
+    ...     small = load_compressed(model, f"{folder}/small.safetensors")
+    >>> small[0].rank
+    1
     """
     import copy
 
