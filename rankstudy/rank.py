@@ -157,7 +157,7 @@ def rank_tolerance(a: Any) -> Any:
     Raises:
         ValueError: as `matrix_rank`.
 
-    >>> rank_tolerance(np.eye(100)) / np.finfo(float).eps
+    >>> float(rank_tolerance(np.eye(100)) / np.finfo(float).eps)
     100.0
     """
     checked = matrices(a)

@@ -26,53 +26,32 @@ def reference(*names: str) -> Markdown:
 
 
 def _entry(name: str) -> str:
-    node = definition(name)[1]
-    text = ast.get_docstring(node)  # type: ignore[arg-type]
-    if not text:
+    _, node, text = definition(name)
+    if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or not (told := ast.get_docstring(node)):
         raise ValueError(f"{name} has no docstring")
-    title = name.rpartition(".")[2]
-    return f"### {title} {{#api-{name.replace('.', '-').replace('_', '-').lower()}}}\n\n{signature(node)}\n\n{prose(text)}"
+    label = re.sub(r"\W|_", "-", name).lower()
+    return f"### {node.name} {{#api-{label} .unnumbered}}\n\n```python\n{signature(node, text)}\n```\n\n{prose(told)}"
 
 
-def signature(node: ast.AST) -> str:
-    """How a function or class is called, without annotations of what it takes but with defaults, as a code block."""
-    call = node
-    if isinstance(node, ast.ClassDef):
-        own = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
-        if not own:  # a dataclass or a named tuple: its fields
-            fields = [f"{ast.unparse(f.target)}: {ast.unparse(f.annotation)}" for f in node.body if _is_field(f)]  # type: ignore[attr-defined]
-            return _block(node.name, fields, "")
-        call = own[0]
-    assert isinstance(call, ast.FunctionDef) and isinstance(node, (ast.FunctionDef, ast.ClassDef))
-    arguments = [part.strip() for part in _split(ast.unparse(call.args))]
-    if call is not node:
-        arguments = arguments[1:]  # self
-    returns = f" -> {ast.unparse(call.returns)}" if call is node and call.returns else ""
-    return _block(node.name, arguments, returns)
-
-
-def _is_field(node: ast.stmt) -> bool:
-    return isinstance(node, ast.AnnAssign)
-
-
-def _block(name: str, arguments: list[str], returns: str) -> str:
-    line = f"{name}({', '.join(arguments)}){returns}"
-    if len(line) > 80:
-        line = f"{name}(\n" + "".join(f"    {argument},\n" for argument in arguments) + f"){returns}"
-    return f"```python\n{line}\n```"
-
-
-def _split(arguments: str) -> list[str]:
-    """At the commas that stand in no bracket and no string."""
-    parts, depth, quote = [""], 0, ""
-    for letter in arguments:
-        quote = ("" if letter == quote else quote) or (letter if letter in "'\"" and not quote else "")
-        depth += (letter in "([{") - (letter in ")]}") if not quote else 0
-        if letter == "," and not depth and not quote:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return [part for part in parts if part.strip()]
+def signature(node: ast.FunctionDef | ast.ClassDef, text: str) -> str:
+    """How a function or class is called, as its file has it: a function's first lines, those of a class's `__init__`,
+    or the fields of a dataclass with their comments."""
+    lines = text.splitlines()
+    if isinstance(node, ast.FunctionDef):
+        return "\n".join(lines[node.lineno - 1 : node.body[0].lineno - 1]).removesuffix(":")
+    inits = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
+    if inits:
+        called = textwrap.dedent("\n".join(lines[inits[0].lineno - 1 : inits[0].body[0].lineno - 1]))
+        called = re.sub(r"def __init__\((\s*)self,?\s*", rf"class {node.name}(\1", called)
+        return called.removesuffix(":").removesuffix(" -> None")
+    fields = [each for each in node.body if isinstance(each, ast.AnnAssign)]
+    own = lines[fields[0].lineno - 1 : fields[-1].end_lineno]
+    following = lines[fields[-1].end_lineno or 0 :]
+    for line in following:  # comments that go on below the last field
+        if not line.lstrip().startswith("#"):
+            break
+        own.append(line)
+    return "\n".join([f"class {node.name}:", *own])
 
 
 def prose(text: str) -> str:
