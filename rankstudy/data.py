@@ -109,8 +109,8 @@ def _wanted() -> str:
 
 
 def load(selection: config.Data | str, device: torch.device | str = "cpu") -> Dataset:
-    """The three splits on the device; `selection` may be just the name of a data set, all of it: 5,000 training pictures
-    are then the validation split, or a sixth where there are fewer than 30,000.
+    """The three splits on the device. `selection` may be just the name of a data set, which means all of it; 5,000
+    training pictures are then the validation split, or a sixth where there are fewer than 30,000.
 
     Raises:
         UsageError: a file is missing, truncated or not what it should be (named, with the remedy).

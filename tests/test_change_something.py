@@ -19,7 +19,8 @@ EXAMPLES = {
 }
 SAID = {
     "rank": r"enough, as chapter 5 has it: (?P<enough>\d+)\ndense None 0\.\d+\nlow rank (?P<rank>\d+) 0\.\d+\n",
-    "widths": r"smoke, with network\.widths=784,24,24,24,24,24,10\nparameters: 21360\ntest accuracy: \[0\.\d+ +0\.\d+ *\]\n",
+    "widths": r"smoke, with network\.widths=784,24,24,24,24,24,10\nparameters: 21360\n"
+    r"test accuracy: \[0\.\d+ +0\.\d+ *\]\n",
     "activation": r"gain: 2\.\d+\ntest accuracy: \[0\.\d+ +0\.\d+ *\]\n",
 }
 

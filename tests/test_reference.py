@@ -39,7 +39,7 @@ def test_every_public_name_is_there():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_function_has_an_example_that_runs(name):
-    """What runs them is `test_examples`; a class that is only handed back (its fields are its documentation) needs none."""
+    """`test_examples` runs them. A class that is only handed back needs none: its fields are its documentation."""
     node = definition(name)[1]
     text = reference.reference(name)
     assert text.startswith(f"### {name.rpartition('.')[2]} {{#api-") and "```python\n" in text
@@ -62,18 +62,22 @@ def test_signatures_are_as_they_are_called():
         "class LowRankLinear(in_features: int, out_features: int, rank: int, bias: bool = False)"
     )
     fields = reference.signature(*definition("config.Network")[1:])
-    assert fields.startswith("class Network:\n    widths: tuple[int, ...]  # units per layer") and "gain: float" in fields
+    assert fields.startswith("class Network:\n    widths: tuple[int, ...]  # units per layer")
+    assert "gain: float = 1.0  # factor" in fields
 
 
 def test_a_docstring_becomes_markdown():
-    told = "Counts a_b < 3.\n\nArgs:\n    a: (..., m, n),\n        or a list.\n    tol: `x_y`.\n\nRaises: ValueError.\n\n>>> 1\n1"
+    told = "Counts a_b < 3.\n\nArgs:\n    a: (..., m, n),\n        or a list.\n    tol: `x_y`."
+    told += "\n\nRaises: ValueError.\n\n>>> 1\n1"
     assert reference.prose(told) == (
         "Counts a\\_b \\< 3.\n\n**Args**\n\n- `a`: (..., m, n), or a list.\n- `tol`: `x_y`.\n\n**Raises**: ValueError."
         "\n\n```python\n>>> 1\n1\n```"
     )
 
 
-@pytest.mark.parametrize(("name", "message"), [("rank.nothing", "defines no"), ("tools.checkpoint.bar", "no docstring")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("rank.nothing", "defines no"), ("tools.checkpoint.bar", "no docstring")]
+)
 def test_what_is_not_there_is_named(name, message):
     with pytest.raises(ValueError, match=message):
         reference.reference(name)

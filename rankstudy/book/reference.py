@@ -9,7 +9,7 @@ import textwrap
 from rankstudy.book.listing import definition
 from rankstudy.book.tables import Markdown
 
-SECTION = re.compile(r"^(Args|Returns|Raises|Example|Yields):[ \t]*", re.M)
+SECTION = re.compile(r"^(Args|Returns|Raises):[ \t]*", re.M)
 MARKUP = re.compile(r"([\\*_\[\]<>#~^$@|{}])")
 
 
@@ -65,8 +65,6 @@ def _part(part: str) -> str:
     if found := SECTION.match(part):
         rest = part[found.end() :].strip("\n")
         title = f"**{found[1]}**"
-        if found[1] == "Example":
-            return f"{title}\n\n```python\n{textwrap.dedent(rest)}\n```" if "`" not in rest else f"{title}: {_plain(rest)}"
         block = textwrap.dedent(rest)
         entries = re.findall(r"^([\w*, ]+): (.*(?:\n[ ]+.*)*)", block, re.M)
         if part[found.end() : found.end() + 1] == "\n" and entries:
