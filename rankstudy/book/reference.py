@@ -10,6 +10,7 @@ from rankstudy.book.listing import definition
 from rankstudy.book.tables import Markdown
 
 SECTION = re.compile(r"^(Args|Returns|Raises):[ \t]*", re.M)
+COLUMNS = 72  # that a page shows without scrolling
 MARKUP = re.compile(r"([\\*_\[\]<>#~^$@|{}])")
 
 
@@ -30,28 +31,55 @@ def _entry(name: str) -> str:
     if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or not (told := ast.get_docstring(node)):
         raise ValueError(f"{name} has no docstring")
     label = re.sub(r"\W|_", "-", name).lower()
-    return f"### {node.name} {{#api-{label} .unnumbered}}\n\n```python\n{signature(node, text)}\n```\n\n{prose(told)}"
+    called = signature(node)
+    parts = [f"### {node.name} {{#api-{label} .unnumbered}}", called and f"```python\n{called}\n```", prose(told)]
+    return "\n\n".join(filter(None, [*parts, "" if called else _fields(node, text)]))
 
 
-def signature(node: ast.FunctionDef | ast.ClassDef, text: str) -> str:
-    """How a function or class is called, as its file has it: a function's first lines, those of a class's `__init__`,
-    or the fields of a dataclass with their comments."""
-    lines = text.splitlines()
-    if isinstance(node, ast.FunctionDef):
-        return "\n".join(lines[node.lineno - 1 : node.body[0].lineno - 1]).removesuffix(":")
-    inits = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
-    if inits:
-        called = textwrap.dedent("\n".join(lines[inits[0].lineno - 1 : inits[0].body[0].lineno - 1]))
-        called = re.sub(r"def __init__\((\s*)self,?\s*", rf"class {node.name}(\1", called)
-        return called.removesuffix(":").removesuffix(" -> None")
-    fields = [each for each in node.body if isinstance(each, ast.AnnAssign)]
-    own = lines[fields[0].lineno - 1 : fields[-1].end_lineno]
-    following = lines[fields[-1].end_lineno or 0 :]
-    for line in following:  # comments that go on below the last field
-        if not line.lstrip().startswith("#"):
-            break
-        own.append(line)
-    return "\n".join([f"class {node.name}:", *own])
+def signature(node: ast.FunctionDef | ast.ClassDef) -> str:
+    """How a function or class is called; nothing for a dataclass or a named tuple, which its fields describe."""
+    functions = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
+    if isinstance(node, ast.ClassDef) and not functions:
+        return ""
+    call = node if isinstance(node, ast.FunctionDef) else functions[0]
+    own = call.args
+    names, first = [*own.posonlyargs, *own.args], int(call is not node)  # without self
+    defaults = [None] * (len(names) - len(own.defaults)) + list(own.defaults)
+    parts = [_argument(*pair) for pair in zip(names[first:], defaults[first:], strict=True)]
+    if own.vararg or own.kwonlyargs:
+        parts.append("*" + (_argument(own.vararg, None) if own.vararg else ""))
+    parts += [_argument(*pair) for pair in zip(own.kwonlyargs, own.kw_defaults, strict=True)]
+    if own.kwarg:
+        parts.append(f"**{_argument(own.kwarg, None)}")
+    returns = f" -> {ast.unparse(call.returns)}" if call is node and call.returns else ""
+    line = f"{node.name}({', '.join(parts)}){returns}"
+    return (
+        line
+        if len(line) <= COLUMNS
+        else "\n".join([f"{node.name}(", *(f"    {each}," for each in parts), f"){returns}"])
+    )
+
+
+def _argument(argument: ast.arg, default: ast.expr | None) -> str:
+    return ast.unparse(argument) + ("" if default is None else f" = {ast.unparse(default)}".replace("'", '"'))
+
+
+def _fields(node: ast.ClassDef, text: str) -> str:
+    """The fields of a class as a list, with the comments that stand beside and below them."""
+    lines, found = text.splitlines(), []
+    for each in node.body:
+        if not isinstance(each, ast.AnnAssign):
+            continue
+        last = each.end_lineno or each.lineno
+        comment = [lines[last - 1][each.end_col_offset :]]
+        while lines[last].lstrip().startswith("#"):
+            comment.append(lines[last])
+            last += 1
+        said = _plain(" ".join(part.strip().lstrip("#").strip() for part in comment))
+        default = "" if each.value is None else f" = {ast.unparse(each.value)}".replace("'", '"')
+        code = f"`{ast.unparse(each.target)}: {ast.unparse(each.annotation)}{default}`"
+        found.append(f"- {code}: {said}" if said else f"- {code}")
+    return "\n".join(found)
 
 
 def prose(text: str) -> str:
