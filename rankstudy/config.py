@@ -120,7 +120,9 @@ class Data:
             object.__setattr__(self, "train_size", whole(self.train_size, "train_size", 1))
         object.__setattr__(self, "validation_size", whole(self.validation_size, "validation_size", 1))
         for field in ("without", "only"):
-            object.__setattr__(self, field, tuple(whole(digit, field, 0, 9) for digit in getattr(self, field)))
+            given = getattr(self, field)
+            given = given if isinstance(given, (tuple, list)) else (given,)
+            object.__setattr__(self, field, tuple(whole(digit, field, 0, 9) for digit in given))
         number(self.shuffled_labels, "shuffled_labels", highest=1)
 
 

@@ -137,6 +137,8 @@ def finetune(
         validation, new = new.validation, new.train
         at = at or sorted({round(steps * i / 20) for i in range(21)})
     for name, split in (("new", new), ("old", old)):
+        if split is not None and not isinstance(split, Split):
+            raise TypeError(f"{name} must be a Split, such as dataset.train; got {type(split).__name__}")
         if split is not None and len(split) == 0:
             raise ValueError(f"{name} must hold at least one image")
     optimizer = torch.optim.Adam(trained, lr=learning_rate, fused=True)

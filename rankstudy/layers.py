@@ -166,6 +166,8 @@ def build(config: Network, seed: int) -> MLP:
     >>> network.layers[0].weight.shape, bool((network.layers[0].weight.abs() <= 1 / 28).all())
     (torch.Size([256, 784]), True)
     """
+    if not isinstance(config, Network):
+        raise TypeError(f"config must be a Network, as in build(Network((784, 256, 10)), 0); got {config!r}")
     with torch.device("meta"):  # shapes only: no weights are drawn from the global generator
         model = MLP(config.widths, config.activation, rank=config.rank)
     model.to_empty(device="cpu")

@@ -70,7 +70,10 @@ class History:
 
     def __getitem__(self, name: str) -> np.ndarray:
         """`history["test_accuracy"]`: what the chapters' figures read; also "observed.<name>"."""
-        return self.arrays()[name]
+        arrays = self.arrays()
+        if name not in arrays:
+            raise KeyError(f"{name!r}; there are {', '.join(arrays)}, as in plt.plot(history['test_accuracy'][0])")
+        return arrays[name]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything in one flat dict; what was observed comes under "observed.<name>"."""
@@ -111,7 +114,7 @@ def train(
         models = [models]
     if isinstance(seeds, (int, np.integer)):
         seeds = [int(seeds)]
-    configs = [config] * len(models) if isinstance(config, Training) else list(config)
+    configs = list(config) if isinstance(config, (list, tuple)) else [config] * len(models)
     _check(configs, models, data, seeds)
     if engine is None:
         engine = "vmap" if data.train.images.device.type == "cuda" else "loop"
@@ -129,7 +132,7 @@ def train(
 def evaluate(model: nn.Module, split: Split) -> tuple[float, float]:
     """(mean cross-entropy in nats, accuracy) of the model on the whole split.
 
-    Raises: ValueError if the split is empty.
+    Raises: ValueError if the split is empty; TypeError if it is none.
 
     >>> from rankstudy.data import load
     >>> from rankstudy.layers import MLP
@@ -137,6 +140,8 @@ def evaluate(model: nn.Module, split: Split) -> tuple[float, float]:
     >>> 0 <= accuracy <= 1
     True
     """
+    if not isinstance(split, Split):
+        raise TypeError(f"split must be one of a Dataset's, such as dataset.test; got {type(split).__name__}")
     if len(split.labels) == 0:
         raise ValueError("split must hold at least one image")
     scores = []  # of each batch: the summed loss and the number of right answers, left on the device

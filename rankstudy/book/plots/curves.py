@@ -14,6 +14,8 @@ from rankstudy.book.stats import band
 
 def curves(histories: Mapping[str, History], colours: Mapping[str, str] | None = None) -> Drawing:
     """Loss (log) and accuracy by epoch, on training data (full lines) and test data (dashed); a colour a condition."""
+    if not isinstance(histories, Mapping):
+        raise TypeError(f'histories must be by name, as in curves({{"mine": history}}); got {type(histories).__name__}')
     drawn = []
     for what, ylabel, scale in (("loss", "cross-entropy (nats)", 1), ("accuracy", "accuracy (%)", 100)):
         figure, axes = panel(what)
