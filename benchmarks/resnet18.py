@@ -1,7 +1,7 @@
 """`analyze` on a network that is not ours: torchvision's ResNet-18 as constructed, after some training, and the update.
 
 It is trained on digits at 64×64 pixels (MNIST, or else the stand-in): a checkpoint with a known past that needs no
-download. The result goes into the README, between its markers, and onto the home page.
+download. The result goes into the README, between its markers.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
             loss.backward()
             optimizer.step()
         save_file(model.state_dict(), after)
-        found = [rankstudy.analyze(before), rankstudy.analyze(after), rankstudy.analyze(after, before)]
+        found = [rankstudy.analyze(*files, rank_error=0.05) for files in ((before,), (after,), (after, before))]
     heads = ["matrix", "m × n", "full rank?", "stable rank: before", "after", "update",
              "rank for 5 % error: before", "after", "update"]  # fmt: skip
     rows: list[list] = [heads]

@@ -112,6 +112,8 @@ def train(
     """
     if isinstance(models, nn.Module):
         models = [models]
+    if not isinstance(models, Sequence):
+        raise TypeError(f"models must be one network, or a list of them, after the config; got {type(models).__name__}")
     if isinstance(seeds, (int, np.integer)):
         seeds = [int(seeds)]
     configs = list(config) if isinstance(config, (list, tuple)) else [config] * len(models)

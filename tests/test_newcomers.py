@@ -12,7 +12,7 @@ from rankstudy.data import load
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda model, data: train(model, Training(1), data, 0), "config must be a Training"),
+        (lambda model, data: train(model, Training(1), data, 0), "models must be one network, or a list"),
         (lambda model, data: train(1, model, data, 0), "config must be a Training"),
         (lambda model, data: evaluate(model, data), "split must be one of a Dataset's, such as dataset.test"),
         (lambda model, data: finetune(model, data, 1e-3), "old must be a Split, such as dataset.train; got float"),

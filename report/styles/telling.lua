@@ -42,6 +42,7 @@ local function bound(span)
   local id = span.attributes.claim
   if not id then return nil end
   local claim = told.claims[id]
+  if not claim and told.unread then return pandoc.Span(span.content) end
   if not claim then error("no claim has the id '" .. id .. "'; told.page() of its result must be the page's first cell") end
   if #span.content == 0 then return mark(claim) end
   if claim.verdict == (span.attributes.when or "supported") then
@@ -75,6 +76,22 @@ local function tip(span)
   local content = pandoc.Inlines(span.content)
   content:insert(pandoc.Note(pandoc.Para(pandoc.read(text, "markdown").blocks[1].content)))
   return content
+end
+
+-- A link to a chapter's source with its label, report/03-rank.qmd#sec-rank: Quarto's HTML knows what to do with it.
+local function chapter(link)
+  local page, label = link.target:match("^report/(.+)%.qmd#([%w-]+)$")
+  if not page then return nil end
+  if typst then
+    local content = pandoc.Inlines({ pandoc.RawInline("typst", "#link(<" .. label .. ">)[") })
+    content:extend(link.content)
+    content:insert(pandoc.RawInline("typst", "]"))
+    return content
+  end
+  if html and not quarto then
+    link.target = address(page, label)
+    return link
+  end
 end
 
 local function short_answer(div)
@@ -132,7 +149,7 @@ local function together(inlines)
     if (space.t == "Space" or space.t == "SoftBreak") and before.t == "Str" and after.t == "Str" then
       local word = after.text:gsub("[.,;:)]+$", "")
       local number, next_number = before.text:match("%d$"), after.text:match("^[%d−+]")
-      if (number and UNITS[word]) or (before.text == "±" and next_number) or utf8.len((before.text:gsub("^[(]", ""))) == 1 and word == "="
+      if after.text == "−" or before.text == "−" or (number and UNITS[word]) or (before.text == "±" and next_number) or utf8.len((before.text:gsub("^[(]", ""))) == 1 and word == "="
         or before.text == "=" and next_number or (before.text:match("^[Tt]ask$") and next_number) then
         inlines[index] = pandoc.Str("\u{a0}")
       end
@@ -167,6 +184,7 @@ local function taken(block, foot)
 end
 
 local function collect(doc)
+  told.unread = doc.meta["not-executed"] -- the preview shows the source of chapters that were not asked for
   local blocks, foot = pandoc.Blocks({}), pandoc.Blocks({})
   for _, block in ipairs(doc.blocks) do -- in the PDF one document holds all chapters, each with its own foot
     if block.t == "Header" and block.level == 1 then
@@ -201,5 +219,6 @@ return {
       return float
     end,
     Span = function(span) return bound(span) or tip(span) end,
+    Link = chapter,
   },
 }
