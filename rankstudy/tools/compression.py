@@ -65,7 +65,8 @@ def compress(
         evaluate: module -> a number, higher is better; called some ten times a matrix.
         loss: how far the metric may fall, in its own unit, > 0.
         calibration: inputs of the module, a batch each. Half of them choose factors that keep the outputs of a layer
-            rather than its weights; they are taken where the other half's outputs suffer less from them.
+            rather than its weights; they are taken where the other half's outputs suffer less from them. A budget is
+            allotted by the spectra of the outputs then.
         progress: show a bar on stderr, where that is a terminal.
 
     Raises:
@@ -168,11 +169,13 @@ class _Work:
         from tqdm import tqdm
 
         self.tolerance = amount.tolerance
+        allotted = amount.rank is None and amount.tolerance is None  # then by the outputs, where those are known
         spectra: dict[str, Spectrum] = {}
         for w in tqdm(self.candidates, disable=None if progress else True, unit="matrix"):
             found = self.decomposed(w)
             if found is not None and found.values[0] > 0:
-                spectra[w.name] = Spectrum(found.values, w.shape)
+                seen = self.inputs[w.name].spectrum(found.matrix) if allotted and w.name in self.inputs else None
+                spectra[w.name] = seen or Spectrum(found.values, w.shape)
         self.ranks = dict(
             zip(spectra, choosing.chosen_ranks(list(spectra.values()), amount, self.min_saving), strict=True)
         )

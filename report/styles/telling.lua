@@ -55,7 +55,8 @@ local function bound(span)
   local content = pandoc.Inlines({ pandoc.Str("Hypothesis:"), pandoc.Space() })
   local word = html and evidence(claim, "judged", WORDS[claim.verdict]) or pandoc.Str(WORDS[claim.verdict])
   content:extend({ pandoc.Emph(hypothesis), pandoc.Space(), pandoc.Strong(word), pandoc.Space() })
-  content:insert(pandoc.Str("(" .. claim.summary .. ")."))
+  local summary = claim.summary:gsub(" ([=<]) ", "\u{a0}%1\u{a0}"):gsub(" ± ", "\u{a0}±\u{a0}")
+  content:insert(pandoc.Str("(" .. summary .. ")."))
   return pandoc.Span(content, pandoc.Attr("", { "bound", "replaced" }))
 end
 
