@@ -59,6 +59,7 @@ GIVEN = {  # what is asked, and what the words on the page mean; never what came
     "evidence/02-training": ("Intervals are 95 % Student t", "Epoch 0 is"),
     "03-rank": ("(exercise 3)", "**1. Where", "Which one makes it 255", "**2. Make a matrix of rank 32.", "**3. Is it"),
     "evidence/03-rank": ("Intervals are 95 % Student t", "95 % quantile", "in bfloat16 from 128 rows on"),
+    "change-something": ("their numbers from 0",),
     "04-overfitting": (
         "the lowest one, less 1.",
         "the images (0) to the logits",

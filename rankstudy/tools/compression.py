@@ -71,6 +71,13 @@ def compress(
 
     Raises:
         UsageError: as `analyze`; two ways to say how much; `out` cannot be written, or is the source.
+
+    >>> import tempfile
+    >>> w = np.outer(np.arange(1.0, 65), np.ones(64)).astype(np.float32)  # of rank 1
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     done = compress({"body.weight": w}, f"{folder}/small.safetensors", rank_error=0.01)
+    >>> done.ranks
+    {'body.weight': 1}
     """
     amount = Amount(rank, rank_error, energy, keep)
     if isinstance(min_saving, bool) or not 0 <= min_saving < 1:

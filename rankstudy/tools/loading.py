@@ -34,6 +34,15 @@ def load_compressed(model: Any, path: str | Path) -> Any:
     Raises:
         UsageError: the file is no compressed checkpoint.
         ValueError: it does not fit the model; the message names the tensors.
+
+    >>> import tempfile, torch
+    >>> from rankstudy.tools.compression import compress
+    >>> model = torch.nn.Sequential(torch.nn.Linear(64, 64))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = compress(model, f"{folder}/small.safetensors", rank=8, include=".")
+    ...     small = load_compressed(model, f"{folder}/small.safetensors")
+    >>> small[0].rank
+    8
     """
     from rankstudy.replace import copied, replace_
 

@@ -18,6 +18,8 @@ def curves(
     """Loss (log) and accuracy by epoch, on training data (full lines) and test data (dashed); a colour a condition.
 
     `single`: every network as a thin line, in place of the band."""
+    if not isinstance(histories, Mapping):
+        raise TypeError(f'histories must be by name, as in curves({{"mine": history}}); got {type(histories).__name__}')
     drawn = []
     for what, ylabel, scale in (("loss", "cross-entropy (nats)", 1), ("accuracy", "accuracy (%)", 100)):
         figure, axes = panel(what)
