@@ -1,7 +1,7 @@
 """`analyze` on a network that is not ours: torchvision's ResNet-18 as constructed, after some training, and the update.
 
 It is trained on digits at 64×64 pixels (MNIST, or else the stand-in): a checkpoint with a known past that needs no
-download. The result goes into the README, between its markers, and onto the home page.
+download. The result goes into the README, between its markers.
 """
 
 from __future__ import annotations

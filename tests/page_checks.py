@@ -17,10 +17,11 @@ from pathlib import Path
 from rankstudy.book import notebook
 
 ROOT = Path(__file__).parents[1]
-DONE = ("report/03-rank.qmd",)  # grows page by page
+DONE = ("index.qmd", "report/03-rank.qmd")  # grows page by page
 WORDS, LONGER = 1200, {"report/08-lora.qmd": 1500, "report/07-conclusions.qmd": 1500, "index.qmd": 400}
 FIGURES, MORE_FIGURES = 4, {"report/03-rank.qmd": 5, "report/06-low-rank-training.qmd": 5}
 TABLES, NUMBERS, LINES, COLUMNS, FOLDED_COLUMNS, QUESTIONS = 2, 3, 15, 72, 66, 6
+HOME, HOME_QUESTIONS, ANSWER = "index.qmd", (18, 20), 12  # words of an answer
 PUBLIC = re.compile(r"\b(?:from|import) rankstudy(?!\.book\.chapters)")
 
 
@@ -64,6 +65,18 @@ def running(text: str) -> str:
     return re.sub(r"\{[^{}]*\}|@[\w-]+|\]\([^)]*\)|[\[\]*#`]", " ", text)
 
 
+def questions(text: str) -> list[list[str]]:
+    """[task, question, answer, chapter] of each row of the home page's table; a task is named in its first row."""
+    table = re.search(r"^::: \{\.questions\}$(.*?)^:::$", text, re.M | re.S)
+    lines = re.findall(r"^\|(.*)\|$", table[1], re.M)[2:] if table else []
+    return [[cell.strip() for cell in line.split("|")] for line in lines]
+
+
+def words(text: str) -> int:
+    """Of running text; an inline number is one."""
+    return len(re.findall(r"[^\W_]+(?:[’'-][^\W_]+)*", running(text)))
+
+
 def count(text: str) -> Counts:
     """What the source of a page holds."""
     read = running(text)
@@ -72,7 +85,7 @@ def count(text: str) -> Counts:
     before = running(text[:place]) if place >= 0 else ""
     opened = open_cells(text)
     return Counts(
-        words=len(re.findall(r"[^\W_]+(?:[’'-][^\W_]+)*", read)),
+        words=words(text),
         plus_minus=read.count("±"),
         numbers=max(len(re.findall(r"\bN\b|(?<![\w.])\d[\d.,]*", part)) for part in paragraphs),
         figures=len(re.findall(r"^::: *\{#fig-|^#\| label: fig-", text, re.M)),
@@ -108,9 +121,16 @@ def beyond(page: str, text: str) -> list[str]:
     most("numbers in a paragraph", found.numbers, NUMBERS)
     most("figures", found.figures, MORE_FIGURES.get(page, FIGURES))
     most("tables", found.tables, TABLES)
-    most("per cent down to the short answer", found.answers_at if found.answers_at >= 0 else 100, 5)
-    if page != "index.qmd" and not found.open_cells:
-        faults.append("no open cell")
+    if page == HOME:
+        rows = questions(text)
+        if not HOME_QUESTIONS[0] <= len(rows) <= HOME_QUESTIONS[1]:
+            faults.append(f"questions: {len(rows)}, between {HOME_QUESTIONS[0]} and {HOME_QUESTIONS[1]}")
+        for _, question, answer, _ in rows:
+            most(f"words of the answer to {question!r}", words(answer), ANSWER)
+    else:
+        most("per cent down to the short answer", found.answers_at if found.answers_at >= 0 else 100, 5)
+        if not found.open_cells:
+            faults.append("no open cell")
     if found.public < found.open_cells:
         faults.append(f"open cells without public names: {found.open_cells - found.public}")
     folded = "\n".join(re.findall(r"^::: *\{\.answer.*?^:::$", text, re.M | re.S))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rankstudy.book.chapters import answers, conclusions
+from rankstudy.book.chapters import answers
 from rankstudy.book.chapters.common import over
 from rankstudy.book.chapters.crossings import NONE
-from rankstudy.book.chapters.statements import Claim
 
 
 def arm(effective_rank: list[float], accuracy: float = 0.99) -> dict:
@@ -44,21 +43,6 @@ def test_labels_that_were_not_memorised_explain_nothing():
 def test_an_answer_names_its_networks_or_says_that_it_has_no_interval():
     assert over(5) == "mean ± 95 % interval over n = 5 networks"
     assert over(1) == "n = 1, so there is no interval"
-
-
-@pytest.mark.parametrize("verdict", ["holds", "open"])
-def test_the_findings_begin_with_what_the_title_asks(verdict):
-    def claim(name: str, surprise: int, verdict: str = "holds") -> Claim:
-        return Claim(name, verdict, name, "n = 2", surprise)
-
-    home = conclusions.Home()
-    home.claims = [
-        *((str(chapter), claim(f"surprise-{chapter}", 2)) for chapter in range(4, 9)),
-        ("3", claim("rank-update-lower", 0, verdict)),
-        ("3", claim("rank-full", 0, verdict)),
-    ]
-    told = [line.split()[1] for line in home.findings().split("\n")]
-    assert told == ["rank-full", "rank-update-lower", "surprise-4", "surprise-5", "surprise-6"]
 
 
 def test_an_answer_on_fine_tuning_tells_the_ratio_only_where_there_is_one():

@@ -1,4 +1,4 @@
-"""Chapters 1, 2 and 7 and the home page: computed under smoke, drawn, claimed. (The others have files of their own.)"""
+"""Chapters 1, 2 and 7: computed under smoke, drawn, claimed. (The others have files of their own.)"""
 
 from __future__ import annotations
 

@@ -26,18 +26,20 @@ def test_the_figure_is_the_one_of_the_findings():
     assert hashlib.sha256((ROOT / readme.FIGURE).read_bytes()).hexdigest() == TOLD["figure"]
 
 
-def test_the_findings_are_few_and_say_where_they_come_from():
-    assert 3 <= len(TOLD["findings"]) <= 5
-    assert all(re.match(r"\d\. .*\*\(chapter \d; .*\)\*$", finding) for finding in TOLD["findings"])
-    assert TOLD["commits"] and TOLD["devices"] and TOLD["profile"] in ("quick", "full")
+def test_the_findings_are_the_home_pages_three_and_say_where_they_come_from():
+    assert len(TOLD["findings"]) == 3
+    assert all(re.search(r"\[Chapter \d\]\(report/\d\d-[\w-]+\.qmd#sec-[\w-]+\)$", each) for each in TOLD["findings"])
+    assert "profile" in TOLD["origin"] and "commit" in TOLD["origin"]
+    for address in re.findall(r"\]\((report/[^)#]+)", readme.findings_text(TOLD)):
+        assert (ROOT / address).is_file()
 
 
 @pytest.mark.skipif(not questions.PUBLISHED.exists(), reason="nothing is published yet")
 def test_the_findings_are_the_published_ones(monkeypatch):
     monkeypatch.setenv("RANKSTUDY_PROFILE", "published")
     found = readme.findings()[0]
-    assert found["findings"] == TOLD["findings"]
-    assert found["moved_on"] == TOLD["moved_on"], "run `RANKSTUDY_PROFILE=published python -m rankstudy readme`"
+    for name in ("findings", "origin"):
+        assert found[name] == TOLD[name], "run `RANKSTUDY_PROFILE=published python -m rankstudy readme`"
 
 
 def test_another_finding_would_be_noticed(tmp_path):
@@ -45,7 +47,7 @@ def test_another_finding_would_be_noticed(tmp_path):
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).write_text((ROOT / path).read_text(encoding="utf-8"), encoding="utf-8")
     assert readme.written(TEXT, tmp_path) == TEXT
-    changed = {**TOLD, "findings": ["1. Nothing was found. *(chapter 3; n = 0)*"]}
+    changed = {**TOLD, "findings": ["Nothing was found. [Chapter 3](report/03-rank.qmd#sec-rank)"]}
     (tmp_path / readme.FINDINGS).write_text(json.dumps(changed), encoding="utf-8")
     other = readme.written(TEXT, tmp_path)
     assert "Nothing was found." in other and TOLD["findings"][0] not in other

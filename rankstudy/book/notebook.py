@@ -76,7 +76,8 @@ def settings(root: Path) -> dict[str, Any]:
 def listed(root: Path) -> list[Path]:
     """The chapters and appendices in `_quarto.yml` of the folder `root`. Raises `UsageError` if one is not there."""
     book = settings(root)["book"]
-    chapters = [*book["chapters"], *book.get("appendices", ())]
+    entries = [*book["chapters"], *book.get("appendices", ())]
+    chapters = [entry["href"] if isinstance(entry, dict) else entry for entry in entries]  # some with another name
     if missing := [chapter for chapter in chapters if not (root / chapter).exists()]:
         raise UsageError(f"_quarto.yml lists {missing[0]}, which does not exist")
     return [root / chapter for chapter in chapters]

@@ -33,6 +33,7 @@ __all__ = [
     "moved",
     "percent",
     "points",
+    "quartiles",
     "ratio",
     "shape",
     "share",
@@ -87,6 +88,14 @@ def per_layer(group: Networks, values: np.ndarray) -> np.ndarray:
     """(networks,) change per layer over the square layers, by least squares in each network; values: like Measures."""
     chosen = values[:, group.square]
     return np.polyfit(np.arange(chosen.shape[1]), chosen.T, 1)[0].round(12)  # equal ranks have slope 0, not 1e-17
+
+
+def quartiles(value: float, bounds: Sequence[float], unit: str = "") -> Markdown:
+    """The median of repeated timings; `bounds`: the quartiles, on hover: 4.0."""
+    after = NO_BREAK + unit if unit else ""
+    low, high = (short(bound) for bound in bounds)
+    tip = f"half of the repetitions: {low} to {high}{after}".replace(" ", NO_BREAK)
+    return Markdown(f'[{short(value)}{after}]{{.number data-tip="{tip}"}}')
 
 
 def moved(group: Networks, layer: int) -> Markdown:

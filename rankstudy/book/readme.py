@@ -1,75 +1,77 @@
-"""The parts of the README that are results: findings and headline figure, and the tour of a network that is not ours.
+"""The parts of the README that are results: the home page's findings and figure, and the tour of a network that is not
+ours.
 
-`findings` takes what the home page says from the store and commits to it in report/findings.json and
-report/images/spectrum.png, with where it comes from; `written` puts that, and benchmarks/results/resnet18.json, between
-the README's markers. So the README can be checked against its sources without the study.
+`findings` takes what the home page's cards say from the store and commits to it in report/findings.json and
+report/images/truncation.png, with where it comes from; `written` puts that, and benchmarks/results/resnet18.json,
+between the README's markers. So the README can be checked against its sources without the study.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import hashlib
 import io
 import json
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rankstudy import UsageError, sources
-from rankstudy.book.chapters.common import computed_under
+from rankstudy import UsageError
 from rankstudy.book.tables import Markdown, table
 
-FINDINGS, FIGURE, TOUR = "report/findings.json", "report/images/spectrum.png", "benchmarks/results/resnet18.json"
-ALT = (
-    "Singular values of the weight matrices of a trained network, one panel per layer: before training, after it, and "
-    "of the update. The trained spectrum rises above the random one, most at its top; the update falls more steeply."
-)
+ROOT = Path(__file__).parents[2]
+FINDINGS, FIGURE, TOUR = "report/findings.json", "report/images/truncation.png", "benchmarks/results/resnet18.json"
+ALT = "Against the rank of the truncated matrices: how far they are off, and how many of the test digits are read right."
 
 
 def findings() -> tuple[dict[str, Any], bytes]:
-    """What the home page says under the current profile, and the headline figure as PNG."""
-    from rankstudy.book.chapters.conclusions import Home
-    from rankstudy.study import questions
+    """What the home page's cards say under the current profile, and its figure as PNG."""
+    from rankstudy.book import notebook, plots, results
 
-    home = Home()
-    result = home.chapters["rank"].result
+    with tempfile.TemporaryDirectory() as folder:
+        page = notebook.markdown(notebook.execute(ROOT / "index.qmd"), Path(folder))
     content = io.BytesIO()
-    home.chapters["rank"].spectra().savefig(
-        content, format="png", dpi=150, facecolor="white", metadata={"Software": None}
-    )
+    drawn, _ = plots.truncation(results.approximation()).static.figures  # the curves, and the images beside them
+    drawn.savefig(content, format="png", dpi=150, facecolor="white", metadata={"Software": None})
     told = {
-        "findings": home.findings().split("\n"),
-        "profile": computed_under(result),
-        "data": sources.label(result.data),
-        "networks": len(home.chapters["training"].history["seeds"]),
-        "commits": sorted({each.provenance["commit"] or "unknown" for each in home.results}),
-        "devices": sorted({each.provenance["device"] for each in home.results}),
-        "date": datetime.datetime.fromtimestamp(
-            max(each.provenance["created"] for each in home.results), datetime.UTC
-        ).strftime("%Y-%m-%d"),
-        "moved_on": [number for number, name in questions.CHAPTERS.items() if home.chapters[name].result.stale],
+        "findings": cards(page),
+        "origin": json.loads(re.search(r"^````\{\.json\}\n(.*)\n````$", page, re.M)[1])["provenance"],  # type: ignore[index]
         "figure": hashlib.sha256(content.getvalue()).hexdigest(),
     }
     return told, content.getvalue()
 
 
-def findings_text(told: Mapping[str, Any]) -> str:
-    commits = ", ".join(f"`{commit}`" for commit in told["commits"])
-    quick = "; a quick run: few seeds, wide intervals" if told["profile"] == "quick" else ""
-    moved = ", ".join(told["moved_on"])
-    stale = f" Computed by code that has changed since then: chapters {moved}." if moved else ""
-    origin = (
-        f"*Profile `{told['profile']}`{quick}. Data: {told['data']}, computed on {', '.join(told['devices'])}, "
-        f"{told['date']}, commit {commits}. The figure shows one of {told['networks']} networks.{stale}*"
+def cards(page: str) -> list[str]:
+    """The cards of a page's Markdown, each as one paragraph of the README, its sentences by their verdicts."""
+    from rankstudy.book.preview import STYLES, element, elements, pandoc
+
+    tree = json.loads(
+        pandoc("index.qmd", page, "-f", "markdown", "-t", "json", "--lua-filter", STYLES / "telling.lua")
     )
-    return "\n".join([f"![{ALT}]({FIGURE})", "", *told["findings"], "", origin])
+    found = []
+    for node in elements(tree["blocks"]):
+        if node["t"] == "Superscript":  # of which GitHub's Markdown knows nothing
+            node.update(element("Span", ["", [], []], [{"t": "Space"}, *node["c"]]))
+    for node in elements(tree["blocks"]):
+        if node["t"] == "Div" and "cards" in node["c"][0][1]:
+            for card in node["c"][1]:
+                inlines = [part for block in card["c"][1] for part in (*block["c"], {"t": "Space"})]
+                one = json.dumps({**tree, "blocks": [element("Para", inlines)]})
+                found.append(pandoc("README.md", one, "-f", "json", "-t", "gfm-raw_html", "--wrap=none").strip())
+    return found
+
+
+def findings_text(told: Mapping[str, Any]) -> str:
+    listed = [f"{number}. {finding}" for number, finding in enumerate(told["findings"], 1)]
+    origin = f"*{told['origin']}. ✓: a hypothesis stated in advance, and supported.*"
+    return "\n".join([f"![{ALT}]({FIGURE})", "", *listed, "", origin])
 
 
 def tour(told: Mapping[str, Any] | None = None) -> Markdown:
-    """What `analyze` found in ResNet-18, as a table (on the home page too), and what was done to it."""
-    told = told or json.loads((Path(__file__).parents[2] / TOUR).read_text(encoding="utf-8"))
+    """What `analyze` found in ResNet-18, as a table, and what was done to it."""
+    told = told or json.loads((ROOT / TOUR).read_text(encoding="utf-8"))
     ((title, (heads, *rows)),) = told["tables"].items()
     origin = f"*{title}; commit `{told['provenance']['commit']}`; `python -m benchmarks resnet18`.*"
     return Markdown(f"{table(heads, rows, download=False)}\n\n{origin}")
@@ -102,5 +104,5 @@ def main(argv: Sequence[str]) -> int:
     (root / FINDINGS).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     text = written((root / "README.md").read_text(encoding="utf-8"), root)
     (root / "README.md").write_text(text, encoding="utf-8")
-    print(f"rankstudy: README.md, {FINDINGS} and {FIGURE} are those of profile {told['profile']}")
+    print(f"rankstudy: README.md, {FINDINGS} and {FIGURE} say: {told['origin']}")
     return 0

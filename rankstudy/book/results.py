@@ -1,7 +1,8 @@
 """What was measured, as typed results: `results.rank()`, `results.training()`. Nothing here imports torch.
 
 Every array has networks first; layers count from the input side, at index 0. A result knows where it comes from
-(`origin`). Until the experiments return these classes themselves, `conversion` makes them of what is stored.
+(`origin`). Until the experiments return these classes themselves, `conversion` makes them of what is stored; `views` has
+what the home page needs of the chapters that are still told the old way.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rankstudy.study import questions
+
+if TYPE_CHECKING:
+    from rankstudy.book import views
 
 TRAINED = 0.9  # training accuracy below which a condition "did not train" and supports no conclusion about rank
 
@@ -262,6 +267,34 @@ def training() -> Training:
     from rankstudy.book import conversion
 
     return conversion.training(questions.result("training"))
+
+
+def overfitting() -> views.Overfitting:
+    """Chapter 4's result as the home page tells it, under the current profile, computed where it is missing."""
+    from rankstudy.book import views
+
+    return views.overfitting(questions.result("overfitting"))
+
+
+def approximation() -> views.Approximation:
+    """Chapter 5's result likewise."""
+    from rankstudy.book import views
+
+    return views.approximation(questions.result("approximation"))
+
+
+def low_rank_training() -> views.LowRankTraining:
+    """Chapter 6's result likewise."""
+    from rankstudy.book import views
+
+    return views.low_rank_training(questions.result("low_rank_training"))
+
+
+def lora() -> views.LoRA:
+    """Chapter 8's result likewise."""
+    from rankstudy.book import views
+
+    return views.lora(questions.result("lora"))
 
 
 def origin(experiment: str) -> Origin:

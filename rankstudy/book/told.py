@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Collection
 from typing import Any
 
 from rankstudy import registry, sources
@@ -48,16 +49,17 @@ def evidence(hypothesis: claims.Hypothesis) -> dict[str, str]:
 
 
 def provenance(*origins: Origin) -> str:
-    """Profile, data, device, date and commit, in one line."""
+    """Profile, data, device, date and commit, in one line; of more than two devices or commits how many."""
     parts = []
     profiles = dict.fromkeys(origin.computed_under for origin in origins)
     shown = "published results of " if origins[0].profile == "published" else ""
     parts.append(f"{shown}profile {_listed(profiles)}")
     parts.append(_listed(dict.fromkeys(sources.label(origin.data) for origin in origins)))
-    parts.append(_listed(dict.fromkeys(origin.device for origin in origins)))
+    parts.append(_listed(dict.fromkeys(origin.device for origin in origins), "devices"))
     latest = max(origin.created for origin in origins)
     parts.append(f"{datetime.datetime.fromtimestamp(latest, datetime.UTC):%-d %b %Y}")
-    parts.append(f"commit {_listed(dict.fromkeys(origin.commit for origin in origins))}")
+    commits = dict.fromkeys(origin.commit for origin in origins)
+    parts.append(_listed(commits, "commits") if len(commits) > 2 else f"commit {_listed(commits)}")
     if any(origin.stale for origin in origins):
         parts.append("its code has changed since")
     text = " · ".join(parts)
@@ -70,11 +72,11 @@ def warning(*origins: Origin) -> str:
     if registry.FALLBACK in others:
         return "This is not MNIST: every number here comes from the fallback data set, 1\u202f797 small digits."
     if others:
-        return f"This is not MNIST: every number here comes from {_listed(map(sources.label, others))}."
+        return f"This is not MNIST: every number here comes from {_listed([sources.label(other) for other in others])}."
     if any(origin.computed_under.startswith(("smoke", "quick")) for origin in origins):
         return "A quick run: few networks and short trainings, so intervals are wide and many verdicts open."
     return ""
 
 
-def _listed(names: Any) -> str:
-    return ", ".join(names)
+def _listed(names: Collection[str], several: str = "") -> str:
+    return f"{len(names)} {several}" if several and len(names) > 2 else ", ".join(names)

@@ -77,6 +77,22 @@ local function tip(span)
   return content
 end
 
+-- A link to a chapter's source with its label, report/03-rank.qmd#sec-rank: Quarto's HTML knows what to do with it.
+local function chapter(link)
+  local page, label = link.target:match("^report/(.+)%.qmd#([%w-]+)$")
+  if not page then return nil end
+  if typst then
+    local content = pandoc.Inlines({ pandoc.RawInline("typst", "#link(<" .. label .. ">)[") })
+    content:extend(link.content)
+    content:insert(pandoc.RawInline("typst", "]"))
+    return content
+  end
+  if html and not quarto then
+    link.target = address(page, label)
+    return link
+  end
+end
+
 local function short_answer(div)
   local head = pandoc.Div({ pandoc.Plain({
     pandoc.Span("Short answer", pandoc.Attr("", { "short-answer-title" })), pandoc.Space(),
@@ -201,5 +217,6 @@ return {
       return float
     end,
     Span = function(span) return bound(span) or tip(span) end,
+    Link = chapter,
   },
 }

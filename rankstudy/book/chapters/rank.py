@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from rankstudy.book import claims, conversion, figures
-from rankstudy.book.chapters import rank_figures, rank_views, statements
+from rankstudy.book import claims, conversion
+from rankstudy.book.chapters import rank_views, statements
 from rankstudy.book.chapters.common import over
 from rankstudy.book.chapters.rank_views import average
 from rankstudy.book.stats import estimate, number_text
@@ -30,10 +30,6 @@ class Chapter:
             "average64": estimate(average(base, "weights", "elimination_float64")).text(1),
             "update_effective_rank": estimate(average(base, "update", "effective_rank", normalised=True)).percent(),
         }
-
-    def spectra(self) -> figures.Figure:
-        widths = self.result.config["base"]["network"]["widths"]
-        return rank_figures.spectra(self.base, rank_views.shapes(widths))
 
     def claims(self) -> list[statements.Claim]:
         """The chapter's hypotheses; one that is not supported is said to be one."""

@@ -82,7 +82,8 @@ def p_text(p: float) -> str:
 
 
 REGISTRY: dict[str, Hypothesis] = {}
-FAMILIES = ("training", "rank")  # modules of this package, one a chapter
+# modules of this package, one a chapter
+FAMILIES = ("training", "rank", "overfitting", "approximation", "low_rank_training", "lora")
 
 
 def hypothesis(

@@ -7,7 +7,7 @@ are drawings of their own and stack on a phone; lines carry their names instead 
 from rankstudy.book.plots.curves import by_rank, curves, trade_off
 from rankstudy.book.plots.drawing import Drawing
 from rankstudy.book.plots.forest import forest
-from rankstudy.book.plots.images import slider, weight_images
+from rankstudy.book.plots.images import slider, truncation, weight_images
 from rankstudy.book.plots.ranks import by_condition, by_layer, by_tolerance, trajectory
 from rankstudy.book.plots.spectra import sizes, spectra
 
@@ -24,5 +24,6 @@ __all__ = [
     "spectra",
     "trade_off",
     "trajectory",
+    "truncation",
     "weight_images",
 ]

@@ -17,9 +17,11 @@ import numpy as np
 
 from rankstudy.book.plots.curves import by_rank
 from rankstudy.book.plots.drawing import SERIES, Drawing, panel
+from rankstudy.book.stats import percent, short
+from rankstudy.book.views import Approximation
 
 SIGNED = "RdBu_r"  # blue negative, red positive, zero clear; told apart by colour-blind readers too
-WIDTH, HEIGHT, LEFT, TOP = 330, 150, 34, 16  # of the slider's plot, in its own units
+WIDTH, HEIGHT, LEFT, TOP = 330, 154, 34, 20  # of the slider's plot, in its own units
 
 SCRIPT = """
 (() => {
@@ -49,12 +51,37 @@ SCRIPT = """
 class Slider:
     """What `slider` returns: prints itself for HTML, and its static twin for the PDF."""
 
-    def __init__(self, html: str, static: Sequence[Drawing]) -> None:
+    def __init__(self, html: str, static: Drawing) -> None:
         self.html, self.static = html, static
 
     def _repr_markdown_(self) -> str:
-        typst = [drawing._repr_markdown_().partition("```{=typst}")[2] for drawing in self.static]
-        return f"```{{=html}}\n{self.html}\n```\n\n" + "\n\n".join("```{=typst}" + each for each in typst)
+        _, fence, typst = self.static._repr_markdown_().partition("```{=typst}")
+        return f"```{{=html}}\n{self.html}\n```\n\n{fence}{typst}"
+
+
+def truncation(found: Approximation) -> Slider:
+    """The networks of chapter 5 truncated to each rank: rows of the first matrix, error and accuracy moving apart."""
+    right, error = (100 * values.mean(axis=0) for values in (found.truncated_test_accuracy, found.hidden_error))
+    names = ("of the numbers, in B and C", "error of the matrices", "of the test digits read correctly")
+    return slider(
+        [int(rank) for rank in found.ranks],
+        found.images[-1][:6],
+        found.images[:, :6],
+        {"digits read correctly, %": right, "matrices off by, %": error},
+        {
+            names[0]: [f"{short(100 * share)}\u00a0%" for share in found.numbers],
+            names[1]: [f"{short(value)}\u00a0%" for value in error],
+            names[2]: [percent(value / 100, 1).replace(" ", "\u00a0") for value in right],
+        },
+        start=found.rank,
+        label="Move to rank r =",
+        colours={
+            "digits read correctly, %": "accuracy",
+            "matrices off by, %": "error",
+            names[1]: "error",
+            names[2]: "accuracy",
+        },
+    )
 
 
 def slider(
@@ -124,11 +151,9 @@ def slider(
 <script>{SCRIPT}</script>
 </div>"""
     strip = [index for index, rank in enumerate(ranks) if rank in (1, 4, 16, 64)]
-    static = [
-        by_rank(np.asarray(ranks), dict(curves), "per cent", colours=colours),
-        weight_images(np.stack([*images[strip], whole]), [*(f"r = {ranks[index]}" for index in strip), "W"]),
-    ]
-    return Slider(html, static)
+    drawn = by_rank(np.asarray(ranks), dict(curves), "per cent", colours=colours)
+    rows_at = weight_images(np.stack([*images[strip], whole]), [*(f"r = {ranks[index]}" for index in strip), "W"])
+    return Slider(html, Drawing([*drawn.figures, *rows_at.figures]))
 
 
 def weight_images(images: np.ndarray, names: Sequence[str]) -> Drawing:
@@ -189,7 +214,7 @@ def _curve(name: str, across: np.ndarray, down: np.ndarray, colours: Mapping[str
     shade = f"var({_variable(name, colours)})"
     rising = down[-1] < down[0]
     x, anchor = (across[-1] - 4, "end")
-    y = down[-1] - 5 if rising else down[len(down) * 3 // 4] - 12
+    y = down[-1] - 8 if rising else down[len(down) * 3 // 4] - 12
     return (
         f'<polyline points="{points}" fill="none" stroke="{shade}" stroke-width="2"/>'
         f'<text class="name" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{shade}">{name}</text>'

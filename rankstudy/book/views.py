@@ -1,0 +1,211 @@
+"""Chapters 4, 5, 6 and 8 as far as the home page tells them: typed views of their results, without torch.
+
+As in `results`, arrays have networks first and layers count from the input side. `results.overfitting()` and its like
+make them; a chapter that is told on this layer gets the rest of its fields with its page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from rankstudy.book import conversion
+from rankstudy.book.results import History, Networks, Origin
+from rankstudy.factorization import eckart_young_error
+from rankstudy.registry import ACTIVATIONS
+from rankstudy.spectrum import Spectrum
+from rankstudy.study.experiments import overfitting as criterion
+from rankstudy.study.experiments.low_rank_training import DENSE, PLAIN
+from rankstudy.study.experiments.truncation import STEPS
+from rankstudy.study.questions import Result
+
+TRAIN, VALIDATION, TEST = range(3)
+LEVELS = (0.98, 0.97, 0.95, 0.9)  # validation accuracies whose first epoch is compared, the most demanding first
+LORA_RANK = 4  # the rank that stands for LoRA where one must
+
+
+@dataclass(frozen=True)
+class Overfitting:
+    """Chapter 4."""
+
+    origin: Origin
+    big: Networks  # large enough to overfit
+    activations: Mapping[str, Networks]  # a size between, by activation, in the book's order
+    excess: np.ndarray  # (networks,) of the big ones: test loss at the end above its lowest, as a share of that
+    memorised: np.ndarray  # (networks,) whether training accuracy and excess meet the criterion stated in advance
+
+
+@dataclass(frozen=True)
+class Approximation:
+    """Chapter 5: the big networks of chapter 4, every matrix replaced by its best approximation of rank r."""
+
+    origin: Origin
+    widths: tuple[int, ...]
+    rank: int  # the effective rank: from it on, no network loses more than `tolerance` of its validation accuracy
+    tolerance: float
+    ranks: np.ndarray  # (ranks,), ascending, up to full rank
+    error: np.ndarray  # (networks, ranks, layers), ‖W − BC‖ / ‖W‖ in the Frobenius norm
+    test_accuracy: np.ndarray  # (networks,)
+    truncated_test_accuracy: np.ndarray  # (networks, ranks)
+    fit_ratio: np.ndarray  # (networks, tried, layers), error of alternating least squares / the smallest possible one
+    fit_reached: np.ndarray  # (networks, tried, layers), whether it came as close as was asked
+    images: np.ndarray  # (ranks, rows, 28, 28) in [−1, 1], rows of the first network's first matrix at each rank
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """(out, in) of each layer."""
+        return [(out, inp) for inp, out in pairwise(self.widths)]
+
+    @property
+    def hidden_error(self) -> np.ndarray:
+        """(networks, ranks), mean over all matrices but the output's, whose ten rows any rank from ten on leaves."""
+        return self.error[:, :, :-1].mean(axis=2)
+
+    @property
+    def at(self) -> int:
+        """Index of the effective rank in `ranks`."""
+        return int(np.flatnonzero(self.ranks == self.rank)[0])
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """(ranks,), entries of B and C of every layer as a share of those of W."""
+        dense = sum(out * inp for out, inp in self.shapes)
+        return self.ranks * sum(out + inp for out, inp in self.shapes) / dense
+
+
+@dataclass(frozen=True)
+class LowRankTraining:
+    """Chapter 6: the big network dense, and with every layer as B·C from the start."""
+
+    origin: Origin
+    rank: int  # chapter 5's effective rank
+    images: int  # in the training split
+    dense: History
+    low_rank: History
+    dense_parameters: int
+    parameters: int
+    batches: np.ndarray  # (batches,), images in a forward pass
+    speedup: np.ndarray  # (batches,), of a forward pass over the dense network's, median of blocks
+    speedup_quartiles: np.ndarray  # (batches, 2)
+
+    @property
+    def level(self) -> float | None:
+        """The highest of LEVELS that every network reached on validation data; None if there is none."""
+        lowest = min(float(each.validation_accuracy.max(axis=1).min()) for each in (self.dense, self.low_rank))
+        return next((level for level in LEVELS if lowest >= level), None)
+
+    def epochs(self, history: History) -> np.ndarray:
+        """(networks,), the first epoch at `level`; NaN where there is no level."""
+        if self.level is None:
+            return np.full(len(history.seeds), np.nan)
+        return (history.validation_accuracy >= self.level).argmax(axis=1).astype(float)
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """Chapter 8: LoRA of one rank on a digit that was left out, a few old images replayed. A digit counts as a network
+    does elsewhere; its seeds are averaged."""
+
+    origin: Origin
+    rank: int
+    new_accuracy: np.ndarray  # (digits,), test accuracy on the digit left out
+    old_accuracy: np.ndarray  # (digits,), on the other nine
+    trainable: int  # parameters
+    trainable_full: int  # of full fine-tuning, as all that ends so
+    memory: int  # bytes of a training step: weights, gradients, optimiser state, activations
+    memory_full: int
+    activations: np.ndarray  # (LoRA ranks,), bytes of these kept for the backward pass
+    activations_full: int
+    step_ratio: np.ndarray  # (rounds,), time of a training step over one of full fine-tuning in the same round
+
+
+def overfitting(result: Result) -> Overfitting:
+    big = conversion.networks("big network", result["big"], result.config, "relu")
+    stored = result["activations"]
+    return Overfitting(
+        origin=conversion.origin(result),
+        big=big,
+        activations={
+            name: conversion.networks(conversion.label(name), stored[name], result.config["activations"], name)
+            for name in sorted(stored, key=lambda name: [*ACTIVATIONS, name].index(name))
+        },
+        excess=criterion.excess(big.history.test_loss),
+        memorised=criterion.overfitted(result["big"]["history"]),
+    )
+
+
+def approximation(result: Result) -> Approximation:
+    settings, found = result.config, result.typed
+    widths = tuple(settings["overfitting"]["network"]["widths"])
+    ranks = np.asarray(settings["sweep"]["ranks"])
+    errors = []
+    for layer, (inp, out) in enumerate(pairwise(widths)):
+        spectrum = Spectrum(found.spectra["weights"][str(layer)], (out, inp))
+        errors.append([eckart_young_error(spectrum, min(int(rank), out, inp), True) for rank in ranks])
+    fits = found.alternating["least_squares"]
+    return Approximation(
+        origin=conversion.origin(result),
+        widths=widths,
+        rank=found.rank,
+        tolerance=float(settings["tolerance"]),
+        ranks=ranks,
+        error=np.array(errors).transpose(2, 1, 0),
+        test_accuracy=found.original[:, 1, TEST],
+        truncated_test_accuracy=found.truncated[:, :, 1, TEST],
+        fit_ratio=np.nan_to_num(fits.ratio, nan=1.0),  # 0 / 0: a layer that has no more than this rank
+        fit_reached=fits.reached,
+        images=found.pictures.images.reshape(len(ranks), -1, 28, 28) / STEPS,
+    )
+
+
+def low_rank_training(result: Result) -> LowRankTraining:
+    found = result.typed
+    times = found.inference.network[f"rank {found.rank}"]
+    dense, low_rank = (conversion.history(result["arms"][name]["history"]) for name in (DENSE, PLAIN))
+    return LowRankTraining(
+        origin=conversion.origin(result),
+        rank=found.rank,
+        images=found.images,
+        dense=dense,
+        low_rank=low_rank,
+        dense_parameters=found.memory["dense"].parameters,
+        parameters=found.memory[f"rank {found.rank}"].parameters,
+        batches=found.inference.batches,
+        speedup=times.speedup,
+        speedup_quartiles=np.stack([times.low, times.high], axis=1),
+    )
+
+
+def lora(result: Result) -> LoRA:
+    found, costs = result.typed, result.typed.costs
+    rank = min((int(rank) for rank in found.rank if rank), key=lambda rank: abs(rank - LORA_RANK))
+    (condition,) = np.flatnonzero((found.rank == rank) & found.replay)
+    new, old = accuracies(found.confusion[:, :, condition, 1], result.config["digits"])
+    full, row = costs.methods.index("full"), costs.methods.index(f"lora-{rank}")
+    memory = costs.weights + costs.gradients + costs.optimizer + costs.activations
+    return LoRA(
+        origin=conversion.origin(result),
+        rank=rank,
+        new_accuracy=new,
+        old_accuracy=old,
+        trainable=int(costs.trainable[row]),
+        trainable_full=int(costs.trainable[full]),
+        memory=int(memory[row]),
+        memory_full=int(memory[full]),
+        activations=costs.activations[[index for index, name in enumerate(costs.methods) if name.startswith("lora-")]],
+        activations_full=int(costs.activations[full]),
+        step_ratio=costs.step_seconds[row] / costs.step_seconds[full],
+    )
+
+
+def accuracies(confusion: np.ndarray, digits: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """(digits,) accuracy on the digit left out and (digits,) on the others, out of (digits, seeds, 10, 10) counts of
+    true by predicted; seeds averaged."""
+    right, of = np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1, dtype=float)
+    new = np.arange(10) == np.asarray(digits)[:, None, None]
+    return tuple(  # type: ignore[return-value]
+        ((right * chosen).sum(axis=-1) / (of * chosen).sum(axis=-1)).mean(axis=1) for chosen in (new, ~new)
+    )

@@ -1,0 +1,193 @@
+"""The home page: short, in the order of the tasks, true under every verdict and profile; its numbers are the chapters'."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rankstudy.book import claims, notebook, plots, readme, results, stats, views
+from rankstudy.book.chapters import approximation, lora, low_rank_training, overfitting
+from tests import page_checks
+from tests.test_prose import prose
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "index.qmd").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def told():
+    """Typed views of the published results, by chapter."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RANKSTUDY_PROFILE", "published")
+        names = ("overfitting", "approximation", "low_rank_training", "lora")
+        yield {name: getattr(results, name)() for name in names}
+
+
+@pytest.fixture(scope="module")
+def old():
+    """The same results as the chapters of the first edition read them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RANKSTUDY_PROFILE", "published")
+        yield {
+            module.__name__.rpartition(".")[2]: module.Chapter()
+            for module in (overfitting, approximation, low_rank_training, lora)
+        }
+
+
+def test_the_questions_are_the_assignments_in_its_order():
+    rows = page_checks.questions(TEXT)
+    tasks = [task for task, *_ in rows if task]
+    assert tasks == [f"Task {number}" for number in range(1, 9)]
+    task = ""
+    for name, question, answer, chapter in rows:
+        task = name or task
+        assert question[-1] in ".?" and answer and f"[{task[-1]}](report/0{task[-1]}-" in chapter
+
+
+def test_links_say_the_number_of_the_chapter_they_lead_to():
+    links = re.findall(r"\[(?:Chapter )?(\d)\]\(report/0(\d)-([\w-]+)\.qmd#([\w-]+)\)", TEXT)
+    assert len(links) == TEXT.count("](report/") > 20
+    for number, digit, name, label in links:
+        assert number == digit
+        assert f"{{#{label}}}" in (ROOT / "report" / f"0{digit}-{name}.qmd").read_text(encoding="utf-8")
+
+
+def test_a_home_page_beyond_the_limits_is_noticed():
+    assert page_checks.beyond("index.qmd", TEXT) == []
+    assert any("words: " in fault for fault in page_checks.beyond("index.qmd", TEXT + "\n\nWord" + " word" * 400))
+    row = next(line for line in TEXT.splitlines() if line.startswith("| Task 1"))
+    longer = TEXT.replace(row, row.replace("images to train on.", "images to train on." + " word" * 9))
+    assert any("words of the answer" in fault for fault in page_checks.beyond("index.qmd", longer))
+    assert any("questions: " in fault for fault in page_checks.beyond("index.qmd", TEXT.replace(row, f"{row}\n{row}")))
+
+
+def test_the_home_page_defines_no_words_and_types_no_result():
+    assert ".term" not in TEXT and not re.search(r"\d\d? (?:points|epochs|times|parameters)", prose(TEXT))
+
+
+# views: equal numbers
+
+
+def test_overfitting_has_the_chapters_numbers(told, old):
+    view, chapter = told["overfitting"], old["overfitting"]
+    assert stats.estimate(view.excess).percent() == chapter.text["excess"]
+    assert str(view.memorised.sum()) == chapter.text["met"] and view.big.n == len(view.memorised)
+    np.testing.assert_array_equal(view.big.weights.rank_float64, chapter.big["ranks"]["weights"]["elimination_float64"])
+    assert set(view.activations) == set(chapter.activations_found)
+
+
+def test_approximation_has_the_chapters_numbers(told, old):
+    view, chapter = told["approximation"], old["approximation"]
+    assert view.rank == chapter.rank and view.ranks[view.at] == view.rank
+    np.testing.assert_array_equal(view.test_accuracy, chapter.original(views.TEST))
+    np.testing.assert_array_equal(
+        view.truncated_test_accuracy[:, view.at], chapter.accuracy("truncated", chapter.rank, views.TEST)
+    )
+    for rank in (1, 32, 1024):
+        at = list(view.ranks).index(rank)
+        np.testing.assert_allclose(
+            view.error[:, at].mean(axis=1), chapter.average_error(np.array([rank]))[:, 0], atol=1e-7
+        )
+        assert view.numbers[at] == pytest.approx(chapter.share(rank))
+    np.testing.assert_allclose(view.hidden_error[:, view.at], chapter.error_of_cut(chapter.rank), atol=1e-7)
+    assert view.fit_ratio.min() >= 1 - 1e-9 and view.fit_reached.shape == view.fit_ratio.shape
+    assert abs(view.images).max() == 1 and view.images.shape[0] == len(view.ranks)
+
+
+def test_low_rank_training_has_the_chapters_numbers(told, old):
+    view, chapter = told["low_rank_training"], old["low_rank_training"]
+    np.testing.assert_array_equal(view.low_rank.test_accuracy[:, -1], chapter.final("low rank", "test"))
+    assert view.dense_parameters / view.parameters == pytest.approx(chapter.saved("parameters"))
+    np.testing.assert_array_equal(view.speedup, chapter.speedup("network", f"rank {view.rank}"))
+    for name, history in (("dense", view.dense), ("low rank", view.low_rank)):
+        assert view.epochs(history).tolist() == chapter.reached(name, view.level)[0]
+
+
+def test_lora_has_the_chapters_numbers(told, old):
+    view, chapter = told["lora"], old["lora"]
+    label = f"LoRA r = {view.rank}"
+    assert label == chapter.found.middle
+    np.testing.assert_allclose(view.new_accuracy, chapter.found.values("new", label, True))
+    np.testing.assert_allclose(view.old_accuracy, chapter.found.values("old", label, True))
+    costs = chapter.costs
+    assert view.memory / view.memory_full == costs.memory[costs.at(f"lora-{view.rank}")] / costs.memory[costs.at("full")]
+    np.testing.assert_allclose(view.step_ratio, costs.ratio(f"lora-{view.rank}"))
+
+
+def test_accuracies_are_shares_of_the_right_rows():
+    confusion = np.zeros((1, 2, 10, 10), dtype=int)
+    confusion[0, :, range(10), range(10)] = 8
+    confusion[0, :, 3, 5] = 8  # half of the threes are taken for fives
+    new, old = views.accuracies(confusion, [3])
+    assert new.tolist() == [0.5] and old.tolist() == [1.0]
+    new, old = views.accuracies(confusion, [5])
+    assert new.tolist() == [1.0] and old.tolist() == [pytest.approx(72 / 80)]
+
+
+def test_no_common_level_means_no_epochs(told):
+    view = told["low_rank_training"]
+    poor = dataclasses.replace(view.low_rank, validation_accuracy=0 * view.low_rank.validation_accuracy)
+    never = dataclasses.replace(view, low_rank=poor)
+    assert never.level is None and np.isnan(never.epochs(never.dense)).all()
+    (judged,) = (each for each in claims.judged(never) if each.hypothesis.id == "low-rank-slower")
+    assert judged.verdict == "inconclusive" and judged.effect is None
+
+
+@pytest.mark.parametrize(
+    ("chapter", "field", "values", "claim"),
+    [
+        ("overfitting", "memorised", lambda old: ~old, "overfitting-reached"),
+        ("approximation", "fit_reached", lambda old: ~old, "approximation-bound"),
+        ("approximation", "truncated_test_accuracy", lambda old: old - 0.02, "approximation-half-point"),
+        ("approximation", "error", lambda old: 0.1 * old, "approximation-error-large"),
+        ("low_rank_training", "parameters", lambda old: 100 * old, "low-rank-fewer"),
+        ("low_rank_training", "speedup_quartiles", lambda old: 0.1 * old, "low-rank-faster"),
+        ("lora", "activations", lambda old: 0 * old, "lora-activations"),
+        ("lora", "step_ratio", lambda old: 0.5 * old, "lora-step-slower"),
+    ],
+)
+def test_a_flipped_result_flips_its_verdict(told, chapter, field, values, claim):
+    def verdict(view):
+        return {each.hypothesis.id: each.verdict for each in claims.judged(view)}[claim]
+
+    view = told[chapter]
+    assert verdict(view) == "supported"
+    assert verdict(dataclasses.replace(view, **{field: values(getattr(view, field))})) == "refuted"
+
+
+def test_what_the_slider_says_is_what_the_page_says(told):
+    import json
+
+    view = told["approximation"]
+    made = plots.truncation(view)
+    stops = json.loads(re.search(r'<script type="application/json">(.*?)</script>', made.html)[1])
+    stop = next(stop for stop in stops if stop["rank"] == str(view.rank))
+    numbers, error, right = (float(text.split("\u00a0")[0]) for text in stop["readings"])
+    assert numbers == pytest.approx(100 * view.numbers[view.at], abs=0.05)
+    assert error == pytest.approx(100 * view.hidden_error[:, view.at].mean(), abs=0.5)
+    assert right == pytest.approx(100 * view.truncated_test_accuracy[:, view.at].mean(), abs=0.05)
+    assert len(made.static.figures) == 2 and "http" not in made.html
+
+
+@pytest.mark.parametrize("verdict", claims.VERDICTS)
+def test_the_readmes_findings_follow_the_verdicts(verdict):
+    told = (
+        '::: {.told}\n````{.json}\n{"claims": {"x": {"verdict": "%s", "sentence": "It falls.", "summary": "n = 2", '
+        '"page": "03-rank", "anchor": "sec-rank"}}, "provenance": "P", "warning": ""}\n````\n:::\n' % verdict
+    )
+    card = '::: {.cards}\n::: {}\n[**It fell.**]{claim="x"}\n\nIt is 3.\n\n[Chapter 3](report/03-rank.qmd#sec-rank)\n:::\n:::'
+    (found,) = readme.cards(f"{told}\n{card}\n")
+    assert found.endswith("It is 3. [Chapter 3](report/03-rank.qmd#sec-rank)")
+    assert ("It fell" in found) == (verdict == "supported") and ("Hypothesis" in found) == (verdict != "supported")
+
+
+def test_the_page_executes_under_smoke_on_the_fallback_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANKSTUDY_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("RANKSTUDY_PROFILE", "smoke")
+    shown = notebook.markdown(notebook.execute(ROOT / "index.qmd"), tmp_path)
+    assert "This is not MNIST" in shown and shown.count("claim=") == TEXT.count("claim=")
+    assert '"not measured' not in shown.split("## What we found")[1]
