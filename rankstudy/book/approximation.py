@@ -39,6 +39,18 @@ class Scores:
     test_accuracy: np.ndarray
 
 
+class Truncations:
+    """What the long and the short training share."""
+
+    full: Scores
+    truncated: Scores
+
+    def change(self, split: str) -> np.ndarray:
+        """(networks, ranks), change in accuracy on "train", "validation" or "test" by truncating every W, in points."""
+        whole, left = (getattr(each, f"{split}_accuracy") for each in (self.full, self.truncated))
+        return 100 * (left - whole[:, None])
+
+
 @dataclass(frozen=True)
 class Fits:
     """One alternating method, every layer at every rank of `Approximation.fitted`, each from a random start."""
@@ -51,7 +63,7 @@ class Fits:
 
 
 @dataclass(frozen=True)
-class Shorter:
+class Shorter(Truncations):
     """The same networks after fewer epochs."""
 
     epochs: int
@@ -64,7 +76,7 @@ class Shorter:
 
 
 @dataclass(frozen=True)
-class Approximation:
+class Approximation(Truncations):
     """Chapter 5."""
 
     origin: Origin

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 from rankstudy.book import claims, conversion
 from rankstudy.book.chapters import rank_views, statements
@@ -32,12 +33,16 @@ class Chapter:
         }
 
     def claims(self) -> list[statements.Claim]:
-        """The chapter's hypotheses; one that is not supported is said to be one."""
-        told = []
-        for each in claims.judged(conversion.rank(self.result)):
-            sentence = each.hypothesis.sentence
-            if each.verdict != "supported":
-                sentence = f"Expected, and {each.verdict}: {sentence}"
-            verdict = VERDICTS[each.verdict]
-            told.append(statements.Claim(each.hypothesis.id, verdict, sentence, each.summary(), p=each.p))
-        return told
+        return restated(conversion.rank(self.result))
+
+
+def restated(result: Any) -> list[statements.Claim]:
+    """A typed result's hypotheses as the old claims; one that is not supported is said to be one."""
+    told = []
+    for each in claims.judged(result):
+        sentence = each.hypothesis.sentence
+        if each.verdict != "supported":
+            sentence = f"Expected, and {each.verdict}: {sentence}"
+        verdict = VERDICTS[each.verdict]
+        told.append(statements.Claim(each.hypothesis.id, verdict, sentence, each.summary(), p=each.p))
+    return told

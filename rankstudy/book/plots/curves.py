@@ -48,15 +48,17 @@ def by_rank(
     title: str = "",
     reference: tuple[str, float] | None = None,
     mark: int | None = None,
+    since: int = 1,
     simultaneous: bool = False,
 ) -> Drawing:
     """Values (networks, ranks) against the rank r on a log axis, by name; `reference`: a named dashed level; `mark`: a
-    rank as a dotted line; `simultaneous`: bands that hold whole curves at once."""
+    rank as a dotted line; `since`: the smallest rank shown; `simultaneous`: bands that hold whole curves at once."""
     figure, axes = panel(title, size=(4.6, 2.9))
-    ends = {}
+    ends, shown = {}, np.asarray(ranks) >= since
+    ranks = np.asarray(ranks)[shown]
     for index, (name, values) in enumerate(series.items()):
         shade = colour((colours or {}).get(name, name), index)
-        mean = line(axes, ranks, values, shade, simultaneous=simultaneous)
+        mean = line(axes, ranks, np.asarray(values)[..., shown], shade, simultaneous=simultaneous)
         ends[name] = (float(mean[-1]), shade)
     axes.set(xscale="log", yscale="log" if log else "linear", xlabel="rank r", ylabel=ylabel)
     ticks = [rank for rank in (1, 4, 16, 64, 256, 1024) if ranks[0] <= rank <= ranks[-1]]
