@@ -1,8 +1,9 @@
-"""The home page: short, in the order of the tasks, true under every verdict and profile; its numbers are the chapters'."""
+"""The home page: short, in the tasks' order, true under every verdict and profile; its numbers are the chapters'."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def test_lora_has_the_chapters_numbers(told, old):
     np.testing.assert_allclose(view.new_accuracy, chapter.found.values("new", label, True))
     np.testing.assert_allclose(view.old_accuracy, chapter.found.values("old", label, True))
     costs = chapter.costs
-    assert view.memory / view.memory_full == costs.memory[costs.at(f"lora-{view.rank}")] / costs.memory[costs.at("full")]
+    assert [view.memory, view.memory_full] == [costs.memory[costs.at(name)] for name in (f"lora-{view.rank}", "full")]
     np.testing.assert_allclose(view.step_ratio, costs.ratio(f"lora-{view.rank}"))
 
 
@@ -139,8 +140,6 @@ def test_a_flipped_result_flips_its_verdict(told, chapter, field, values, claim)
 
 
 def test_what_the_slider_says_is_what_the_page_says(told):
-    import json
-
     view = told["approximation"]
     made = plots.truncation(view)
     stops = json.loads(re.search(r'<script type="application/json">(.*?)</script>', made.html)[1])
@@ -154,11 +153,11 @@ def test_what_the_slider_says_is_what_the_page_says(told):
 
 @pytest.mark.parametrize("verdict", claims.VERDICTS)
 def test_the_readmes_findings_follow_the_verdicts(verdict):
-    told = (
-        '::: {.told}\n````{.json}\n{"claims": {"x": {"verdict": "%s", "sentence": "It falls.", "summary": "n = 2", '
-        '"page": "03-rank", "anchor": "sec-rank"}}, "provenance": "P", "warning": ""}\n````\n:::\n' % verdict
-    )
-    card = '::: {.cards}\n::: {}\n[**It fell.**]{claim="x"}\n\nIt is 3.\n\n[Chapter 3](report/03-rank.qmd#sec-rank)\n:::\n:::'
+    claim = {"verdict": verdict, "sentence": "It falls.", "summary": "n = 2", "page": "03-rank", "anchor": "sec-rank"}
+    content = json.dumps({"claims": {"x": claim}, "provenance": "P", "warning": ""})
+    told = f"::: {{.told}}\n````{{.json}}\n{content}\n````\n:::\n"
+    said = '[**It fell.**]{claim="x"}\n\nIt is 3.\n\n[Chapter 3](report/03-rank.qmd#sec-rank)'
+    card = f"::: {{.cards}}\n::: {{}}\n{said}\n:::\n:::"
     (found,) = readme.cards(f"{told}\n{card}\n")
     assert found.endswith("It is 3. [Chapter 3](report/03-rank.qmd#sec-rank)")
     assert ("It fell" in found) == (verdict == "supported") and ("Hypothesis" in found) == (verdict != "supported")

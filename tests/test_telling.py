@@ -137,7 +137,8 @@ def book(folder: Path) -> Path:
 
 
 def bound(text: str) -> list[tuple[str, str]]:
-    """(sentence, claim) of each bound sentence of a page's source that has words."""
+    """(sentence, claim) of each bound sentence of a page's source that has words; inline numbers are `{python} N`."""
+    text = notebook.CODE.sub(lambda match: "`{python} N`" if match["inline"] else "", text)
     found = re.findall(r"\[((?:[^\[\]]|\[[^\[\]]*\](?:\{[^}]*\})?)+)\]\{claim=\"([\w-]+)\"\}", text)
     return [(sentence, claim) for sentence, claim in found if re.search(r"[a-z]{3}", sentence)]
 
@@ -205,6 +206,15 @@ NEUTRAL = {  # sentences with such a word that say nothing about a result, or so
         "a tolerance just above it",
         "what training adds concentrated",
         "singular values above τ",
+    ),
+    "report/05-approximation.qmd": (
+        "How good is it on average as you increase r?",  # the assignment's question
+        "how far it is above that, as a share of it",  # a definition
+        "where you know what the matrix is used for: the inputs, as above",
+        "Each is the best of its rank in its own norm",  # Eckart and Young
+    ),
+    "report/evidence/05-approximation.qmd": (
+        "the largest rank compared below the effective one",
     ),
     "report/evidence/03-rank.qmd": (
         "A singular value above the 95 % quantile",

@@ -23,7 +23,7 @@ from rankstudy.book.tables import Markdown, table
 
 ROOT = Path(__file__).parents[2]
 FINDINGS, FIGURE, TOUR = "report/findings.json", "report/images/truncation.png", "benchmarks/results/resnet18.json"
-ALT = "Against the rank of the truncated matrices: how far they are off, and how many of the test digits are read right."
+ALT = "Against the rank of the truncated matrices: how far they are off, and how many test digits are read right."
 
 
 def findings() -> tuple[dict[str, Any], bytes]:
@@ -47,9 +47,7 @@ def cards(page: str) -> list[str]:
     """The cards of a page's Markdown, each as one paragraph of the README, its sentences by their verdicts."""
     from rankstudy.book.preview import STYLES, element, elements, pandoc
 
-    tree = json.loads(
-        pandoc("index.qmd", page, "-f", "markdown", "-t", "json", "--lua-filter", STYLES / "telling.lua")
-    )
+    tree = json.loads(pandoc("index.qmd", page, "-f", "markdown", "-t", "json", "--lua-filter", STYLES / "telling.lua"))
     found = []
     for node in elements(tree["blocks"]):
         if node["t"] == "Superscript":  # of which GitHub's Markdown knows nothing

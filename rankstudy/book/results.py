@@ -1,8 +1,8 @@
 """What was measured, as typed results: `results.rank()`, `results.training()`. Nothing here imports torch.
 
 Every array has networks first; layers count from the input side, at index 0. A result knows where it comes from
-(`origin`). Until the experiments return these classes themselves, `conversion` makes them of what is stored; `views` has
-what the home page needs of the chapters that are still told the old way.
+(`origin`). Until the experiments return these classes themselves, `conversion` makes them of what is stored;
+`views` has what the home page needs of the chapters that are still told the old way.
 """
 
 from __future__ import annotations
