@@ -102,6 +102,11 @@ def _scores(found, field, name, shift):
     return dataclasses.replace(found, **{field: dataclasses.replace(scores, **{name: getattr(scores, name) + shift})})
 
 
+def _ratio(found, times):
+    fits = found.fits["least_squares"]
+    return dataclasses.replace(found, fits={"least_squares": dataclasses.replace(fits, ratio=times * fits.ratio)})
+
+
 def _way(found, name, shift):
     moved = dataclasses.replace(found.ways[name], test_accuracy=found.ways[name].test_accuracy + shift)
     return dataclasses.replace(found, ways={**found.ways, name: moved})
@@ -110,9 +115,7 @@ def _way(found, name, shift):
 @pytest.mark.parametrize(
     ("claim", "change"),
     [
-        ("approximation-bound", lambda v: dataclasses.replace(
-            v, fits={"least_squares": dataclasses.replace(v.fits["least_squares"], ratio=v.fits["least_squares"].ratio + 0.1)}
-        )),
+        ("approximation-bound", lambda v: _ratio(v, 1.1)),
         ("approximation-half-point", lambda v: _scores(v, "truncated", "test_accuracy", -0.02)),
         ("approximation-error-large", lambda v: dataclasses.replace(v, error=0.1 * v.error)),
         ("approximation-update-error", lambda v: dataclasses.replace(v, update_error=2 * v.error)),

@@ -34,8 +34,7 @@ def old():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RANKSTUDY_PROFILE", "published")
         yield {
-            module.__name__.rpartition(".")[2]: module.Chapter()
-            for module in (overfitting, low_rank_training, lora)
+            module.__name__.rpartition(".")[2]: module.Chapter() for module in (overfitting, low_rank_training, lora)
         }
 
 

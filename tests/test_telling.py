@@ -19,7 +19,11 @@ from tests import page_checks
 
 ROOT = Path(__file__).parents[1]
 FILTER = ROOT / "report" / "styles" / "telling.lua"
-PAGES = [*page_checks.DONE, "report/evidence/03-rank.qmd", "report/evidence/05-approximation.qmd"]  # told on the new layer
+PAGES = [
+    *page_checks.DONE,
+    "report/evidence/03-rank.qmd",
+    "report/evidence/05-approximation.qmd",
+]  # told on the new layer
 VERDICT = {
     "verdict": "supported",
     "sentence": "Rank *falls* with depth.",
@@ -213,9 +217,7 @@ NEUTRAL = {  # sentences with such a word that say nothing about a result, or so
         "where you know what the matrix is used for: the inputs, as above",
         "Each is the best of its rank in its own norm",  # Eckart and Young
     ),
-    "report/evidence/05-approximation.qmd": (
-        "the largest rank compared below the effective one",
-    ),
+    "report/evidence/05-approximation.qmd": ("the largest rank compared below the effective one",),
     "report/evidence/03-rank.qmd": (
         "A singular value above the 95 % quantile",
         "singular values above $\\tau$",

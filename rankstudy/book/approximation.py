@@ -178,9 +178,7 @@ class Approximation(Truncations):
 
     def truncated_test_accuracy_at(self, ranks: Sequence[int]) -> np.ndarray:
         """(networks, ranks), between ranks tried interpolated in the logarithm of the rank."""
-        return np.stack(
-            [np.interp(np.log(ranks), np.log(self.ranks), each) for each in self.truncated.test_accuracy]
-        )
+        return np.stack([np.interp(np.log(ranks), np.log(self.ranks), each) for each in self.truncated.test_accuracy])
 
 
 def typed(result: Result) -> Approximation:
@@ -191,7 +189,12 @@ def typed(result: Result) -> Approximation:
     ranks = np.asarray(sweep["ranks"])
     spectra = {
         kind: tuple(found.spectra[stored][str(layer)] for layer in range(len(shapes)))
-        for kind, stored in (("initial", "initial"), ("weights", "weights"), ("update", "update"), ("outputs", "weighted"))
+        for kind, stored in (
+            ("initial", "initial"),
+            ("weights", "weights"),
+            ("update", "update"),
+            ("outputs", "weighted"),
+        )
     }
     return Approximation(
         origin=conversion.origin(result),
@@ -210,7 +213,9 @@ def typed(result: Result) -> Approximation:
         output_error=_errors(spectra["outputs"], shapes, ranks),
         compared=np.asarray(sweep["compared"]),
         ways={name: _scores(getattr(found, stored)) for name, stored in WAYS.items()},
-        allocations={name: getattr(found, f"{WAYS[name]}_ranks") for name in ("allocated", "activation_aware_allocated")},
+        allocations={
+            name: getattr(found, f"{WAYS[name]}_ranks") for name in ("allocated", "activation_aware_allocated")
+        },
         sequential_ranks=np.asarray(sweep["sequential"]),
         sequential=_scores(found.sequential),
         spectra=spectra,

@@ -93,8 +93,8 @@ def output_error(approximation: Approximation) -> np.ndarray:
 
 @hypothesis(
     "approximation-weighted",
-    "Averaged over the ranks compared, on a logarithmic axis, activation-aware truncation keeps more test accuracy than "
-    "the truncated SVD.",
+    "Averaged over the ranks compared, on a logarithmic axis, activation-aware truncation keeps more test accuracy "
+    "than the truncated SVD.",
     family="approximation",
     expects="above",
     unit="points",
