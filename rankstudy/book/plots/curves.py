@@ -62,11 +62,12 @@ def by_rank(
         ends[name] = (float(mean[-1]), shade)
     axes.set(xscale="log", yscale="log" if log else "linear", xlabel="rank r", ylabel=ylabel)
     ticks = [rank for rank in (1, 4, 16, 64, 256, 1024) if ranks[0] <= rank <= ranks[-1]]
+    ticks = ticks if len(ticks) > 1 else [int(rank) for rank in ranks]
     axes.set_xticks(ticks, [str(rank) for rank in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     if mark is not None:
         axes.axvline(mark, color=INK, linewidth=1, linestyle=":")
-        axes.text(mark, 1.0, f" r = {mark}", transform=axes.get_xaxis_transform(), ha="left", va="top")
+        axes.text(mark, 0.25, f" r = {mark}", transform=axes.get_xaxis_transform(), ha="left", va="center")
     if reference is not None:
         axes.axhline(reference[1], color=INK, linewidth=1, linestyle="--")
         ends[reference[0]] = (reference[1], INK)
@@ -81,16 +82,15 @@ def convergence(
     second half-step of each. errors: name -> (half-steps,), in the unit of `smallest`."""
     figure, axes = panel(title, size=(4.6, 2.9))
     gaps = {name: np.maximum(np.asarray(each, dtype=float)[1::2] / smallest - 1, 1e-9) for name, each in errors.items()}
+    ends = {}
     for index, (name, gap) in enumerate(gaps.items()):
         shade = colour((colours or {}).get(name, name), index)
         axes.plot(np.arange(1, len(gap) + 1), gap, color=shade, marker="o", markersize=3)
-        axes.annotate(
-            name, (len(gap), gap[-1]), (6, 0), "data", "offset points", color=shade, weight="bold", va="center",
-            annotation_clip=False,
-        )  # fmt: skip
+        ends[name] = (float(gap[-1]), shade)
     axes.set(xscale="log", yscale="log", xlabel="iterations", ylabel="gap to the smallest error")
     plain_log(axes.xaxis, (1, 3))
     powers(axes.yaxis, min(float(gap.min()) for gap in gaps.values()), max(float(gap.max()) for gap in gaps.values()))
+    direct(axes, ends)
     return Drawing([figure], columns=1)
 
 
