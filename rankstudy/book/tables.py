@@ -164,12 +164,11 @@ def down(
     columns: Mapping[str, np.ndarray],
     *,
     intervals: bool = True,
-    signed: bool = False,
 ) -> Markdown:
     """A row for each of some values (ranks, limits, names), whose header is `head`; columns: header -> (networks,
     values), of which the mean over networks is shown, or one number a value.
 
-    `intervals`: with 95 % intervals, for the evidence; `signed`: with a sign, for differences.
+    `intervals`: with 95 % intervals, for the evidence.
     """
     rows = []
     for index, value in enumerate(values):
@@ -179,7 +178,7 @@ def down(
                 cells.append(short(float(each[index])))
                 continue
             found = estimate(np.asarray(each, dtype=float)[:, index])
-            cells.append(interval_text(found, sign=signed) if intervals else found.short(signed))
+            cells.append(interval_text(found) if intervals else found.short())
         rows.append([value if isinstance(value, str) else short(float(value)), *cells])
     return show([head, *columns], rows)
 

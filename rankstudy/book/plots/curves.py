@@ -67,7 +67,7 @@ def by_rank(
     axes.xaxis.set_minor_locator(NullLocator())
     if mark is not None:
         axes.axvline(mark, color=INK, linewidth=1, linestyle=":")
-        axes.text(mark, 0.25, f" r = {mark}", transform=axes.get_xaxis_transform(), ha="left", va="center")
+        axes.text(mark, 0.25, f" r = {mark}", transform=axes.get_xaxis_transform(), ha="left", va="center", color=INK)
     if reference is not None:
         axes.axhline(reference[1], color=INK, linewidth=1, linestyle="--")
         ends[reference[0]] = (reference[1], INK)
