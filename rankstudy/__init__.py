@@ -17,6 +17,7 @@ _LAZY = {
     "rank_tolerance": "rank.rank_tolerance",
     "entropy_rank": "spectrum.effective_rank",  # Roy and Vetterli's, whose own name there is older
     "stable_rank": "spectrum.stable_rank",
+    "input_baseline": "spectrum.input_baseline",
     "alternating_gradient": "factorization.alternating_gradient",
     "alternating_least_squares": "factorization.alternating_least_squares",
     "break_even_rank": "factorization.break_even_rank",
@@ -31,7 +32,8 @@ _LAZY = {
     "example_network": "study.example.example_network",
     "analyze": "tools.checkpoint.analyze",
     "compress": "tools.compression.compress",
-    "load_compressed": "tools.compression.load_compressed",
+    "load_compressed": "tools.loading.load_compressed",
+    "extract_adapter": "tools.extraction.extract_adapter",
 }
 __all__ = ["UsageError", *_LAZY]
 

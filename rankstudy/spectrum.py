@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.special import entr
 
-from rankstudy._linalg.arrays import FLOAT64_EPS, matrices, non_negative, positive_number, ratio_of
+from rankstudy._linalg.arrays import FLOAT64_EPS, matrices, non_negative, positive_number, ratio_of, whole_number
 from rankstudy._linalg.nulls import (
     marchenko_pastur_edge,
     marchenko_pastur_median,
@@ -33,6 +33,7 @@ __all__ = [
     "battery",
     "effective_rank",
     "energy_rank",
+    "input_baseline",
     "marchenko_pastur_edge",
     "noise_std",
     "null_largest",
@@ -244,6 +245,44 @@ def outlier_rank(a: Any, std: Any) -> np.ndarray:
     spectrum = Spectrum.of(a)
     std = noise_std(spectrum, std) if isinstance(std, str) else std
     return rank_above(spectrum, marchenko_pastur_edge(spectrum.shape, std))
+
+
+def input_baseline(inputs: Any, rows: int, *, draws: int = 19, seed: int = 0) -> Spectrum:
+    """Spectra of what a layer's inputs alone make of an update: so many random (rows, in) matrices Δ·X/√N.
+
+    A gradient step adds Σ δᵢ·xᵢᵀ to the weights, so an update inherits the spectrum of its layer's inputs X (N, in)
+    even where the errors δᵢ are noise. With δ independent standard Gaussian the rows of Δ·X/√N are independent draws
+    from N(0, XᵀX/N), the uncentred second moment; by rotation the singular values are those of G·diag(s), G Gaussian
+    (rows, k) and s those of X/√N. A measure that does not depend on scale can be compared as it is: what an update has
+    beyond this baseline is more than its inputs, what it has not beyond it need not be learning. Low-rank gradients
+    from low-rank inputs: "Low Rank Gradients and Where to Find Them" (arXiv 2510.01303).
+
+    Args:
+        inputs: (N, in) what the layer is given, an image a row; or its `Spectrum`, of X or of X/√N, which for measures
+            without scale is the same.
+        rows: of the weight matrix, its outputs.
+        draws: random matrices.
+        seed: of the draws.
+
+    Raises:
+        ValueError: `inputs` is not one finite real matrix, rows or draws below 1, seed below 0.
+
+    >>> flat, steep = np.eye(200), np.diag(0.9 ** np.arange(200))
+    >>> [int(effective_rank(input_baseline(x, 100)).mean()) for x in (flat, steep)]
+    [92, 24]
+    """
+    spectrum = Spectrum.of(inputs)
+    if spectrum.values.ndim != 1:
+        raise ValueError(f"inputs must be one matrix (N, in); found a batch of shape {spectrum.values.shape[:-1]}")
+    rows, draws = whole_number(rows, "rows", 1), whole_number(draws, "draws", 1)
+    rng = np.random.default_rng(whole_number(seed, "seed", 0))
+    scaled = spectrum.scaled[spectrum.values > tolerance(spectrum)]  # what may be rounding makes nothing
+    size = min(rows, spectrum.shape[1])
+    values = np.zeros((draws, size))
+    for draw in range(draws if len(scaled) else 0):
+        found = np.linalg.svd(rng.standard_normal((rows, len(scaled))) * scaled, compute_uv=False)
+        values[draw, : len(found)] = found
+    return Spectrum(values * spectrum.largest, (rows, spectrum.shape[1]))
 
 
 def battery(a: Any, *, edges: Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:

@@ -21,7 +21,7 @@ CLOSE = 1.001  # error / the smallest possible one
 
 @hypothesis(
     "approximation-bound",
-    "Alternating least squares ends with an error at most 0.1 % over the least one in every layer, at every rank tried.",
+    "Alternating least squares ends at an error at most 0.1 % over the least one in every layer, at every rank tried.",
     family="approximation",
     expects="every",
     evidence=FITS,
