@@ -66,6 +66,8 @@ GIVEN = {  # what is asked, and what the words on the page mean; never what came
         "(Frobenius) error 0.01",
         "below 90 % training accuracy",
     ),
+    "05-approximation": ("**1. How many", "counts them from 0", "**2. When does", "**3. Does another"),
+    "evidence/05-approximation": ("Intervals are 95 % Student t", "the third keeps 90 % of the squared norm"),
     "06-low-rank-training": ("the control, 1 is expected", "each curve crosses 1 "),
     "08-lora": (
         "GPT-3",

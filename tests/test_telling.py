@@ -19,7 +19,7 @@ from tests import page_checks
 
 ROOT = Path(__file__).parents[1]
 FILTER = ROOT / "report" / "styles" / "telling.lua"
-EVIDENCE = ("01-data", "02-training", "03-rank")
+EVIDENCE = ("01-data", "02-training", "03-rank", "05-approximation")
 PAGES = [*page_checks.DONE, *(f"report/evidence/{page}.qmd" for page in EVIDENCE)]  # told on the new layer
 VERDICT = {
     "verdict": "supported",
@@ -211,6 +211,13 @@ NEUTRAL = {  # sentences with such a word that say nothing about a result, or so
         "what training adds concentrated",
         "singular values above τ",
     ),
+    "report/05-approximation.qmd": (
+        "How good is it on average as you increase r?",  # the assignment's question
+        "how far it is above that, as a share of it",  # a definition
+        "where you know what the matrix is used for: the inputs, as above",
+        "Each is the best of its rank in its own norm",  # Eckart and Young
+    ),
+    "report/evidence/05-approximation.qmd": ("the largest rank compared below the effective one",),
     "report/evidence/03-rank.qmd": (
         "A singular value above the 95 % quantile",
         "singular values above $\\tau$",
