@@ -190,7 +190,7 @@ def test_every_size_is_told_with_the_big_one_among_them(chapter):
     counts = [sizes.parameters(arm) for arm in sizes.arms]
     assert counts == sorted(counts) and counts[0] == 784 * 16 + 16 * 16 * 2 + 160
     assert {sizes.label(arm) for arm in sizes.arms} == {"3 × 16", "4 × 16", "3 × 64"}
-    rows = str(sizes.rows())
+    rows = str(sizes.rows()).replace("\u00a0", " ")
     assert all(sizes.label(arm) in rows for arm in sizes.arms) and sizes.figure() and sizes.curves()
 
 
