@@ -132,23 +132,21 @@ class MLP(nn.Module):
             for inp, out, r in zip(widths[:-1], widths[1:], ranks, strict=True)
         )
 
-    def _apply_layer(self, i: int, x: Tensor) -> Tensor:
-        x = self.layers[i](x)
-        return x if i == len(self.layers) - 1 else self._function(x)
-
     def forward(self, x: Tensor) -> Tensor:
         """(batch, widths[0]) -> logits (batch, widths[-1])."""
-        for i in range(len(self.layers)):
-            x = self._apply_layer(i, x)
-        return x
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = self._function(layer(x))
+        return last(x)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """What each layer hands on, (batch, width) each: after its activation, the last one the logits."""
+        *hidden, last = self.layers
         found = []
-        for i in range(len(self.layers)):
-            x = self._apply_layer(i, x)
+        for layer in hidden:
+            x = self._function(layer(x))
             found.append(x)
-        return found
+        return [*found, last(x)]
 
 
 def build(config: Network, seed: int) -> MLP:

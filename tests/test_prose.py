@@ -45,8 +45,18 @@ NAMES = [
 ]
 GIVEN = {  # what is asked, and what the words on the page mean; never what came out
     "index": ("to 95 % or more",),
-    "01-data": ("70 000 handwritten digits of 28 × 28 pixels", "a row of 784 numbers", "of the 784 pixels"),
-    "02-training": ("reach 95 %", "bands 95 % intervals"),
+    "01-data": ("**1. Back", "**2. How many", "**3. How many"),
+    "02-training": (
+        "Does a plain network reach 95 %?",
+        "read at least 95 % of the test images",
+        "ends at 95 % or more",
+        "(exercise 2)",
+        "**1. When does each network pass 95 %?",
+        "gives 0 also to one",
+        "**2. How exact",
+        "**3. What would",
+    ),
+    "evidence/02-training": ("Intervals are 95 % Student t", "Epoch 0 is"),
     "03-rank": ("(exercise 3)", "**1. Where", "Which one makes it 255", "**2. Make a matrix of rank 32.", "**3. Is it"),
     "evidence/03-rank": ("Intervals are 95 % Student t", "95 % quantile", "in bfloat16 from 128 rows on"),
     "change-something": ("their numbers from 0",),
@@ -56,6 +66,8 @@ GIVEN = {  # what is asked, and what the words on the page mean; never what came
         "(Frobenius) error 0.01",
         "below 90 % training accuracy",
     ),
+    "05-approximation": ("**1. How many", "counts them from 0", "**2. When does", "**3. Does another"),
+    "evidence/05-approximation": ("Intervals are 95 % Student t", "the third keeps 90 % of the squared norm"),
     "06-low-rank-training": ("the control, 1 is expected", "each curve crosses 1 "),
     "08-lora": (
         "GPT-3",

@@ -19,7 +19,8 @@ from tests import page_checks
 
 ROOT = Path(__file__).parents[1]
 FILTER = ROOT / "report" / "styles" / "telling.lua"
-PAGES = [*page_checks.DONE, "report/evidence/03-rank.qmd"]  # told on the new layer
+EVIDENCE = ("01-data", "02-training", "03-rank", "05-approximation")
+PAGES = [*page_checks.DONE, *(f"report/evidence/{page}.qmd" for page in EVIDENCE)]  # told on the new layer
 VERDICT = {
     "verdict": "supported",
     "sentence": "Rank *falls* with depth.",
@@ -190,6 +191,9 @@ NEUTRAL = {  # sentences with such a word that say nothing about a result, or so
         "Does it converge faster or slower?",
         "Each answer above leads to its chapter.",
     ),
+    "report/01-data.qmd": ("has no higher rank than that, whatever was learned",),  # mathematics
+    "report/02-training.qmd": ("on the machine named below",),
+    "report/evidence/01-data.qmd": ("in one run on the device named below",),
     "report/03-rank.qmd": (
         "subtracts from every row below it",
         "A full rank says little: any random matrix has it.",  # mathematics
@@ -207,6 +211,13 @@ NEUTRAL = {  # sentences with such a word that say nothing about a result, or so
         "what training adds concentrated",
         "singular values above τ",
     ),
+    "report/05-approximation.qmd": (
+        "How good is it on average as you increase r?",  # the assignment's question
+        "how far it is above that, as a share of it",  # a definition
+        "where you know what the matrix is used for: the inputs, as above",
+        "Each is the best of its rank in its own norm",  # Eckart and Young
+    ),
+    "report/evidence/05-approximation.qmd": ("the largest rank compared below the effective one",),
     "report/evidence/03-rank.qmd": (
         "A singular value above the 95 % quantile",
         "singular values above $\\tau$",

@@ -64,4 +64,5 @@ def _bare(text: str) -> str:
     if ast.get_docstring(node) is None:  # type: ignore[arg-type]
         return text
     lines = text.splitlines()
-    return "\n".join([*lines[: first.lineno - 1], *lines[first.end_lineno :]])
+    rest = "\n".join(lines[first.end_lineno :]).lstrip("\n")  # a class has an empty line after its docstring
+    return "\n".join([*lines[: first.lineno - 1], rest])

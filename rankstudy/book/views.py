@@ -1,4 +1,4 @@
-"""Chapters 4, 5, 6 and 8 as far as the home page tells them: typed views of their results, without torch.
+"""Chapters 1, 4, 6 and 8 as far as their pages and the home page tell them: typed views of their results, no torch.
 
 As in `results`, arrays have networks first and layers count from the input side. `results.overfitting()` and its like
 make them; a chapter that is told on this layer gets the rest of its fields with its page.
@@ -8,23 +8,47 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
 from rankstudy.book import conversion
 from rankstudy.book.results import History, Networks, Origin
-from rankstudy.factorization import eckart_young_error
+from rankstudy.data import scaling
 from rankstudy.registry import ACTIVATIONS
-from rankstudy.spectrum import Spectrum
 from rankstudy.study.experiments import overfitting as criterion
 from rankstudy.study.experiments.low_rank_training import DENSE, PLAIN
-from rankstudy.study.experiments.truncation import STEPS
 from rankstudy.study.questions import Result
 
-TRAIN, VALIDATION, TEST = range(3)
 LEVELS = (0.98, 0.97, 0.95, 0.9)  # validation accuracies whose first epoch is compared, the most demanding first
 LORA_RANK = 4  # the rank that stands for LoRA where one must
+
+
+@dataclass(frozen=True)
+class Data:
+    """Chapter 1. Images are rows of 28 · 28 pixels."""
+
+    origin: Origin
+    counts: Mapping[str, np.ndarray]  # "train", "validation", "test" -> (10,) images of each digit
+    examples: np.ndarray  # (10, examples, 28, 28) uint8, training images of each digit, grey values
+    mean: float  # of all grey values, in [0, 1]; they are shifted by it
+    std: float  # and divided by this
+    mean_image: np.ndarray  # (28, 28), normalised, of the training images
+    dark: np.ndarray  # (28, 28) bool, pixels that are dark in every training image
+    always_dark: int  # pixels that are dark in every training and validation image
+    lit_in_test_only: int  # of these, pixels that are lit in a test image
+    normalised_mean: float  # of the training images after normalisation
+    normalised_std: float
+    images_per_second: float  # out of the training images' DataLoader
+    bytes: int  # of the images of all three splits
+
+    def size(self, *splits: str) -> int:
+        """Images of these splits, or of all three."""
+        return int(sum(self.counts[split].sum() for split in splits or self.counts))
+
+    @property
+    def different_columns(self) -> int:
+        """At most as many different columns has the matrix of the images, one a row: the dark pixels share one."""
+        return self.dark.size - max(0, int(self.dark.sum()) - 1)
 
 
 @dataclass(frozen=True)
@@ -36,44 +60,6 @@ class Overfitting:
     activations: Mapping[str, Networks]  # a size between, by activation, in the book's order
     excess: np.ndarray  # (networks,) of the big ones: test loss at the end above its lowest, as a share of that
     memorised: np.ndarray  # (networks,) whether training accuracy and excess meet the criterion stated in advance
-
-
-@dataclass(frozen=True)
-class Approximation:
-    """Chapter 5: the big networks of chapter 4, every matrix replaced by its best approximation of rank r."""
-
-    origin: Origin
-    widths: tuple[int, ...]
-    rank: int  # the effective rank: from it on, no network loses more than `tolerance` of its validation accuracy
-    tolerance: float
-    ranks: np.ndarray  # (ranks,), ascending, up to full rank
-    error: np.ndarray  # (networks, ranks, layers), ‖W − BC‖ / ‖W‖ in the Frobenius norm
-    test_accuracy: np.ndarray  # (networks,)
-    truncated_test_accuracy: np.ndarray  # (networks, ranks)
-    fit_ratio: np.ndarray  # (networks, tried, layers), error of alternating least squares / the smallest possible one
-    fit_reached: np.ndarray  # (networks, tried, layers), whether it came as close as was asked
-    images: np.ndarray  # (ranks, rows, 28, 28) in [−1, 1], rows of the first network's first matrix at each rank
-
-    @property
-    def shapes(self) -> list[tuple[int, int]]:
-        """(out, in) of each layer."""
-        return [(out, inp) for inp, out in pairwise(self.widths)]
-
-    @property
-    def hidden_error(self) -> np.ndarray:
-        """(networks, ranks), mean over all matrices but the output's, whose ten rows any rank from ten on leaves."""
-        return self.error[:, :, :-1].mean(axis=2)
-
-    @property
-    def at(self) -> int:
-        """Index of the effective rank in `ranks`."""
-        return int(np.flatnonzero(self.ranks == self.rank)[0])
-
-    @property
-    def numbers(self) -> np.ndarray:
-        """(ranks,), entries of B and C of every layer as a share of those of W."""
-        dense = sum(out * inp for out, inp in self.shapes)
-        return self.ranks * sum(out + inp for out, inp in self.shapes) / dense
 
 
 @dataclass(frozen=True)
@@ -122,6 +108,26 @@ class LoRA:
     step_ratio: np.ndarray  # (rounds,), time of a training step over one of full fine-tuning in the same round
 
 
+def data(result: Result) -> Data:
+    found = result.typed
+    mean, std = scaling(result.data)
+    return Data(
+        origin=conversion.origin(result),
+        counts={split: found.counts[split] for split in ("train", "validation", "test")},
+        examples=found.examples,
+        mean=mean,
+        std=std,
+        mean_image=found.mean_picture,
+        dark=found.mean_picture == found.mean_picture.min(),  # the mean of the darkest value, rounding included
+        always_dark=found.always_zero["official"],
+        lit_in_test_only=found.lit_in_test_only,
+        normalised_mean=found.normalised["mean"],
+        normalised_std=found.normalised["std"],
+        images_per_second=found.images_per_second,
+        bytes=found.bytes,
+    )
+
+
 def overfitting(result: Result) -> Overfitting:
     big = conversion.networks("big network", result["big"], result.config, "relu")
     stored = result["activations"]
@@ -134,30 +140,6 @@ def overfitting(result: Result) -> Overfitting:
         },
         excess=criterion.excess(big.history.test_loss),
         memorised=criterion.overfitted(result["big"]["history"]),
-    )
-
-
-def approximation(result: Result) -> Approximation:
-    settings, found = result.config, result.typed
-    widths = tuple(settings["overfitting"]["network"]["widths"])
-    ranks = np.asarray(settings["sweep"]["ranks"])
-    errors = []
-    for layer, (inp, out) in enumerate(pairwise(widths)):
-        spectrum = Spectrum(found.spectra["weights"][str(layer)], (out, inp))
-        errors.append([eckart_young_error(spectrum, min(int(rank), out, inp), True) for rank in ranks])
-    fits = found.alternating["least_squares"]
-    return Approximation(
-        origin=conversion.origin(result),
-        widths=widths,
-        rank=found.rank,
-        tolerance=float(settings["tolerance"]),
-        ranks=ranks,
-        error=np.array(errors).transpose(2, 1, 0),
-        test_accuracy=found.original[:, 1, TEST],
-        truncated_test_accuracy=found.truncated[:, :, 1, TEST],
-        fit_ratio=np.nan_to_num(fits.ratio, nan=1.0),  # 0 / 0: a layer that has no more than this rank
-        fit_reached=fits.reached,
-        images=found.pictures.images.reshape(len(ranks), -1, 28, 28) / STEPS,
     )
 
 

@@ -60,10 +60,12 @@ STYLE = {
 
 
 class Drawing:
-    """Panels side by side where there is room, else one under another; `alt` is the figure's, on the page."""
+    """Panels side by side where there is room, else one under another; `alt` is the figure's, on the page.
 
-    def __init__(self, figures: Sequence[Figure], columns: int = 2) -> None:
-        self.figures, self.columns = list(figures), columns
+    `ink`: images in it are black on nothing, and white on a dark page."""
+
+    def __init__(self, figures: Sequence[Figure], columns: int = 2, *, ink: bool = False) -> None:
+        self.figures, self.columns, self.ink = list(figures), columns, ink
 
     def svgs(self) -> list[str]:
         return [svg(figure) for figure in self.figures]
@@ -74,11 +76,20 @@ class Drawing:
         inline = "\n".join(themed(each) for each in found)
         images = ",\n".join(f'image(bytes("{_quoted(each)}"), format: "svg", width: 100%)' for each in found)
         width = "100%" if count > 1 else "62%"
+        ink = " data-ink" if self.ink else ""
         return (
-            f'```{{=html}}\n<div class="panels" style="--columns: {count}">\n{inline}\n</div>\n```\n\n'
+            f'```{{=html}}\n<div class="panels"{ink} style="--columns: {count}">\n{inline}\n</div>\n```\n\n'
             f"```{{=typst}}\n#align(center, block(width: {width}, "
             f"grid(columns: {count}, gutter: 8pt, {images})))\n```"
         )
+
+
+def beside(*drawings: Drawing) -> Drawing:
+    """Drawings as panels of one, all of the usual panel's size."""
+    figures = [figure for drawing in drawings for figure in drawing.figures]
+    for figure in figures:
+        figure.set_size_inches(3.6, 2.6)
+    return Drawing(figures)
 
 
 def panel(title: str = "", *, size: tuple[float, float] = (3.6, 2.6)) -> tuple[Figure, Axes]:
@@ -129,14 +140,22 @@ def colour(name: str, index: int = 0) -> str:
     return SERIES[name][0] if name in SERIES else OTHERS[index % len(OTHERS)]
 
 
-def line(axes: Axes, x: Sequence[float] | np.ndarray, values: np.ndarray, shade: str, **options: object) -> np.ndarray:
+def line(
+    axes: Axes,
+    x: Sequence[float] | np.ndarray,
+    values: np.ndarray,
+    shade: str,
+    *,
+    simultaneous: bool = False,
+    **options: object,
+) -> np.ndarray:
     """Mean over networks (axis 0 of `values`) with its 95 % band; one network is a bare line. Returns the mean.
 
     Two networks are drawn as they are, as thin lines beside their mean: an interval with one degree of freedom is so
     wide that its band would fill the figure.
     """
     values = np.atleast_2d(np.asarray(values, dtype=float))
-    mean, low, high = band(values)
+    mean, low, high = band(values, simultaneous)
     axes.plot(x, mean, color=shade, **options)  # type: ignore[arg-type]
     if len(values) == 2:
         for each in values:

@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 
+from rankstudy.book.approximation import Approximation
 from rankstudy.book.plots.curves import by_rank
 from rankstudy.book.plots.drawing import SERIES, Drawing, panel
 from rankstudy.book.stats import percent, short
-from rankstudy.book.views import Approximation
 
 SIGNED = "RdBu_r"  # blue negative, red positive, zero clear; told apart by colour-blind readers too
 WIDTH, HEIGHT, LEFT, TOP = 330, 154, 34, 20  # of the slider's plot, in its own units
@@ -61,7 +61,7 @@ class Slider:
 
 def truncation(found: Approximation) -> Slider:
     """The networks of chapter 5 truncated to each rank: rows of the first matrix, error and accuracy moving apart."""
-    right, error = (100 * values.mean(axis=0) for values in (found.truncated_test_accuracy, found.hidden_error))
+    right, error = (100 * values.mean(axis=0) for values in (found.truncated.test_accuracy, found.hidden_error))
     names = ("of the numbers, in B and C", "error of the matrices", "of the test digits read correctly")
     return slider(
         [int(rank) for rank in found.ranks],
@@ -170,6 +170,40 @@ def weight_images(images: np.ndarray, names: Sequence[str]) -> Drawing:
         if place % columns == 0:
             each.set_ylabel(names[place // columns], rotation=0, ha="right", va="center")
     return Drawing([figure], columns=1)
+
+
+def digits(examples: np.ndarray) -> Drawing:
+    """Images of each digit, (digits, examples, h, w) of grey values from 0 to 255: a column a digit, named above it."""
+    columns, lines, height, width = examples.shape
+    figure, axes = panel(size=(4.6, 4.6 / columns * lines + 0.3))
+    sheet = examples.transpose(1, 2, 0, 3).reshape(lines * height, columns * width)
+    axes.imshow(_inked(sheet / 255), aspect="equal")
+    axes.xaxis.tick_top()
+    axes.set_xticks(width * (np.arange(columns) + 0.5), [str(digit) for digit in range(columns)])
+    axes.set_yticks([])
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    return Drawing([figure], columns=1, ink=True)
+
+
+def mean_image(image: np.ndarray, marked: np.ndarray, label: str) -> Drawing:
+    """An image (h, w), dark ink where its value is highest, with the `marked` (h, w) pixels as dots under a label."""
+    figure, axes = panel(size=(3.6, 3.6))
+    span = float(np.ptp(image)) or 1.0
+    axes.imshow(_inked((image - image.min()) / span), aspect="equal")
+    rows, columns = np.nonzero(marked)
+    axes.plot(columns, rows, "s", color=SERIES["update"][0], markersize=3)
+    axes.set_title(label, color=SERIES["update"][0])
+    axes.set(xticks=[], yticks=[])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(True)
+    return Drawing([figure], columns=1, ink=True)
+
+
+def _inked(values: np.ndarray) -> np.ndarray:
+    """Values in [0, 1] as ink on nothing, (h, w, 4): a page turns its colour as it turns its letters'."""
+    return np.dstack([np.zeros((*values.shape, 3)), values])
 
 
 def signed_png(values: np.ndarray) -> bytes:
