@@ -161,14 +161,7 @@ def epoch(
     optimizer: torch.optim.Optimizer,
     schedule: LRScheduler,
 ) -> None:
-    """One pass over the training images: for every batch a gradient of the loss, and a step against it.
-
-    >>> from rankstudy.data import load, loader
-    >>> network = torch.nn.Linear(784, 10)
-    >>> optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    >>> constant = LambdaLR(optimizer, lambda step: 1.0)
-    >>> epoch(lambda x, y: F.cross_entropy(network(x), y), loader(load("digits").train, 128, 0), optimizer, constant)
-    """
+    """One pass over the training images: for every batch a gradient of the loss, and a step against it."""
     for images, labels in batches:
         optimizer.zero_grad()
         loss(images, labels).backward()

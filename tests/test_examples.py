@@ -22,7 +22,7 @@ METRIC, EXPERIMENT, CHAPTER = re.findall(r"^```python\n(.*?)^```$", TEXT, re.M |
 
 EXAMPLES = {  # module -> examples at least
     "rank": 7, "_linalg.rounding": 4, "spectrum": 14, "_linalg.nulls": 3, "factorization": 13, "_linalg.bounds": 5,
-    "config": 3, "registry": 2, "data": 8, "layers": 8, "training": 15, "lora": 12, "lora_layers": 2, "finetuning": 10,
+    "config": 3, "registry": 2, "data": 8, "layers": 8, "training": 10, "lora": 12, "lora_layers": 2, "finetuning": 10,
     "tools.checkpoint": 2, "tools.compression": 4, "tools.loading": 5, "tools.extraction": 5,
     "study.example": 1, "book.stats": 2,
 }  # fmt: skip
