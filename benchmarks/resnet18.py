@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
             loss.backward()
             optimizer.step()
         save_file(model.state_dict(), after)
-        found = [rankstudy.analyze(before), rankstudy.analyze(after), rankstudy.analyze(after, before)]
+        found = [rankstudy.analyze(*files, rank_error=0.05) for files in ((before,), (after,), (after, before))]
     heads = ["matrix", "m × n", "full rank?", "stable rank: before", "after", "update",
              "rank for 5 % error: before", "after", "update"]  # fmt: skip
     rows: list[list] = [heads]

@@ -57,6 +57,9 @@ def available() -> str:
 
     Raises:
         UsageError: RANKSTUDY_DATASET is neither a data set nor an .npz.
+
+    >>> available() in DATASETS or sources.is_own(available())
+    True
     """
     wanted = _wanted()
     return wanted or (MNIST if sources.there(MNIST) else FALLBACK)
@@ -67,6 +70,8 @@ def prepare() -> str:
 
     Raises:
         UsageError: the data set that RANKSTUDY_DATASET names is not there and cannot be downloaded, or is damaged.
+
+    >>> name = prepare()  # "mnist", or "digits" where MNIST cannot be had
     """
     wanted = _wanted()
     name, root = wanted or MNIST, folder()
@@ -104,18 +109,22 @@ def _wanted() -> str:
 
 
 def load(selection: config.Data | str, device: torch.device | str = "cpu") -> Dataset:
-    """The three splits on the device; `selection` may be just the name of a data set.
+    """The three splits on the device. `selection` may be just the name of a data set, which means all of it; 5,000
+    training pictures are then the validation split, or a sixth where there are fewer than 30,000.
 
     Raises:
         UsageError: a file is missing, truncated or not what it should be (named, with the remedy).
         ValueError: the selection asks for more pictures than there are, or leaves a split empty.
 
-    Example: `load("mnist").train.images.shape` is `(55000, 784)`.
+    >>> dataset = load("digits")
+    >>> dataset.train.images.shape, len(dataset.validation), len(dataset.test)
+    (torch.Size([1198, 784]), 239, 360)
     """
     import torch
 
     if isinstance(selection, str):
-        selection = config.Data(selection)
+        size = min(config.Data(selection).validation_size, sources.official(selection) // 6)
+        selection = config.Data(selection, validation_size=size)
     source = sources.read(selection.name)
     images, labels, *test = (torch.from_numpy(part.copy()) for part in source)
     train, validation = _cut(len(labels), selection.validation_size)
@@ -155,7 +164,9 @@ def loader(split: Split, batch_size: int, *seeds: int) -> DataLoader:
 
     Raises: ValueError if batch_size is below 1.
 
-    Example: `for x, y in loader(dataset.train, 128, 0): ...` is one epoch.
+    >>> images, labels = next(iter(loader(load("digits").train, 128, 0)))
+    >>> images.shape, labels.shape
+    (torch.Size([128, 784]), torch.Size([128]))
     """
     from torch.utils.data import DataLoader
 
@@ -194,7 +205,9 @@ class Batches:
 def loaders(dataset: Dataset, batch_size: int, seed: int = 0) -> tuple[DataLoader, DataLoader, DataLoader]:
     """The three splits as `loader`s, the training one shuffled in the order of the seed; `training.train` uses them.
 
-    Example: `train, validation, test = loaders(load("mnist"), 128)`.
+    >>> train, validation, test = loaders(load("digits"), 128)
+    >>> len(train), len(validation), len(test)
+    (10, 2, 3)
     """
     return (
         loader(dataset.train, batch_size, seed),

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.special import entr
 
-from rankstudy._linalg.arrays import FLOAT64_EPS, matrices, non_negative, positive_number, ratio_of
+from rankstudy._linalg.arrays import FLOAT64_EPS, matrices, non_negative, positive_number, ratio_of, whole_number
 from rankstudy._linalg.nulls import (
     marchenko_pastur_edge,
     marchenko_pastur_median,
@@ -33,6 +33,7 @@ __all__ = [
     "battery",
     "effective_rank",
     "energy_rank",
+    "input_baseline",
     "marchenko_pastur_edge",
     "noise_std",
     "null_largest",
@@ -54,6 +55,10 @@ class Spectrum:
     Raises:
         ValueError: values that are not finite, negative, increasing along the last axis or not min(shape) many; floor
             not finite numbers ≥ 0, one or one per matrix.
+
+    >>> spectrum = Spectrum.of(np.diag([3.0, 4.0]))
+    >>> spectrum.values.tolist(), spectrum.shape
+    ([4.0, 3.0], (2, 2))
     """
 
     values: np.ndarray  # (..., min(m, n)) float64, descending
@@ -126,6 +131,9 @@ def numerical_rank(a: Any, eps: float = FLOAT64_EPS) -> np.ndarray:
     Raises:
         ValueError: `a` is neither finite real matrices nor a `Spectrum`; eps no number > 0, or so coarse that no
             singular value of this shape could count.
+
+    >>> int(numerical_rank(np.diag([1.0, 1e-10]))), int(numerical_rank(np.diag([1.0, 1e-10]), eps=1e-7))
+    (2, 1)
     """
     spectrum = Spectrum.of(a)
     unit = relative_tolerance(spectrum.shape, positive_number(eps, "eps"))
@@ -154,6 +162,9 @@ def participation_ratio(a: Any) -> np.ndarray:
 
     Raises:
         ValueError: `a` is neither finite real matrices nor a `Spectrum`.
+
+    >>> float(participation_ratio(np.diag([2.0, 2.0, 0.0])))
+    2.0
     """
     squares = Spectrum.of(a).scaled ** 2
     return squares.sum(-1) ** 2 / np.maximum((squares**2).sum(-1), 1.0)  # the sum is ≥ 1, or 0 for a zero matrix
@@ -203,6 +214,10 @@ def noise_std(a: Any, estimator: Literal["entries", "bulk"]) -> np.ndarray:
 
     Raises:
         ValueError: `a` is neither finite real matrices nor a `Spectrum`, an unknown estimator.
+
+    >>> noise = np.random.default_rng(0).normal(scale=0.1, size=(200, 100))
+    >>> round(float(noise_std(noise, "entries")), 2), round(float(noise_std(noise, "bulk")), 2)
+    (0.1, 0.1)
     """
     spectrum = Spectrum.of(a)
     m, n = spectrum.shape
@@ -224,6 +239,9 @@ def rank_above(a: Any, edge: Any) -> np.ndarray:
 
     Raises:
         ValueError: `a` is neither finite real matrices nor a `Spectrum`; edge not finite numbers ≥ 0.
+
+    >>> int(rank_above(np.diag([3.0, 2.0, 1.0]), 1.5))
+    2
     """
     spectrum = Spectrum.of(a)
     edge = np.maximum(non_negative(edge, "edge"), tolerance(spectrum))
@@ -240,10 +258,52 @@ def outlier_rank(a: Any, std: Any) -> np.ndarray:
 
     Raises:
         ValueError: `a` is neither finite real matrices nor a `Spectrum`; std no numbers ≥ 0, no estimator.
+
+    >>> noise = np.random.default_rng(0).normal(size=(100, 100))
+    >>> int(outlier_rank(noise + 1.0, std=1.0))
+    1
     """
     spectrum = Spectrum.of(a)
     std = noise_std(spectrum, std) if isinstance(std, str) else std
     return rank_above(spectrum, marchenko_pastur_edge(spectrum.shape, std))
+
+
+def input_baseline(inputs: Any, rows: int, *, draws: int = 19, seed: int = 0) -> Spectrum:
+    """Spectra of what a layer's inputs alone make of an update: so many random (rows, in) matrices Δ·X/√N.
+
+    A gradient step adds Σ δᵢ·xᵢᵀ to the weights, so an update inherits the spectrum of its layer's inputs X (N, in)
+    even where the errors δᵢ are noise. With δ independent standard Gaussian the rows of Δ·X/√N are independent draws
+    from N(0, XᵀX/N), the uncentred second moment; by rotation the singular values are those of G·diag(s), G Gaussian
+    (rows, k) and s those of X/√N. A measure that does not depend on scale can be compared as it is: what an update has
+    beyond this baseline is more than its inputs, what it has not beyond it need not be learning. Low-rank gradients
+    from low-rank inputs: "Low Rank Gradients and Where to Find Them" (arXiv 2510.01303).
+
+    Args:
+        inputs: (N, in) what the layer is given, an image a row; or its `Spectrum`, of X or of X/√N, which for measures
+            without scale is the same.
+        rows: of the weight matrix, its outputs.
+        draws: random matrices.
+        seed: of the draws.
+
+    Raises:
+        ValueError: `inputs` is not one finite real matrix, rows or draws below 1, seed below 0.
+
+    >>> flat, steep = np.eye(200), np.diag(0.9 ** np.arange(200))
+    >>> [int(effective_rank(input_baseline(x, 100)).mean()) for x in (flat, steep)]
+    [92, 24]
+    """
+    spectrum = Spectrum.of(inputs)
+    if spectrum.values.ndim != 1:
+        raise ValueError(f"inputs must be one matrix (N, in); found a batch of shape {spectrum.values.shape[:-1]}")
+    rows, draws = whole_number(rows, "rows", 1), whole_number(draws, "draws", 1)
+    rng = np.random.default_rng(whole_number(seed, "seed", 0))
+    scaled = spectrum.scaled[spectrum.values > tolerance(spectrum)]  # what may be rounding makes nothing
+    size = min(rows, spectrum.shape[1])
+    values = np.zeros((draws, size))
+    for draw in range(draws if len(scaled) else 0):
+        found = np.linalg.svd(rng.standard_normal((rows, len(scaled))) * scaled, compute_uv=False)
+        values[draw, : len(found)] = found
+    return Spectrum(values * spectrum.largest, (rows, spectrum.shape[1]))
 
 
 def battery(a: Any, *, edges: Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:
@@ -260,6 +320,10 @@ def battery(a: Any, *, edges: Mapping[str, Any] | None = None) -> dict[str, np.n
 
     Raises:
         ValueError: `a` is neither finite real matrices nor a `Spectrum`.
+
+    >>> found = battery(np.diag([2.0, 1.0, 1.0]))
+    >>> float(found["stable_rank"]), int(found["energy_rank_90"])
+    (1.5, 3)
     """
     spectrum = Spectrum.of(a)
     return {

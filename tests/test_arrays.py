@@ -101,6 +101,8 @@ def test_scales_are_taken_out_without_rounding(exponent):
     for axis in ((-2, -1), -1, -2):
         expected = np.linalg.norm(a, axis=axis) * 2.0**-10
         np.testing.assert_allclose(frobenius(at, axis), np.ldexp(expected, exponent), rtol=1e-12, atol=5e-324)
+    assert matrices(np.eye(2, dtype=np.float16)).smallest == matrices(torch.eye(2).half()).smallest == 2.0**-24
+    assert frobenius(np.zeros((2, 2))) == 0  # 0/0 is 0
     zero, exponents = scaled(np.zeros((3, 0, 2)))
     assert zero.shape == (3, 0, 2) and not exponents.any()
     assert frobenius(np.zeros((3, 0, 2))).tolist() == [0, 0, 0]

@@ -92,12 +92,6 @@ def test_off_mnist_everything_is_open():
     assert "agreeing" not in published.compared(["x", "published", "ours"], rows, "digits")
 
 
-def test_between_two_ranks_the_logarithm_is_interpolated():
-    values = np.array([[0.0, 1.0], [1.0, 3.0]])
-    np.testing.assert_allclose(published.between(20, np.array([10, 40]), values), [0.5, 2.0])
-    assert published.between(5, np.array([10, 40]), values) is None
-
-
 def arms(powers: tuple[float, float, float], accuracy: float = 1.0) -> dict:
     """Beside the first, an arm for each of B, μ, λ doubled, whose ranks follow the given powers of 2; and one with
     momentum and another learning rate, which differs in two things and so has no say."""

@@ -21,7 +21,9 @@ def compressed(found: engine.Trained, rank_error: float, folder: Path) -> tuple[
     """What `compress` says that it did, and (2, 3) loss and accuracy by split of what `load_compressed` makes of it."""
     model = found.model()
     save_file(model.state_dict(), folder / "model.safetensors")
-    done = rankstudy.compress(folder / "model.safetensors", folder / "small.safetensors", rank_error=rank_error)
+    done = rankstudy.compress(
+        folder / "model.safetensors", folder / "small.safetensors", rank_error=rank_error, include=".", min_saving=0
+    ).choices
     small = rankstudy.load_compressed(model, folder / "small.safetensors")
     return done, truncation.scores(small, engine.dataset_on_device(found.run.data))
 
@@ -30,12 +32,13 @@ def check_the_cut(found: engine.Trained, spectra: list[Spectrum], rank_error: fl
     """Ranks are those of chapter 5's spectra at this error, and the network does as one that is cut to them by hand."""
     done, got = compressed(found, rank_error, folder)
     layers = []
-    for weight, spectrum, (_, shape, rank, error) in zip(found.weights, spectra, done, strict=True):
+    for weight, spectrum, choice in zip(found.weights, spectra, done, strict=True):
+        shape, rank, error = choice.shape, choice.rank, choice.error
         asked = int(factorization.smallest_rank(spectrum, rank_error))
         pays = asked * sum(shape) < np.prod(shape)
         assert rank == (asked if pays else None) and error <= rank_error
         layers.append(factorization.truncated_svd(weight, asked) if pays else weight)
-    assert any(rank is not None for _, _, rank, _ in done)
+    assert any(choice.rank is not None for choice in done)
     dataset = engine.dataset_on_device(found.run.data)
     wanted = truncation.scores(truncation.assembled(found.run.network, layers), dataset)
     assert np.allclose(got[0], wanted[0], rtol=1e-4)  # losses

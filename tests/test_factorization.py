@@ -233,6 +233,8 @@ def test_a_budget_goes_where_the_singular_values_and_the_weights_are():
     assert fac.allocate([Spectrum(np.ones(4) * 1e-300, (4, 4)), steep], 8 * 5) == [4, 1]  # relative errors: any scale
     assert fac.allocate([Spectrum(np.zeros(4), (4, 4)), steep], 8 * 5) == [1, 4]
     assert fac.allocate([flat, Spectrum([], (0, 3))], 8) == [1, 0]
+    wide, narrow = Spectrum([2.0, 1.9], (2, 8)), Spectrum([2.0, 1.5], (2, 2))
+    assert fac.allocate([wide, narrow, narrow], 18 + 10) == [1, 2, 2]  # two for less than the price of one
     wide, narrow = Spectrum([2.0, 1.9], (2, 8)), Spectrum([2.0, 0.1], (2, 2))
     assert fac.allocate([wide, narrow], 14 + 9) == [1, 2]  # the better bargain does not fit, the other does
     assert fac.allocate([wide, narrow], 14 + 10) == [2, 1]
@@ -492,6 +494,7 @@ def test_conjugate_steps_solve_the_least_squares_problem_in_as_many_as_c_has_row
     for steps in range(3):
         plain = alternating.descend(plain, target, gram, 1)[0]
         assert left[steps] <= norm(a - plain @ c) * (1 + 1e-12)
+    assert left[2] - best < 0.9 * (norm(a - plain @ c) - best)
     assert norm(a - alternating.descend(x, target, gram, 4 * 9)[0] @ c) == pytest.approx(best, rel=1e-12)
 
 

@@ -12,7 +12,7 @@ from rankstudy import UsageError, device
 from rankstudy._linalg import gram
 from rankstudy._linalg.gram import accelerator, singular_values
 from rankstudy._linalg.leading import leading_factors
-from rankstudy.tools import checkpoint, compression
+from rankstudy.tools import checkpoint, decomposition
 
 EPS = np.finfo(np.float64).eps
 RNG = np.random.default_rng(0)
@@ -65,19 +65,24 @@ def test_analyze_and_compress_go_where_they_are_sent(where, tmp_path, monkeypatc
     save_file({"planted": planted, "noise": gaussian(64, 64), "precise": RNG.standard_normal((20, 30))}, path)
     before = {"planted": planted / 2, "noise": gaussian(64, 64), "precise": np.zeros((20, 30))}
     plain, update = rankstudy.analyze(path), rankstudy.analyze(path, before)
-    told = rankstudy.compress(path, small)
+    options = {"rank_error": 0.05, "include": ".", "min_saving": 0}
+    told = rankstudy.compress(path, small, **options).choices
     sent: list[str] = []
     real = gram.sent
     monkeypatch.setattr(gram, "sent", lambda block, to: (sent.append(str(to)), real(block, to))[1])
-    for module in (checkpoint, compression):
+    for module in (checkpoint, decomposition):
         monkeypatch.setattr(module, "accelerator", lambda: where)
     for ours, theirs in ((plain, rankstudy.analyze(path)), (update, rankstudy.analyze(path, before))):
         for one, other in zip(ours.rows(), theirs.rows(), strict=True):
-            assert one == {name: pytest.approx(v, rel=1e-6) if isinstance(v, float) else v for name, v in other.items()}
+            close = {
+                name: pytest.approx(v, rel=1e-6) if isinstance(v, (float, tuple)) else v for name, v in other.items()
+            }
+            assert one == close
     assert len(sent) == 6 and set(sent) == {str(where)}
-    for (*ours, one), (*theirs, other) in zip(told, rankstudy.compress(path, again), strict=True):
-        assert ours == theirs and one == pytest.approx(other, rel=1e-4)  # rounded to float32, neighbours may differ
-    assert len(sent) == 10  # three matrices, and the factors of the one where they pay
+    for ours, theirs in zip(told, rankstudy.compress(path, again, **options).choices, strict=True):
+        assert (ours.name, ours.rank) == (theirs.name, theirs.rank)
+        assert ours.error == pytest.approx(theirs.error, rel=1e-4)  # rounded to float32, neighbours may differ
+    assert len(sent) == 9  # one decomposition of each of three matrices
 
 
 @pytest.mark.parametrize(("kind", "wanted"), [("cuda", "cuda"), ("mps", None), ("cpu", None)])

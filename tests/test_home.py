@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from rankstudy.book import claims, notebook, plots, readme, results, stats, views
-from rankstudy.book.chapters import approximation, lora, low_rank_training, overfitting
+from rankstudy.book.chapters import lora, low_rank_training, overfitting
+from rankstudy.study import questions
 from tests import page_checks
 from tests.test_prose import prose
 
@@ -34,8 +35,7 @@ def old():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RANKSTUDY_PROFILE", "published")
         yield {
-            module.__name__.rpartition(".")[2]: module.Chapter()
-            for module in (overfitting, approximation, low_rank_training, lora)
+            module.__name__.rpartition(".")[2]: module.Chapter() for module in (overfitting, low_rank_training, lora)
         }
 
 
@@ -81,24 +81,6 @@ def test_overfitting_has_the_chapters_numbers(told, old):
     assert set(view.activations) == set(chapter.activations_found)
 
 
-def test_approximation_has_the_chapters_numbers(told, old):
-    view, chapter = told["approximation"], old["approximation"]
-    assert view.rank == chapter.rank and view.ranks[view.at] == view.rank
-    np.testing.assert_array_equal(view.test_accuracy, chapter.original(views.TEST))
-    np.testing.assert_array_equal(
-        view.truncated_test_accuracy[:, view.at], chapter.accuracy("truncated", chapter.rank, views.TEST)
-    )
-    for rank in (1, 32, 1024):
-        at = list(view.ranks).index(rank)
-        np.testing.assert_allclose(
-            view.error[:, at].mean(axis=1), chapter.average_error(np.array([rank]))[:, 0], atol=1e-7
-        )
-        assert view.numbers[at] == pytest.approx(chapter.share(rank))
-    np.testing.assert_allclose(view.hidden_error[:, view.at], chapter.error_of_cut(chapter.rank), atol=1e-7)
-    assert view.fit_ratio.min() >= 1 - 1e-9 and view.fit_reached.shape == view.fit_ratio.shape
-    assert abs(view.images).max() == 1 and view.images.shape[0] == len(view.ranks)
-
-
 def test_low_rank_training_has_the_chapters_numbers(told, old):
     view, chapter = told["low_rank_training"], old["low_rank_training"]
     np.testing.assert_array_equal(view.low_rank.test_accuracy[:, -1], chapter.final("low rank", "test"))
@@ -142,9 +124,6 @@ def test_no_common_level_means_no_epochs(told):
     ("chapter", "field", "values", "claim"),
     [
         ("overfitting", "memorised", lambda old: ~old, "overfitting-reached"),
-        ("approximation", "fit_reached", lambda old: ~old, "approximation-bound"),
-        ("approximation", "truncated_test_accuracy", lambda old: old - 0.02, "approximation-half-point"),
-        ("approximation", "error", lambda old: 0.1 * old, "approximation-error-large"),
         ("low_rank_training", "parameters", lambda old: 100 * old, "low-rank-fewer"),
         ("low_rank_training", "speedup_quartiles", lambda old: 0.1 * old, "low-rank-faster"),
         ("lora", "activations", lambda old: 0 * old, "lora-activations"),
@@ -168,7 +147,7 @@ def test_what_the_slider_says_is_what_the_page_says(told):
     numbers, error, right = (float(text.split("\u00a0")[0]) for text in stop["readings"])
     assert numbers == pytest.approx(100 * view.numbers[view.at], abs=0.05)
     assert error == pytest.approx(100 * view.hidden_error[:, view.at].mean(), abs=0.5)
-    assert right == pytest.approx(100 * view.truncated_test_accuracy[:, view.at].mean(), abs=0.05)
+    assert right == pytest.approx(100 * view.truncated.test_accuracy[:, view.at].mean(), abs=0.05)
     assert len(made.static.figures) == 2 and "http" not in made.html
 
 
@@ -187,6 +166,7 @@ def test_the_readmes_findings_follow_the_verdicts(verdict):
 def test_the_page_executes_under_smoke_on_the_fallback_data(tmp_path, monkeypatch):
     monkeypatch.setenv("RANKSTUDY_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("RANKSTUDY_PROFILE", "smoke")
+    for chapter in ("training", "rank", "overfitting", "approximation", "low_rank_training", "lora"):
+        questions.result(chapter)
     shown = notebook.markdown(notebook.execute(ROOT / "index.qmd"), tmp_path)
     assert "This is not MNIST" in shown and shown.count("claim=") == TEXT.count("claim=")
-    assert '"not measured' not in shown.split("## What we found")[1]

@@ -10,7 +10,7 @@ import re
 import numpy as np
 import pytest
 
-from rankstudy.book import claims, listing, numbers, results, tables, told
+from rankstudy.book import claims, listing, numbers, results, tables, told, views
 from rankstudy.book.claims import Hypothesis, judge
 from rankstudy.book.stats import Estimate, interval_text, short
 from rankstudy.study import questions
@@ -175,8 +175,8 @@ def test_the_typed_result_has_the_stored_numbers(rank):
 
 
 def test_every_field_of_a_result_says_its_shape_or_is_a_plain_value():
-    for name, kind in inspect.getmembers(results, inspect.isclass):
-        if not dataclasses.is_dataclass(kind) or kind.__module__ != results.__name__:
+    for name, kind in [*inspect.getmembers(results, inspect.isclass), *inspect.getmembers(views, inspect.isclass)]:
+        if not dataclasses.is_dataclass(kind) or kind.__module__ not in (results.__name__, views.__name__):
             continue
         source = inspect.getsource(kind)
         shared = re.search(r"\([a-z0-9 +,]*\)|\([a-z]+\([a-z, ]+\),\)", kind.__doc__ or "")

@@ -36,6 +36,10 @@ def drawings(rank):
         "trajectory": plots.trajectory(rank.activations["relu"]),
         "curves": plots.curves({"ReLU": rank.task2.history}),
         "by_rank": plots.by_rank(np.array([1, 2, 4, 8, 16]), {"error": errors}, "%", reference=("half", 45.0)),
+        "beside": plots.beside(
+            plots.by_rank(np.array([1, 2, 4, 8, 16]), {"error": errors}, "%", mark=4, since=2, simultaneous=True),
+            plots.convergence({"a": [2.0, 1.5, 1.2, 1.01], "b": [2.0, 1.1]}, 1.0),
+        ),
         "trade_off": plots.trade_off({"a": (errors[:, 0], errors[:, 1])}, "cost", "gain"),
         "forest": plots.forest(claims.judged(rank)),
         "weight_images": plots.weight_images(np.zeros((2, 3, 4, 4)), ["a", "b"]),
@@ -96,6 +100,19 @@ def test_by_condition_marks_what_did_not_train(rank):
     (figure,) = plots.by_condition(groups, {"square": [1, 2]}).figures
     faces = [line.get_markerfacecolor() for line in figure.axes[0].get_lines() if line.get_marker() == "o"]
     assert faces.count("none") == 3 and len(faces) == 6
+
+
+def test_by_rank_begins_where_it_is_asked_to():
+    values = np.array([[9.0, 3.0, 2.0, 1.0], [9.0, 3.2, 2.2, 1.2], [9.0, 2.8, 1.8, 0.8]])
+    (figure,) = plots.by_rank(np.array([1, 2, 4, 8]), {"error": values}, "%", since=2).figures
+    (drawn,) = (each for each in figure.axes[0].lines if len(each.get_xdata()) == 3)
+    assert drawn.get_xdata().tolist() == [2, 4, 8] and drawn.get_ydata().tolist() == pytest.approx([3, 2, 1])
+
+
+def test_convergence_draws_the_gap_after_whole_iterations():
+    (figure,) = plots.convergence({"a": [2.0, 1.5, 1.2, 1.01]}, 0.5).figures
+    drawn = figure.axes[0].lines[0]
+    assert drawn.get_xdata().tolist() == [1, 2] and drawn.get_ydata().tolist() == pytest.approx([2.0, 1.02])
 
 
 def test_names_of_lines_do_not_cover_each_other():

@@ -59,12 +59,15 @@ GIVEN = {  # what is asked, and what the words on the page mean; never what came
     "evidence/02-training": ("Intervals are 95 % Student t", "ends at 95 % or more", "Epoch 0 is"),
     "03-rank": ("(exercise 3)", "**1. Where", "Which one makes it 255", "**2. Make a matrix of rank 32.", "**3. Is it"),
     "evidence/03-rank": ("Intervals are 95 % Student t", "95 % quantile", "in bfloat16 from 128 rows on"),
+    "change-something": ("their numbers from 0",),
     "04-overfitting": (
         "the lowest one, less 1.",
         "the images (0) to the logits",
         "(Frobenius) error 0.01",
         "below 90 % training accuracy",
     ),
+    "05-approximation": ("**1. How many", "counts them from 0", "**2. When does", "**3. Does another"),
+    "evidence/05-approximation": ("Intervals are 95 % Student t", "the third keeps 90 % of the squared norm"),
     "06-low-rank-training": ("the control, 1 is expected", "each curve crosses 1 "),
     "08-lora": (
         "GPT-3",

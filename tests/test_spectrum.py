@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from rankstudy import rank, spectrum
 from rankstudy._linalg.nulls import marchenko_pastur_median
-from rankstudy.spectrum import Spectrum
+from rankstudy.spectrum import Spectrum, effective_rank, input_baseline, numerical_rank
 from tests import strategies as own
 
 EPS = float(np.finfo(np.float64).eps)
@@ -492,3 +492,55 @@ def test_any_real_array_is_right_and_stays_as_it_was(name):
 def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(np.eye(3))
+
+
+def test_the_baseline_of_inputs_without_structure_is_a_gaussian_matrix():
+    made = input_baseline(np.eye(30), 20, draws=3, seed=5)
+    rng = np.random.default_rng(5)
+    for values in made.values:
+        np.testing.assert_allclose(values, np.linalg.svd(rng.standard_normal((20, 30)), compute_uv=False), rtol=1e-12)
+    assert made.shape == (20, 30)
+
+
+@given(st.integers(1, 12), st.integers(1, 8), st.integers(1, 10), st.floats(1e-150, 1e150))
+def test_the_baseline_has_the_rank_and_the_scale_of_its_inputs(count, pixels, rows, scale):
+    rng = np.random.default_rng(count + 13 * pixels)
+    inputs = rng.standard_normal((count, pixels))
+    inputs[:, pixels // 2 :] = inputs[:, :1]  # equal pixels
+    made, larger = input_baseline(inputs, rows, draws=2), input_baseline(scale * inputs, rows, draws=2)
+    np.testing.assert_allclose(larger.values / scale, made.values, rtol=1e-9, atol=1e-12 * made.values.max())
+    rank = int(numerical_rank(inputs))
+    assert (numerical_rank(made) == min(rank, rows)).all()
+    again = input_baseline(Spectrum.of(inputs), rows, draws=2)
+    np.testing.assert_array_equal(again.values, made.values)
+
+
+def test_the_baseline_is_what_random_errors_on_the_inputs_make():
+    """Δ·X, drawn as it is meant, and by the baseline's short cut: equal means of a rank and of the energy."""
+    rng = np.random.default_rng(0)
+    inputs = rng.standard_normal((400, 40)) * 0.9 ** np.arange(40)
+    meant = Spectrum.of(rng.standard_normal((200, 30, 400)) @ inputs)
+    made = input_baseline(inputs, 30, draws=200)
+    for measure in (effective_rank, lambda spectrum: (spectrum.values**2).sum(-1)):
+        one, other = measure(meant), measure(made)
+        error = np.hypot(one.std(), other.std()) / np.sqrt(200)
+        assert abs(one.mean() - other.mean()) < 4 * error
+
+
+def test_inputs_that_are_zero_make_nothing():
+    assert (input_baseline(np.zeros((5, 4)), 3).values == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((np.zeros((2, 5, 4)), 3), "inputs must be one matrix"),
+        ((np.zeros((5, 4)), 0), "rows"),
+        ((np.full((5, 4), np.nan), 3), "finite"),
+    ],
+)
+def test_a_baseline_of_nothing_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        input_baseline(*arguments)
+    with pytest.raises(ValueError, match="draws"):
+        input_baseline(np.eye(3), 2, draws=0)

@@ -98,3 +98,11 @@ def test_band_is_the_interval_at_every_point():
     for column in range(3):
         found = estimate(values[:, column])
         assert (mean[column], low[column], high[column]) == pytest.approx((found.mean, found.low, found.high))
+
+
+def test_a_simultaneous_band_is_bonferronis():
+    values = np.random.default_rng(0).standard_normal((6, 4))
+    mean, low, high = stats.band(values, simultaneous=True)
+    half = scipy.stats.t.ppf(1 - 0.05 / 2 / 4, 5) * values.std(axis=0, ddof=1) / math.sqrt(6)
+    np.testing.assert_allclose(high - mean, half)
+    np.testing.assert_allclose(mean - low, half)

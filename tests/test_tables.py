@@ -8,13 +8,14 @@ import re
 import subprocess
 from urllib.parse import unquote
 
+import numpy as np
 import pypandoc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rankstudy.book.stats import Estimate, number_text
-from rankstudy.book.tables import csv_text, table
+from rankstudy.book.tables import csv_text, down, table
 
 
 def downloaded(shown: str) -> list[list[str]]:
@@ -59,3 +60,13 @@ def test_the_link_is_in_the_page_and_not_in_the_pdf(form, links):
     command = [pypandoc.get_pandoc_path(), "-f", "markdown", "-t", form]
     page = subprocess.run(command, input=table(["x"], [["1"]]), capture_output=True, encoding="utf-8", check=True)
     assert page.stdout.count("data:text/csv") == page.stdout.count(">CSV<") == links
+
+
+def test_down_has_a_row_a_value():
+    values = np.array([[1.0, 4.0], [3.0, 4.0]])
+    for intervals, first in ((True, "2 ± 13"), (False, "2")):
+        shown = down("rank", [8, 16], {"error": values, "tried": np.array([8, 32])}, intervals=intervals)
+        rows = [
+            [cell.strip().replace("\u00a0", " ") for cell in line.split("|")[1:-1]] for line in shown.splitlines()[:4]
+        ]
+        assert rows[0] == ["rank", "error", "tried"] and rows[2:] == [["8", first, "8"], ["16", "4", "32"]]

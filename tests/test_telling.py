@@ -19,7 +19,7 @@ from tests import page_checks
 
 ROOT = Path(__file__).parents[1]
 FILTER = ROOT / "report" / "styles" / "telling.lua"
-EVIDENCE = ("01-data", "02-training", "03-rank")
+EVIDENCE = ("01-data", "02-training", "03-rank", "05-approximation")
 PAGES = [*page_checks.DONE, *(f"report/evidence/{page}.qmd" for page in EVIDENCE)]  # told on the new layer
 VERDICT = {
     "verdict": "supported",
@@ -110,7 +110,7 @@ def test_an_answer_folds_on_the_page_and_is_printed_in_the_pdf():
     assert "It is 5." in rendered(text, "typst")
 
 
-@pytest.mark.parametrize("text", ["98 %", "3 ± 2", "12 MB", "n = 5", "τ = 0.5", "Task 3", "p = 0.01"])
+@pytest.mark.parametrize("text", ["98 %", "3 ± 2", "12 MB", "n = 5", "τ = 0.5", "W − W₀", "Task 3", "p = 0.01"])
 def test_numbers_are_not_torn_from_their_units(text):
     assert text.replace(" ", "\u00a0") in html.unescape(rendered(f"It is {text}, and more."))
 
@@ -138,7 +138,8 @@ def book(folder: Path) -> Path:
 
 
 def bound(text: str) -> list[tuple[str, str]]:
-    """(sentence, claim) of each bound sentence of a page's source that has words."""
+    """(sentence, claim) of each bound sentence of a page's source that has words; inline numbers are `{python} N`."""
+    text = notebook.CODE.sub(lambda match: "`{python} N`" if match["inline"] else "", text)
     found = re.findall(r"\[((?:[^\[\]]|\[[^\[\]]*\](?:\{[^}]*\})?)+)\]\{claim=\"([\w-]+)\"\}", text)
     return [(sentence, claim) for sentence, claim in found if re.search(r"[a-z]{3}", sentence)]
 
@@ -210,6 +211,13 @@ NEUTRAL = {  # sentences with such a word that say nothing about a result, or so
         "what training adds concentrated",
         "singular values above τ",
     ),
+    "report/05-approximation.qmd": (
+        "How good is it on average as you increase r?",  # the assignment's question
+        "how far it is above that, as a share of it",  # a definition
+        "where you know what the matrix is used for: the inputs, as above",
+        "Each is the best of its rank in its own norm",  # Eckart and Young
+    ),
+    "report/evidence/05-approximation.qmd": ("the largest rank compared below the effective one",),
     "report/evidence/03-rank.qmd": (
         "A singular value above the 95 % quantile",
         "singular values above $\\tau$",
@@ -332,3 +340,24 @@ def test_the_book_package_holds_no_prose():
             words = [word for word in node.value.split() if re.search(r"[A-Za-z]{2}", word)]
             known = any(node.value.startswith(start) for start in labels.get(path.name, ()))
             assert len(words) < 8 or known, f"{path.name}: {node.value!r}"
+
+
+def test_a_chapter_that_is_not_executed_is_shown_without_verdicts(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANKSTUDY_PROFILE", "published")
+    folder = book(tmp_path)
+    preview.preview(folder, folder / "_preview", ["index"])
+    text = visible((folder / "_preview" / "03-rank.html").read_text(encoding="utf-8"))
+    assert "As high as it can be." in text and "✓" not in text
+
+
+def test_what_chapter_3_says_of_the_example_network_s_inputs():
+    """Random errors on its own inputs make an update at least as concentrated, in each hidden layer."""
+    from rankstudy import example_network
+    from rankstudy.spectrum import effective_rank, input_baseline
+
+    network = example_network()
+    for layer in range(3):
+        update = effective_rank(network.trained[layer] - network.initial[layer])
+        for inputs in (network.inputs_before[layer], network.inputs_after[layer]):
+            made = effective_rank(input_baseline(inputs, network.trained[layer].shape[0]))
+            assert update > made.mean() - 2 * made.std()

@@ -52,7 +52,7 @@ def run(
         return *factors(), errors, stopped
 
 
-def alternate(a: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def alternate(a: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, ...]:
     """One iteration of least squares: the best B for C = Qᵀ, then the best C for that B.
 
     With orthonormal columns in Q the first is B = A·Q. An orthonormal basis P of its columns (QR) makes the next one as

@@ -147,6 +147,8 @@ def preview(root: Path, output: Path, chosen: Sequence[str] = ()) -> None:
                 text = BOUND.sub("]{.bound}", text)
             everything = "---\nnocite: '@*'\n---\n\n" if "{#refs}" in text else ""  # other pages list what they cite
             trees[page] = json.loads(pandoc(path.name, everything + text, "-f", "markdown", "-t", "json"))
+            if path not in executed:
+                trees[page]["meta"]["not-executed"] = element("MetaBool", True)
             title = number(page, trees[page]["blocks"], heads, labels)
             titles.append([element("Plain", [element("Link", ["", [], []], title, [page, ""])])])
         for page, tree in trees.items():

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from rankstudy.book.stats import percent
 from rankstudy.book.tables import Markdown
 
 
@@ -33,6 +36,25 @@ VALUES = {
     "lora-throughput": Published(43.1, "tokens/s", "training throughput with LoRA, of 32.5", "hu2021"),
     "pufferfish": Published(1.64, "times", "end-to-end speed-up of low-rank training", "wang2021"),
 }
+
+
+@dataclass(frozen=True)
+class Truncated:
+    """Accuracies of a network whose layers, all but the last, were truncated to some ranks, off a published plot."""
+
+    ranks: np.ndarray  # (ranks,)
+    accuracy: np.ndarray  # (ranks,), on test data
+    full: float  # before truncation
+    source: str  # key in references.bib
+
+    def full_text(self) -> Markdown:
+        """For running text."""
+        return Markdown(f"[{percent(self.full, 2)}]{{.cited}}")
+
+
+TRUNCATION = Truncated(
+    np.array([10, 20, 50, 100, 200]), np.array([0.714, 0.885, 0.938, 0.966, 0.976]), 0.9822, "agarwal2019"
+)
 
 
 def value(name: str) -> Published:

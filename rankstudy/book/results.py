@@ -18,6 +18,7 @@ from rankstudy.study import questions
 
 if TYPE_CHECKING:
     from rankstudy.book import views
+    from rankstudy.book.approximation import Approximation
 
 TRAINED = 0.9  # training accuracy below which a condition "did not train" and supports no conclusion about rank
 
@@ -297,11 +298,11 @@ def overfitting() -> views.Overfitting:
     return views.overfitting(questions.result("overfitting"))
 
 
-def approximation() -> views.Approximation:
-    """Chapter 5's result likewise."""
-    from rankstudy.book import views
+def approximation() -> Approximation:
+    """Chapter 5's result under the current profile, computed where it is missing."""
+    from rankstudy.book import approximation
 
-    return views.approximation(questions.result("approximation"))
+    return approximation.typed(questions.result("approximation"))
 
 
 def low_rank_training() -> views.LowRankTraining:

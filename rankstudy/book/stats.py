@@ -134,13 +134,17 @@ def holm(p: Sequence[float]) -> list[float]:
     return corrected
 
 
-def band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, low and high over axis 0 (networks), for curves; low and high are the mean where n < 2."""
+def band(values: np.ndarray, simultaneous: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, low and high over axis 0 (networks), for curves; low and high are the mean where n < 2.
+
+    `simultaneous`: the band holds the whole curve at once, by Bonferroni's correction over its points.
+    """
     array = np.asarray(values, dtype=float)
     mean, n = array.mean(axis=0), array.shape[0]
     if n < 2:
         return mean, mean, mean
-    half = t_quantile(n - 1) * array.std(axis=0, ddof=1) / math.sqrt(n)
+    quantile = t_quantile(n - 1, array[0].size if simultaneous else 1)
+    half = quantile * array.std(axis=0, ddof=1) / math.sqrt(n)
     return mean, mean - half, mean + half
 
 
@@ -190,9 +194,9 @@ def _places(mean: float, half: float) -> int:
 # Student's t from scipy.special: scipy.stats has the same, and takes a second to import in each chapter's kernel
 
 
-def t_quantile(freedom: int) -> float:
-    """What a CONFIDENCE interval multiplies the standard error by."""
-    return float(stdtrit(freedom, 0.5 + CONFIDENCE / 2))
+def t_quantile(freedom: int, comparisons: int = 1) -> float:
+    """What a CONFIDENCE interval multiplies the standard error by; of several at once with Bonferroni's correction."""
+    return float(stdtrit(freedom, 1 - (1 - CONFIDENCE) / 2 / comparisons))
 
 
 def two_sided(t: float, freedom: int) -> float:

@@ -158,6 +158,31 @@ def by_layer(group: Any, columns: Mapping[str, np.ndarray], *, intervals: bool =
     return show(["layer", *columns], rows, total=not intervals)
 
 
+def down(
+    head: str,
+    values: Sequence[Any],
+    columns: Mapping[str, np.ndarray],
+    *,
+    intervals: bool = True,
+) -> Markdown:
+    """A row for each of some values (ranks, limits, names), whose header is `head`; columns: header -> (networks,
+    values), of which the mean over networks is shown, or one number a value.
+
+    `intervals`: with 95 % intervals, for the evidence.
+    """
+    rows = []
+    for index, value in enumerate(values):
+        cells: list[Any] = []
+        for each in columns.values():
+            if np.ndim(each) < 2:
+                cells.append(short(float(each[index])))
+                continue
+            found = estimate(np.asarray(each, dtype=float)[:, index])
+            cells.append(interval_text(found) if intervals else found.short())
+        rows.append([value if isinstance(value, str) else short(float(value)), *cells])
+    return show([head, *columns], rows)
+
+
 def measures(group: Any, matrix: str) -> Markdown:
     """Every measure of one matrix ("initial", "weights" or "update") of `results.Networks`, a row a measure."""
     found = getattr(group, matrix)

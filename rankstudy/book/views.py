@@ -1,4 +1,4 @@
-"""Chapter 1, and chapters 4, 5, 6 and 8 as far as the home page tells them: typed views of their results, no torch.
+"""Chapters 1, 4, 6 and 8 as far as their pages and the home page tell them: typed views of their results, no torch.
 
 As in `results`, arrays have networks first and layers count from the input side. `results.overfitting()` and its like
 make them; a chapter that is told on this layer gets the rest of its fields with its page.
@@ -8,22 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
 from rankstudy.book import conversion
 from rankstudy.book.results import History, Networks, Origin
 from rankstudy.data import scaling
-from rankstudy.factorization import eckart_young_error
 from rankstudy.registry import ACTIVATIONS
-from rankstudy.spectrum import Spectrum
 from rankstudy.study.experiments import overfitting as criterion
 from rankstudy.study.experiments.low_rank_training import DENSE, PLAIN
-from rankstudy.study.experiments.truncation import STEPS
 from rankstudy.study.questions import Result
 
-TRAIN, VALIDATION, TEST = range(3)
 LEVELS = (0.98, 0.97, 0.95, 0.9)  # validation accuracies whose first epoch is compared, the most demanding first
 LORA_RANK = 4  # the rank that stands for LoRA where one must
 
@@ -65,44 +60,6 @@ class Overfitting:
     activations: Mapping[str, Networks]  # a size between, by activation, in the book's order
     excess: np.ndarray  # (networks,) of the big ones: test loss at the end above its lowest, as a share of that
     memorised: np.ndarray  # (networks,) whether training accuracy and excess meet the criterion stated in advance
-
-
-@dataclass(frozen=True)
-class Approximation:
-    """Chapter 5: the big networks of chapter 4, every matrix replaced by its best approximation of rank r."""
-
-    origin: Origin
-    widths: tuple[int, ...]
-    rank: int  # the effective rank: from it on, no network loses more than `tolerance` of its validation accuracy
-    tolerance: float
-    ranks: np.ndarray  # (ranks,), ascending, up to full rank
-    error: np.ndarray  # (networks, ranks, layers), ‖W − BC‖ / ‖W‖ in the Frobenius norm
-    test_accuracy: np.ndarray  # (networks,)
-    truncated_test_accuracy: np.ndarray  # (networks, ranks)
-    fit_ratio: np.ndarray  # (networks, tried, layers), error of alternating least squares / the smallest possible one
-    fit_reached: np.ndarray  # (networks, tried, layers), whether it came as close as was asked
-    images: np.ndarray  # (ranks, rows, 28, 28) in [−1, 1], rows of the first network's first matrix at each rank
-
-    @property
-    def shapes(self) -> list[tuple[int, int]]:
-        """(out, in) of each layer."""
-        return [(out, inp) for inp, out in pairwise(self.widths)]
-
-    @property
-    def hidden_error(self) -> np.ndarray:
-        """(networks, ranks), mean over all matrices but the output's, whose ten rows any rank from ten on leaves."""
-        return self.error[:, :, :-1].mean(axis=2)
-
-    @property
-    def at(self) -> int:
-        """Index of the effective rank in `ranks`."""
-        return int(np.flatnonzero(self.ranks == self.rank)[0])
-
-    @property
-    def numbers(self) -> np.ndarray:
-        """(ranks,), entries of B and C of every layer as a share of those of W."""
-        dense = sum(out * inp for out, inp in self.shapes)
-        return self.ranks * sum(out + inp for out, inp in self.shapes) / dense
 
 
 @dataclass(frozen=True)
@@ -183,30 +140,6 @@ def overfitting(result: Result) -> Overfitting:
         },
         excess=criterion.excess(big.history.test_loss),
         memorised=criterion.overfitted(result["big"]["history"]),
-    )
-
-
-def approximation(result: Result) -> Approximation:
-    settings, found = result.config, result.typed
-    widths = tuple(settings["overfitting"]["network"]["widths"])
-    ranks = np.asarray(settings["sweep"]["ranks"])
-    errors = []
-    for layer, (inp, out) in enumerate(pairwise(widths)):
-        spectrum = Spectrum(found.spectra["weights"][str(layer)], (out, inp))
-        errors.append([eckart_young_error(spectrum, min(int(rank), out, inp), True) for rank in ranks])
-    fits = found.alternating["least_squares"]
-    return Approximation(
-        origin=conversion.origin(result),
-        widths=widths,
-        rank=found.rank,
-        tolerance=float(settings["tolerance"]),
-        ranks=ranks,
-        error=np.array(errors).transpose(2, 1, 0),
-        test_accuracy=found.original[:, 1, TEST],
-        truncated_test_accuracy=found.truncated[:, :, 1, TEST],
-        fit_ratio=np.nan_to_num(fits.ratio, nan=1.0),  # 0 / 0: a layer that has no more than this rank
-        fit_reached=fits.reached,
-        images=found.pictures.images.reshape(len(ranks), -1, 28, 28) / STEPS,
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from rankstudy.spectrum import Spectrum
 
 FILE = Path(__file__).parents[2] / "published" / "example.safetensors"
 
@@ -19,6 +21,8 @@ class Example:
     initial: tuple[np.ndarray, ...]  # (out, in) float32, the weights before training
     trained: tuple[np.ndarray, ...]  # the same after it
     test_accuracy: float  # a fraction
+    inputs_before: tuple[Spectrum, ...]  # of what each layer is given, X/√N (N, in) over the training images, untrained
+    inputs_after: tuple[Spectrum, ...]  # the same of the trained network
     origin: Mapping[str, object]  # seed, epochs, learning_rate, commit, device, created
 
 
@@ -38,18 +42,20 @@ def example_network() -> Example:
 
     with safe_open(FILE, framework="numpy") as file:
         origin = json.loads(file.metadata()["origin"])
-        layers = range(len(file.keys()) // 2)
-        initial, trained = (tuple(file.get_tensor(f"{kind}.{i}") for i in layers) for kind in ("initial", "trained"))
-    return Example(initial, trained, origin["test_accuracy"], origin)
+        kept = {name: file.get_tensor(name) for name in file.keys()}
+    layers = range(len(kept) // 4)
+    initial, trained = (tuple(kept[f"{kind}.{i}"] for i in layers) for kind in ("initial", "trained"))
+    before, after = (
+        tuple(Spectrum(kept[f"{kind}.{i}"], (origin["images"], initial[i].shape[1])) for i in layers)
+        for kind in ("inputs_before", "inputs_after")
+    )
+    return Example(initial, trained, origin["test_accuracy"], before, after, origin)
 
 
 def export(seed: int = 0, learning_rate: float = 3e-3) -> None:
     """Writes the file anew: trains the network where the store does not have it (a minute on a CPU)."""
     from dataclasses import replace
 
-    from safetensors.numpy import save
-
-    from rankstudy.files import write_atomically
     from rankstudy.study import engine
     from rankstudy.study.experiments import training
 
@@ -64,6 +70,25 @@ def export(seed: int = 0, learning_rate: float = 3e-3) -> None:
         "train_accuracy": float(found.history["train_accuracy"][-1]),
         **{name: found.record.provenance[name] for name in ("commit", "device", "created", "torch")},
     }
-    tensors = {f"initial.{i}": np.asarray(w) for i, w in enumerate(found.initial)}
-    tensors |= {f"trained.{i}": np.asarray(w) for i, w in enumerate(found.weights)}
-    write_atomically(FILE, save(tensors, metadata={"origin": json.dumps(origin)}))
+    write(found.initial, found.weights, engine.dataset_on_device(run.data).train.images.cpu().numpy(), origin)
+
+
+def write(
+    initial: Sequence[np.ndarray], trained: Sequence[np.ndarray], images: np.ndarray, origin: Mapping[str, object]
+) -> None:
+    """The file, from the weights of a ReLU network (out, in) and its training images (N, pixels)."""
+    from safetensors.numpy import save
+
+    from rankstudy.files import write_atomically
+
+    kept: dict[str, np.ndarray] = {}
+    for kind, weights, seen in (("initial", initial, "inputs_before"), ("trained", trained, "inputs_after")):
+        given = images.astype(np.float64)
+        for i, weight in enumerate(weights):
+            triangle = np.linalg.qr(given, mode="r")  # the same singular values, but small
+            kept[f"{kind}.{i}"] = np.asarray(weight)
+            values = np.linalg.svd(triangle, compute_uv=False) / np.sqrt(len(images))
+            kept[f"{seen}.{i}"] = values.astype(np.float32)
+            given = np.maximum(given @ weight.T.astype(np.float64), 0)
+    header = {"origin": json.dumps({**origin, "images": len(images)})}
+    write_atomically(FILE, save(kept, metadata=header))

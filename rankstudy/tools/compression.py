@@ -1,212 +1,276 @@
-"""Compression of anyone's checkpoint: factors where they pay, and back into the module.
+"""Compression of anyone's checkpoint: factors where they pay, everything else byte for byte as it was.
 
-A factorised tensor NAME is stored as NAME.rankstudy_b and NAME.rankstudy_c in its own dtype; the file is safetensors,
-written one tensor at a time.
+A factorised tensor NAME is stored as NAME.rankstudy_b (m, r) and NAME.rankstudy_c (r, n) in its own dtype. Matrices are
+read one at a time and decomposed once; a budget needs all spectra before it can be allotted, so the vectors wait in a
+temporary file.
 """
 
 from __future__ import annotations
 
-import itertools
-import json
-import sys
+import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rankstudy import UsageError
-from rankstudy._linalg.gram import accelerator, singular_values
-from rankstudy._linalg.leading import leading_factors
-from rankstudy.factorization import smallest_rank
-from rankstudy.files import write_atomically
 from rankstudy.spectrum import Spectrum
-from rankstudy.tools.checkpoint import bar, check_rank_error, finite_values, weight_matrices
-from rankstudy.tools.tensors import Entry, encode, opened
+from rankstudy.tools import choosing, decomposition, levels, roles, writing
+from rankstudy.tools.choosing import Amount
+from rankstudy.tools.decomposition import Decomposed
+from rankstudy.tools.outcome import Choice, Compression
+from rankstudy.tools.reading import Checkpoint, opened
+from rankstudy.tools.roles import Weight
+from rankstudy.tools.tensors import BITS, Entry, encode
 
-FORMAT = "rankstudy-1"  # in the metadata of a compressed checkpoint
-B, C = ".rankstudy_b", ".rankstudy_c"
+MIN_SAVING = 0.05  # of a matrix's parameters: less is not worth what it may do to the network
+MORE = 8  # ranks that rounding to a low precision may ask for beyond that of the exact factors
 
 
 def compress(
-    source: Any, out: str | Path, *, rank_error: float = 0.05, progress: bool = False
-) -> list[tuple[str, tuple[int, int], int | None, float]]:
-    """Write a checkpoint with B·C where that has fewer numbers than the matrix at this error, and the rest as it was.
+    source: Any,
+    out: str | Path | None = None,
+    *,
+    rank: int | None = None,
+    rank_error: float | None = None,
+    energy: float | None = None,
+    keep: float | None = None,
+    include: str | Sequence[str] | None = None,
+    exclude: str | Sequence[str] | None = None,
+    min_saving: float = MIN_SAVING,
+    dense: bool = False,
+    evaluate: Callable[[Any], float] | None = None,
+    loss: float = 0.01,
+    calibration: Iterable[Any] | None = None,
+    progress: bool = False,
+) -> Compression:
+    """Write a checkpoint with B·C in the place of matrices, as small as is asked, and everything else as it was.
 
-    `out` is a safetensors file: a factorised tensor NAME becomes NAME.rankstudy_b (m, r) and NAME.rankstudy_c (r, n) in
-    the tensor's own dtype. It appears under its name only when it is whole.
+    Say how much in one way: `rank`, `rank_error`, `energy` or `keep`; `keep=0.5`, the default, allots half of the
+    parameters of the chosen matrices so that the errors of all of them together are least. Or let `evaluate` decide:
+    each matrix is truncated alone, further and further, those that matter to the metric are kept, and the whole is
+    within `loss`. Error in weights does not predict error in behaviour; only that does.
 
-    Returns:
-        (name, (m, n), rank or None where it stays dense, relative error measured after rounding) per matrix.
-
-    Raises:
-        UsageError: as `analyze`; `out` cannot be written, or is the source.
-    """
-    check_rank_error(rank_error)
-    out = Path(out)
-    if isinstance(source, (str, Path)) and out.exists() and out.samefile(source):
-        raise UsageError(f"OUT {out} is FILE itself; name another file")
-    if out.is_dir() or not out.parent.is_dir():
-        raise UsageError(f"OUT {out} is a folder" if out.is_dir() else f"OUT {out}: there is no folder {out.parent}")
-    device = accelerator()
-    done: list[tuple[str, tuple[int, int], int | None, float]] = []
-    with opened(source) as (entries, other):
-        names, _ = weight_matrices(entries, other)
-        try:
-            with _Writer(out) as writer:
-                for name, entry in bar(list(entries.items()), progress):
-                    if name in names:
-                        factors, error = _factorised(name, entry, rank_error, device)
-                        shape = names[name][1]
-                        done.append((name, shape, None if factors is None else factors[0].shape[1], error))
-                        if factors is not None:
-                            writer.add(name + B, entry.dtype, factors[0].shape, encode(factors[0], entry.dtype))
-                            writer.add(name + C, entry.dtype, factors[1].shape, encode(factors[1], entry.dtype))
-                            continue
-                    writer.add(name, entry.dtype, entry.shape, entry.read())
-                shapes = {name: entries[name].shape for name, _, rank, _ in done if rank is not None}
-                writer.finish({"format": FORMAT, "rank_error": rank_error, "shapes": shapes})
-        except OSError as error:
-            raise UsageError(f"OUT {out} cannot be written: {error.strerror}") from error
-    return done
-
-
-def load_compressed(model: Any, path: str | Path) -> Any:
-    """A copy of the user's module with the weights of a compressed checkpoint, strictly: every tensor has its place.
-
-    A factorised `nn.Linear` becomes a `LowRankLinear` with its bias kept; in any other module (a convolution, an
-    embedding) the product B·C becomes the weight.
+    Args:
+        source: as `analyze`. With `evaluate` or `calibration` a module, whose matrices and inputs are known.
+        out: safetensors file; of a source in shards a folder, unless it is named *.safetensors. None: only `.model`.
+        rank, rank_error, energy, keep: one rank; relative Frobenius error of each matrix, at most; share of ‖W‖² of
+            each, at least; share of parameters of all chosen matrices together, at most.
+        include, exclude: regular expressions of names. By default embeddings, heads and narrow layers stay as they are;
+            include="." takes them too.
+        min_saving: share of a matrix's parameters that its factors must save, ≥ 0 and < 1.
+        dense: write the products in the original shapes, to be evaluated elsewhere; nothing is saved.
+        evaluate: module -> a number, higher is better; called some ten times a matrix.
+        loss: how far the metric may fall, in its own unit, > 0.
+        calibration: inputs of the module, a batch each. Half of them choose factors that keep the outputs of a layer
+            rather than its weights; they are taken where the other half's outputs suffer less from them. A budget is
+            allotted by the spectra of the outputs then.
+        progress: show a bar on stderr, where that is a terminal.
 
     Raises:
-        UsageError: the file is no compressed checkpoint.
-        ValueError: it does not fit the model; the message names the tensors.
+        UsageError: as `analyze`; two ways to say how much; `out` cannot be written, or is the source.
+
+    >>> import tempfile
+    >>> w = np.outer(np.arange(1.0, 65), np.ones(64)).astype(np.float32)  # of rank 1
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     done = compress({"body.weight": w}, f"{folder}/small.safetensors", rank_error=0.01)
+    >>> done.ranks
+    {'body.weight': 1}
     """
-    import copy
+    amount = Amount(rank, rank_error, energy, keep)
+    if isinstance(min_saving, bool) or not 0 <= min_saving < 1:
+        raise UsageError(f"--min-saving is {min_saving!r}; allowed is a share of at least 0 and below 1")
+    module = source if hasattr(source, "state_dict") else None
+    if out is None and module is None:
+        raise UsageError("OUT is missing: name a file to write")
+    if (evaluate or calibration) and module is None:
+        raise UsageError("evaluate and calibration need a torch.nn.Module, not a file")
+    with opened(source) as found, tempfile.TemporaryDirectory() as scratch:
+        if found.adapter:
+            raise UsageError("FILE is a LoRA adapter: it is low-rank already; analyze shows what rank it needs")
+        target = Path(scratch) / "model.safetensors" if out is None else Path(out)
+        writing.check(target, source, writing.sharded(target, found))
+        weights, left_out = roles.survey(found)
+        weights = roles.selected(weights, include, exclude)
+        work = _Work(found, weights, min_saving, target.parent)
+        scores = None
+        if calibration is not None:
+            from rankstudy.tools.calibration import observed
 
-    import torch
+            work.inputs = observed(module, calibration, [w.name for w in work.candidates])
+        if evaluate is not None:
+            if amount != Amount():
+                raise UsageError("evaluate chooses the ranks itself; leave out rank, rank_error, energy and keep")
+            from rankstudy.tools.sensitivity import within
 
-    from rankstudy.layers import LowRankLinear
-
-    metadata = _metadata(Path(path))
-    model = copy.deepcopy(model)
-    state: dict[str, Any] = {}
-    with opened(path) as (entries, _):
-        tensors = {name: torch.from_numpy(np.array(entry.values())) for name, entry in entries.items()}
-    for name, shape in metadata["shapes"].items():
-        b, c = tensors.pop(name + B), tensors.pop(name + C)
-        parent, _, leaf = name.rpartition(".")
-        try:
-            module = model.get_submodule(parent)
-        except AttributeError as error:
-            raise ValueError(f"model has no module {parent!r}, which the checkpoint factorises") from error
-        if type(module) is torch.nn.Linear and leaf == "weight":
-            out_features, in_features = shape
-            layer = LowRankLinear(in_features, out_features, b.shape[1], bias=module.bias is not None)
-            layer = layer.to(module.weight.device, module.weight.dtype)
-            holder, _, attribute = parent.rpartition(".")
-            if not parent:
-                raise ValueError("model is a single nn.Linear; put it into a module to have it replaced")
-            setattr(model.get_submodule(holder), attribute, layer)
-            state[f"{parent}.b"], state[f"{parent}.c"] = b, c
+            before = within(module, work, evaluate, loss)
         else:
-            state[name] = (b.double() @ c.double()).reshape(shape).to(b.dtype)
-    state.update(tensors)
-    try:
-        model.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise ValueError(f"the checkpoint does not fit the model: {' '.join(str(error).split())}") from error
-    return model
+            work.choose(amount, progress)
+        try:
+            choices = _write(work, target, dense, progress)
+        except OSError as error:
+            raise UsageError(f"OUT {target} cannot be written: {error.strerror}") from error
+        model = None
+        if module is not None and not dense and (out is None or evaluate is not None):
+            from rankstudy.tools.loading import load_compressed
+
+            model = load_compressed(module, target)
+            if evaluate is not None:
+                scores = before, float(evaluate(model))
+        return Compression(
+            tuple(choices), {**left_out, **work.unfit}, tuple(found.left_out), *_sizes(found, choices),
+            (found.bytes, 0 if out is None else writing.size(target)),
+            f"metric within {loss:g}" if evaluate else str(amount), scores, model,
+        )  # fmt: skip
 
 
-def _factorised(
-    name: str, entry: Entry, rank_error: float, device: Any
-) -> tuple[tuple[np.ndarray, np.ndarray] | None, float]:
-    """Factors (m, r), (r, n) with their measured relative error after rounding; None where the matrix is smaller."""
-    shape = (entry.shape[0], int(np.prod(entry.shape[1:])))
-    values = finite_values(name, entry, shape)
-    spectrum = Spectrum(singular_values(values, entry.dtype, rank_error, device), shape)
-    rank = int(smallest_rank(spectrum, rank_error))
-    limit = -(-shape[0] * shape[1] // (shape[0] + shape[1]))  # factors must have fewer numbers, not as many
-    norm = float(np.linalg.norm(values.astype(np.float64)))
-    if 0 < rank < limit:
-        all_factors = leading_factors(values, min(rank + 8, limit - 1, *shape), device)
-        for r in range(rank, all_factors.rank + 1):  # rounding to the stored dtype may ask for a little more
-            part = all_factors.leading(r)
-            rounded = [_rounded(each, entry.dtype) for each in (part.b, part.c)]
-            error = float(np.linalg.norm(values - rounded[0] @ rounded[1])) / norm
-            if error <= rank_error:
-                return (rounded[0], rounded[1]), error
-    return None, 0.0
+class _Work:
+    """The matrices that may be truncated, what is known of them, and what is to become of each."""
+
+    def __init__(self, found: Checkpoint, weights: Sequence[Weight], min_saving: float, folder: Path) -> None:
+        self.found, self.weights, self.min_saving = found, weights, min_saving
+        self.unfit: dict[str, str] = {}  # NaN and the like
+        self.candidates = [w for w in weights if not w.kept and self._may(w)]
+        self.ranks: dict[str, int | None] = {}
+        self.tolerance: float | None = None
+        self.drops: dict[str, float] = {}
+        self.inputs: Mapping[str, Any] = {}
+        self.scratch = writing.Scratch(folder)
+        self.done: dict[str, tuple[np.ndarray, np.ndarray, float, str]] = {}
+
+    def _may(self, w: Weight) -> bool:
+        return BITS[self.found.entries[w.name].dtype] > 8 and choosing.highest_rank(w.shape, self.min_saving) > 0
+
+    def entry(self, w: Weight) -> Entry:
+        """Its tensor."""
+        return self.found.entries[w.name]
+
+    def matrix(self, w: Weight) -> np.ndarray | None:
+        """Its numbers; None where they are no numbers, which is noted."""
+        values = roles.values(self.entry(w), w)
+        if isinstance(values, str):
+            self.unfit[w.name] = values
+            return None
+        return values
+
+    def decomposed(self, w: Weight) -> Decomposed | None:
+        """Spectrum and vectors, found once: the vectors that any choice could need wait in a file."""
+        matrix = self.matrix(w)
+        if matrix is None:
+            return None
+        found = Decomposed(matrix, self.entry(w).dtype, self.tolerance or 1.0)
+        found.save(self.scratch, w.name, choosing.highest_rank(w.shape, self.min_saving))
+        return found
+
+    def choose(self, amount: Amount, progress: bool) -> None:
+        """A rank for each matrix, None where it stays."""
+        from tqdm import tqdm
+
+        self.tolerance = amount.tolerance
+        allotted = amount.rank is None and amount.tolerance is None  # then by the outputs, where those are known
+        spectra: dict[str, Spectrum] = {}
+        for w in tqdm(self.candidates, disable=None if progress else True, unit="matrix"):
+            found = self.decomposed(w)
+            if found is not None and found.values[0] > 0:
+                seen = self.inputs[w.name].spectrum(found.matrix) if allotted and w.name in self.inputs else None
+                spectra[w.name] = seen or Spectrum(found.values, w.shape)
+        self.ranks = dict(
+            zip(spectra, choosing.chosen_ranks(list(spectra.values()), amount, self.min_saving), strict=True)
+        )
+
+    def factors(self, w: Weight) -> tuple[np.ndarray, np.ndarray, float, str] | None:
+        """(m, r), (r, n), float64 as they are stored, measured error and method; None where the matrix stays."""
+        rank, dtype = self.ranks.get(w.name), self.entry(w).dtype
+        if rank is None:
+            return None
+        matrix = self.matrix(w)
+        limit = choosing.highest_rank(w.shape, self.min_saving)
+        top = min(rank + (MORE if self.tolerance else 0), limit)
+        b, c = decomposition.saved(matrix, self.scratch, w.name, top)
+        inputs = self.inputs.get(w.name)
+        if inputs is not None and (better := inputs.better(matrix, rank, dtype, (b[:, :rank], c[:rank]))) is not None:
+            return *better, decomposition.error(matrix, *better), "weighted"
+        for r in range(rank, top + 1):  # rounding to the stored dtype may ask for a little more
+            part = decomposition.stored((b[:, :r], c[:r]), dtype)
+            error = decomposition.error(matrix, *part)
+            if not math.isfinite(error):
+                return None
+            if self.tolerance is None or error <= self.tolerance:
+                return *part, error, "svd"
+        return None
 
 
-def _rounded(array: np.ndarray, dtype: str) -> np.ndarray:
-    content = encode(array, dtype)
-    return Entry(dtype, array.shape, lambda: content).values().astype(np.float64)
+def _write(work: _Work, target: Path, dense: bool, progress: bool) -> list[Choice]:
+    """Everything in the order of the source."""
+    found = work.found
+    by_name = {w.name: w for w in work.candidates}
+    tied = levels.ties(found.entries)
+    choices: dict[str, Choice] = {}
+    with writing.output(target, found) as out:
+        for name, entry in found.entries.items():
+            file, w = out.file(name), by_name.get(tied.get(name, name))
+            if name in tied and not dense:
+                file.tied[name] = tied[name]
+                continue
+            factors = work.factors(w) if w is not None else None
+            if factors is None or (entry.factors is not None and entry.factors[0].shape[1] <= factors[0].shape[1]):
+                _as_it_was(file, name, entry, dense)
+                continue
+            b, c, error, method = factors
+            if dense:
+                file.add(name, entry.dtype, entry.shape, encode((b @ c).reshape(entry.shape), entry.dtype))
+            else:
+                coded = encode(b, entry.dtype), encode(c, entry.dtype)
+                file.add_factors(name, entry.dtype, entry.shape, *coded, b.shape[1])
+            if name == w.name:
+                choices[name] = Choice(name, w.shape, b.shape[1], error, "", method, work.drops.get(name))
+        out.finish(found.metadata, None if dense else {"amount": "ranks chosen by rankstudy"})
+    listed = [w for w in work.weights if w.name not in work.unfit]
+    return [choices.get(w.name) or _staying(work, w) for w in listed]
 
 
-def _metadata(path: Path) -> dict[str, Any]:
-    problem = UsageError(f"{path} is no checkpoint written by rankstudy compress")
-    try:
-        with open(path, "rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        found = json.loads(header["__metadata__"]["rankstudy"])
-    except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError) as error:
-        raise problem from error
-    if found.get("format") != FORMAT:
-        raise problem
-    return found
+def _staying(work: _Work, w: Weight) -> Choice:
+    return Choice(w.label, w.shape, _old_rank(work, w), 0.0, _why(work, w), "", work.drops.get(w.name))
 
 
-class _Writer:
-    """A safetensors file, one tensor at a time: the data go to a temporary file, the header is known at the end."""
-
-    def __init__(self, out: Path):
-        self.out, self.header, self.offset = out, {}, 0
-
-    def __enter__(self) -> _Writer:
-        self.data = tempfile.TemporaryFile(dir=self.out.parent)
-        return self
-
-    def add(self, name: str, dtype: str, shape: Sequence[int], content: bytes) -> None:
-        self.header[name] = {
-            "dtype": dtype,
-            "shape": list(shape),
-            "data_offsets": [self.offset, self.offset + len(content)],
-        }
-        self.offset += len(content)
-        self.data.write(content)
-
-    def finish(self, metadata: Mapping[str, Any]) -> None:
-        text = json.dumps({"__metadata__": {"rankstudy": json.dumps(metadata)}, **self.header}).encode()
-        text += b" " * (-len(text) % 8)  # the format wants the data aligned
-        self.data.seek(0)
-        chunks = iter(lambda: self.data.read(1 << 24), b"")
-        write_atomically(self.out, itertools.chain([len(text).to_bytes(8, "little") + text], chunks))
-
-    def __exit__(self, *_: object) -> None:
-        self.data.close()
+def _as_it_was(file: writing.File, name: str, entry: Entry, dense: bool) -> None:
+    if entry.factors is None or dense:
+        file.add(name, entry.dtype, entry.shape, entry.read())
+    else:
+        b, c = entry.factors
+        file.add_factors(name, entry.dtype, entry.shape, b.read(), c.read(), b.shape[1])
 
 
-def main(argv: Sequence[str]) -> int:
-    """`compress FILE OUT …`."""
-    import argparse
+def _old_rank(work: _Work, w: Weight) -> int | None:
+    """Of a matrix that came as factors and stays so."""
+    factors = work.entry(w).factors
+    return factors[0].shape[1] if factors is not None else None
 
-    parser = argparse.ArgumentParser(prog=f"python -m rankstudy {argv[0]}")
-    parser.add_argument("file", help="safetensors, or a torch state dict")
-    parser.add_argument("out", type=Path, help="safetensors file to write")
-    parser.add_argument("--rank-error", type=float, default=0.05, help="relative Frobenius error (default %(default)s)")
-    options = parser.parse_args(argv[1:])
-    done = compress(options.file, options.out, rank_error=options.rank_error, progress=True)
-    for name, (m, n), rank, error in done:
-        what = "stays dense" if rank is None else f"rank {rank}, relative error {error:.4f}"
-        print(f"  {name} {m}×{n}: {what}")
-    factored = sum(rank is not None for _, _, rank, _ in done)
-    before, after = Path(options.file).stat().st_size, options.out.stat().st_size
-    print(
-        f"rankstudy: {factored} of {len(done)} matrices as factors; {before / 1e6:.1f} MB -> {after / 1e6:.1f} MB "
-        f"in {options.out}"
-    )
-    if not factored:
-        print("rankstudy: at this error no factors pay; a larger --rank-error may", file=sys.stderr)
-    return 0
+
+def _why(work: _Work, w: Weight) -> str:
+    if _old_rank(work, w) is not None:
+        return "factors already"
+    if w.kept:
+        return w.kept
+    if BITS[work.entry(w).dtype] <= 8:
+        return "float8: factors in this precision would lose more than they save"
+    return "would save too little" if w.name in work.ranks or w not in work.candidates else "zero"
+
+
+def _sizes(found: Checkpoint, choices: Sequence[Choice]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Parameters and bytes, before and after."""
+    tied = levels.ties(found.entries)
+    ranks = {choice.name: choice for choice in choices if choice.rank is not None}
+    parameters, memory = [0, 0], [0, 0]
+    for name, entry in found.entries.items():
+        if name in tied:
+            continue
+        stored = sum(f.size for f in entry.factors) if entry.factors is not None else entry.size
+        after = ranks[name].rank * sum(ranks[name].shape) if name in ranks else stored
+        parameters[0] += stored
+        parameters[1] += after
+        memory[0] += entry.nbytes
+        memory[1] += entry.nbytes if after == stored else after * BITS[entry.dtype] // 8
+    return tuple(parameters), tuple(memory)

@@ -42,6 +42,7 @@ local function bound(span)
   local id = span.attributes.claim
   if not id then return nil end
   local claim = told.claims[id]
+  if not claim and told.unread then return pandoc.Span(span.content) end
   if not claim then error("no claim has the id '" .. id .. "'; told.page() of its result must be the page's first cell") end
   if #span.content == 0 then return mark(claim) end
   if claim.verdict == (span.attributes.when or "supported") then
@@ -54,7 +55,8 @@ local function bound(span)
   local content = pandoc.Inlines({ pandoc.Str("Hypothesis:"), pandoc.Space() })
   local word = html and evidence(claim, "judged", WORDS[claim.verdict]) or pandoc.Str(WORDS[claim.verdict])
   content:extend({ pandoc.Emph(hypothesis), pandoc.Space(), pandoc.Strong(word), pandoc.Space() })
-  content:insert(pandoc.Str("(" .. claim.summary .. ")."))
+  local summary = claim.summary:gsub(" ([=<]) ", "\u{a0}%1\u{a0}"):gsub(" ± ", "\u{a0}±\u{a0}")
+  content:insert(pandoc.Str("(" .. summary .. ")."))
   return pandoc.Span(content, pandoc.Attr("", { "bound", "replaced" }))
 end
 
@@ -148,7 +150,7 @@ local function together(inlines)
     if (space.t == "Space" or space.t == "SoftBreak") and before.t == "Str" and after.t == "Str" then
       local word = after.text:gsub("[.,;:)]+$", "")
       local number, next_number = before.text:match("%d$"), after.text:match("^[%d−+]")
-      if (number and UNITS[word]) or (before.text == "±" and next_number) or utf8.len((before.text:gsub("^[(]", ""))) == 1 and word == "="
+      if after.text == "−" or before.text == "−" or (number and UNITS[word]) or (before.text == "±" and next_number) or utf8.len((before.text:gsub("^[(]", ""))) == 1 and word == "="
         or before.text == "=" and next_number or (before.text:match("^[Tt]ask$") and next_number) then
         inlines[index] = pandoc.Str("\u{a0}")
       end
@@ -183,6 +185,7 @@ local function taken(block, foot)
 end
 
 local function collect(doc)
+  told.unread = doc.meta["not-executed"] -- the preview shows the source of chapters that were not asked for
   local blocks, foot = pandoc.Blocks({}), pandoc.Blocks({})
   for _, block in ipairs(doc.blocks) do -- in the PDF one document holds all chapters, each with its own foot
     if block.t == "Header" and block.level == 1 then

@@ -13,8 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from rankstudy.book.chapters.common import Markdown, table
 from rankstudy.book.stats import Estimate
 
@@ -22,9 +20,7 @@ AGREES, DIFFERS, OPEN = "agreeing", "differing", "open"
 CLOSE = 0.02  # of accuracy: what two networks of different shape may differ by and still be said to agree
 NARROW = 0.25  # of the mean: the widest half of an interval that can agree with a value
 
-# Accuracy on MNIST's test set of 784-1024-1024-1024-1024-1024-10 (biases, ReLU, Adam, one seed) with all layers but the
-# last cut to rank D by the SVD: github.com/varunagarwal97/Deep-Network-Compression (2019), from its plot, to ± 0.002.
-TRUNCATION = {10: 0.714, 20: 0.885, 50: 0.938, 100: 0.966, 200: 0.976}
+# Accuracy on MNIST's test set of 784-1024-1024-1024-1024-1024-10, see `rankstudy.book.published.TRUNCATION`
 TRUNCATION_WHOLE = 0.9822  # printed there
 TRUNCATION_TUNED = 0.9739  # printed there: D = 20 and 15 more epochs
 
@@ -65,11 +61,3 @@ def less(found: Estimate, constant: float) -> Estimate:
 def compared(headers: Sequence[str], rows: Sequence[list[str]], data: str) -> Markdown:
     """The table, its verdict last: open throughout where the data are not MNIST."""
     return table([*headers, "verdict"], rows if data == "mnist" else [[*row[:-1], OPEN] for row in rows])
-
-
-def between(rank: float, tried: np.ndarray, values: np.ndarray) -> np.ndarray | None:
-    """(networks,) `values` (networks, ranks) at a rank between the ones tried, linear in the logarithm of the rank;
-    None outside them."""
-    if not tried[0] <= rank <= tried[-1]:
-        return None
-    return np.array([np.interp(math.log(rank), np.log(tried), row) for row in values])

@@ -30,4 +30,4 @@ def reached(overfitting: Overfitting) -> np.ndarray:
 )
 def full_rank(overfitting: Overfitting) -> np.ndarray:
     groups = [overfitting.big, *(each for each in overfitting.activations.values() if each.did_train)]
-    return np.array([(each.weights.rank_float64 == each.full_rank).all() for each in groups])
+    return np.concatenate([(each.weights.rank_float64 == each.full_rank).all(axis=1) for each in groups])

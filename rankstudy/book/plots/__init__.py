@@ -4,8 +4,8 @@ One colour for one thing through the whole book: W₀ grey, W blue, W − W₀ o
 are drawings of their own and stack on a phone; lines carry their names instead of a legend.
 """
 
-from rankstudy.book.plots.curves import by_rank, curves, trade_off
-from rankstudy.book.plots.drawing import Drawing
+from rankstudy.book.plots.curves import by_rank, convergence, curves, trade_off
+from rankstudy.book.plots.drawing import Drawing, beside
 from rankstudy.book.plots.forest import forest
 from rankstudy.book.plots.images import digits, mean_image, slider, truncation, weight_images
 from rankstudy.book.plots.ranks import by_condition, by_layer, by_tolerance, trajectory
@@ -13,10 +13,12 @@ from rankstudy.book.plots.spectra import sizes, spectra
 
 __all__ = [
     "Drawing",
+    "beside",
     "by_condition",
     "by_layer",
     "by_rank",
     "by_tolerance",
+    "convergence",
     "curves",
     "digits",
     "forest",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.ticker import NullLocator
 
-from rankstudy.book.plots.drawing import INK, Drawing, colour, direct, line, panel, plain_log
+from rankstudy.book.plots.drawing import INK, Drawing, colour, direct, line, panel, plain_log, powers
 from rankstudy.book.results import History
 from rankstudy.book.stats import band
 
@@ -18,6 +18,8 @@ def curves(
     """Loss (log) and accuracy by epoch, on training data (full lines) and test data (dashed); a colour a condition.
 
     `single`: every network as a thin line, in place of the band."""
+    if not isinstance(histories, Mapping):
+        raise TypeError(f'histories must be by name, as in curves({{"mine": history}}); got {type(histories).__name__}')
     drawn = []
     for what, ylabel, scale in (("loss", "cross-entropy (nats)", 1), ("accuracy", "accuracy (%)", 100)):
         figure, axes = panel(what)
@@ -54,21 +56,49 @@ def by_rank(
     log: bool = False,
     title: str = "",
     reference: tuple[str, float] | None = None,
+    mark: int | None = None,
+    since: int = 1,
+    simultaneous: bool = False,
 ) -> Drawing:
-    """Values (networks, ranks) against the rank r on a log axis, by name; `reference`: a named dashed level."""
+    """Values (networks, ranks) against the rank r on a log axis, by name; `reference`: a named dashed level; `mark`: a
+    rank as a dotted line; `since`: the smallest rank shown; `simultaneous`: bands that hold whole curves at once."""
     figure, axes = panel(title, size=(4.6, 2.9))
-    ends = {}
+    ends, shown = {}, np.asarray(ranks) >= since
+    ranks = np.asarray(ranks)[shown]
     for index, (name, values) in enumerate(series.items()):
         shade = colour((colours or {}).get(name, name), index)
-        mean = line(axes, ranks, values, shade)
+        mean = line(axes, ranks, np.asarray(values)[..., shown], shade, simultaneous=simultaneous)
         ends[name] = (float(mean[-1]), shade)
     axes.set(xscale="log", yscale="log" if log else "linear", xlabel="rank r", ylabel=ylabel)
     ticks = [rank for rank in (1, 4, 16, 64, 256, 1024) if ranks[0] <= rank <= ranks[-1]]
+    ticks = ticks if len(ticks) > 1 else [int(rank) for rank in ranks]
     axes.set_xticks(ticks, [str(rank) for rank in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
+    if mark is not None:
+        axes.axvline(mark, color=INK, linewidth=1, linestyle=":")
+        axes.text(mark, 0.25, f" r = {mark}", transform=axes.get_xaxis_transform(), ha="left", va="center", color=INK)
     if reference is not None:
         axes.axhline(reference[1], color=INK, linewidth=1, linestyle="--")
         ends[reference[0]] = (reference[1], INK)
+    direct(axes, ends)
+    return Drawing([figure], columns=1)
+
+
+def convergence(
+    errors: Mapping[str, np.ndarray], smallest: float, *, colours: Mapping[str, str] | None = None, title: str = ""
+) -> Drawing:
+    """How far alternating methods are above the smallest possible error, as a share of it, after each iteration: the
+    second half-step of each. errors: name -> (half-steps,), in the unit of `smallest`."""
+    figure, axes = panel(title, size=(4.6, 2.9))
+    gaps = {name: np.maximum(np.asarray(each, dtype=float)[1::2] / smallest - 1, 1e-9) for name, each in errors.items()}
+    ends = {}
+    for index, (name, gap) in enumerate(gaps.items()):
+        shade = colour((colours or {}).get(name, name), index)
+        axes.plot(np.arange(1, len(gap) + 1), gap, color=shade, marker="o", markersize=3)
+        ends[name] = (float(gap[-1]), shade)
+    axes.set(xscale="log", yscale="log", xlabel="iterations", ylabel="gap to the smallest error")
+    plain_log(axes.xaxis, (1, 3))
+    powers(axes.yaxis, min(float(gap.min()) for gap in gaps.values()), max(float(gap.max()) for gap in gaps.values()))
     direct(axes, ends)
     return Drawing([figure], columns=1)
 

@@ -84,6 +84,14 @@ class Drawing:
         )
 
 
+def beside(*drawings: Drawing) -> Drawing:
+    """Drawings as panels of one, all of the usual panel's size."""
+    figures = [figure for drawing in drawings for figure in drawing.figures]
+    for figure in figures:
+        figure.set_size_inches(3.6, 2.6)
+    return Drawing(figures)
+
+
 def panel(title: str = "", *, size: tuple[float, float] = (3.6, 2.6)) -> tuple[Figure, Axes]:
     """A figure of one axes in the book's style; size in inches."""
     with matplotlib.rc_context(STYLE):
@@ -132,14 +140,22 @@ def colour(name: str, index: int = 0) -> str:
     return SERIES[name][0] if name in SERIES else OTHERS[index % len(OTHERS)]
 
 
-def line(axes: Axes, x: Sequence[float] | np.ndarray, values: np.ndarray, shade: str, **options: object) -> np.ndarray:
+def line(
+    axes: Axes,
+    x: Sequence[float] | np.ndarray,
+    values: np.ndarray,
+    shade: str,
+    *,
+    simultaneous: bool = False,
+    **options: object,
+) -> np.ndarray:
     """Mean over networks (axis 0 of `values`) with its 95 % band; one network is a bare line. Returns the mean.
 
     Two networks are drawn as they are, as thin lines beside their mean: an interval with one degree of freedom is so
     wide that its band would fill the figure.
     """
     values = np.atleast_2d(np.asarray(values, dtype=float))
-    mean, low, high = band(values)
+    mean, low, high = band(values, simultaneous)
     axes.plot(x, mean, color=shade, **options)  # type: ignore[arg-type]
     if len(values) == 2:
         for each in values:

@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 
+from rankstudy.book.approximation import Approximation
 from rankstudy.book.plots.curves import by_rank
 from rankstudy.book.plots.drawing import SERIES, Drawing, panel
 from rankstudy.book.stats import percent, short
-from rankstudy.book.views import Approximation
 
 SIGNED = "RdBu_r"  # blue negative, red positive, zero clear; told apart by colour-blind readers too
 WIDTH, HEIGHT, LEFT, TOP = 330, 154, 34, 20  # of the slider's plot, in its own units
@@ -61,7 +61,7 @@ class Slider:
 
 def truncation(found: Approximation) -> Slider:
     """The networks of chapter 5 truncated to each rank: rows of the first matrix, error and accuracy moving apart."""
-    right, error = (100 * values.mean(axis=0) for values in (found.truncated_test_accuracy, found.hidden_error))
+    right, error = (100 * values.mean(axis=0) for values in (found.truncated.test_accuracy, found.hidden_error))
     names = ("of the numbers, in B and C", "error of the matrices", "of the test digits read correctly")
     return slider(
         [int(rank) for rank in found.ranks],
