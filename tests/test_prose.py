@@ -56,7 +56,7 @@ GIVEN = {  # what is asked, and what the words on the page mean; never what came
         "**2. How exact",
         "**3. What would",
     ),
-    "evidence/02-training": ("Intervals are 95 % Student t", "Epoch 0 is"),
+    "evidence/02-training": ("Intervals are 95 % Student t", "ends at 95 % or more", "Epoch 0 is"),
     "03-rank": ("(exercise 3)", "**1. Where", "Which one makes it 255", "**2. Make a matrix of rank 32.", "**3. Is it"),
     "evidence/03-rank": ("Intervals are 95 % Student t", "95 % quantile", "in bfloat16 from 128 rows on"),
     "change-something": ("their numbers from 0",),

@@ -67,7 +67,7 @@ def test_a_data_set_of_the_same_shape_is_called_by_its_name(tmp_path, monkeypatc
     monkeypatch.setenv(
         overrides.VARIABLE,
         "training.network.widths=784,8,10; training.training.epochs=1; training.seeds=2; "
-        "training.data.validation_size=10",
+        "training.data.validation_size=10; data.data.validation_size=10",
     )
     found = questions.result("training")
     assert found.data == "fashion" and found.typed.history.test_accuracy.shape == (2, 2)

@@ -192,7 +192,7 @@ NEUTRAL = {  # sentences with such a word that say nothing about a result, or so
         "Each answer above leads to its chapter.",
     ),
     "report/01-data.qmd": ("has no higher rank than that, whatever was learned",),  # mathematics
-    "report/02-training.qmd": ("on the machine named below",),
+    "report/02-training.qmd": ("on the machine named below",),  # at the foot of the page
     "report/evidence/01-data.qmd": ("in one run on the device named below",),
     "report/03-rank.qmd": (
         "subtracts from every row below it",
