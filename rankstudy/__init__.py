@@ -12,8 +12,12 @@ __version__ = "0.1.0"
 
 # what a newcomer types first -> where it is; imported on first use, since some of them need torch
 _LAZY = {
+    "Data": "config.Data",
+    "Network": "config.Network",
+    "Training": "config.Training",
     "eliminate": "rank.eliminate",
     "matrix_rank": "rank.matrix_rank",
+    "pivots": "rank.pivots",
     "rank_tolerance": "rank.rank_tolerance",
     "entropy_rank": "spectrum.effective_rank",  # Roy and Vetterli's, whose own name there is older
     "stable_rank": "spectrum.stable_rank",
@@ -24,11 +28,14 @@ _LAZY = {
     "truncated_svd": "factorization.truncated_svd",
     "LowRankLinear": "layers.LowRankLinear",
     "MLP": "layers.MLP",
+    "build": "layers.build",
     "factorised": "layers.factorised",
     "LoRALinear": "lora.LoRALinear",
     "add_lora": "lora.add_lora",
     "merged": "lora.merged",
+    "evaluate": "training.evaluate",
     "train": "training.train",
+    "finetune": "finetuning.finetune",
     "example_network": "study.example.example_network",
     "analyze": "tools.checkpoint.analyze",
     "compress": "tools.compression.compress",

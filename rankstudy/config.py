@@ -24,7 +24,8 @@ class Network:
 
     Raises: ValueError that names the field and says what is allowed.
 
-    Example: `Network((784, 256, 10), activation="tanh", rank=32)`.
+    >>> Network((784, 256, 10), activation="tanh", rank=32).shapes()
+    [(256, 784), (10, 256)]
     """
 
     widths: tuple[int, ...]  # units per layer, input first: (784, 256, 10) has two weight matrices
@@ -74,7 +75,8 @@ class Training:
 
     Raises: ValueError that names the field and says what is allowed.
 
-    Example: `Training(10, learning_rate=3e-3)` is ten epochs of Adam in batches of 128.
+    >>> Training(10, learning_rate=3e-3).batch_size
+    128
     """
 
     epochs: int
@@ -101,7 +103,8 @@ class Data:
 
     Raises: ValueError that names the field and says what is allowed.
 
-    Example: `Data("mnist", without=(4,))` is MNIST without the fours.
+    >>> Data("mnist", without=(4,)).without  # MNIST without the fours
+    (4,)
     """
 
     name: str  # one of `registry.DATASETS`, or the path of an .npz (see `sources`)
@@ -117,7 +120,9 @@ class Data:
             object.__setattr__(self, "train_size", whole(self.train_size, "train_size", 1))
         object.__setattr__(self, "validation_size", whole(self.validation_size, "validation_size", 1))
         for field in ("without", "only"):
-            object.__setattr__(self, field, tuple(whole(digit, field, 0, 9) for digit in getattr(self, field)))
+            given = getattr(self, field)
+            given = given if isinstance(given, (tuple, list)) else (given,)
+            object.__setattr__(self, field, tuple(whole(digit, field, 0, 9) for digit in given))
         number(self.shuffled_labels, "shuffled_labels", highest=1)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +57,9 @@ def available() -> str:
 
     Raises:
         UsageError: RANKSTUDY_DATASET is neither a data set nor an .npz.
+
+    >>> available() in DATASETS or sources.is_own(available())
+    True
     """
     wanted = _wanted()
     return wanted or (MNIST if sources.there(MNIST) else FALLBACK)
@@ -67,6 +70,8 @@ def prepare() -> str:
 
     Raises:
         UsageError: the data set that RANKSTUDY_DATASET names is not there and cannot be downloaded, or is damaged.
+
+    >>> name = prepare()  # "mnist", or "digits" where MNIST cannot be had
     """
     wanted = _wanted()
     name, root = wanted or MNIST, folder()
@@ -104,44 +109,39 @@ def _wanted() -> str:
 
 
 def load(selection: config.Data | str, device: torch.device | str = "cpu") -> Dataset:
-    """The three splits on the device; `selection` may be just the name of a data set.
+    """The three splits on the device. `selection` may be just the name of a data set, which means all of it; 5,000
+    training pictures are then the validation split, or a sixth where there are fewer than 30,000.
 
     Raises:
         UsageError: a file is missing, truncated or not what it should be (named, with the remedy).
         ValueError: the selection asks for more pictures than there are, or leaves a split empty.
 
-    Example: `load("mnist").train.images.shape` is `(55000, 784)`.
+    >>> dataset = load("digits")
+    >>> dataset.train.images.shape, len(dataset.validation), len(dataset.test)
+    (torch.Size([1198, 784]), 239, 360)
     """
     import torch
 
     if isinstance(selection, str):
-        selection = config.Data(selection)
+        size = min(config.Data(selection).validation_size, sources.official(selection) // 6)
+        selection = config.Data(selection, validation_size=size)
     source = sources.read(selection.name)
-    images, labels, test_images, test_labels = (torch.from_numpy(part.copy()) for part in source)
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SPLIT_SEED))
-    held_out = selection.validation_size
-    if not 0 < held_out < len(labels):
-        raise ValueError(f"selection.validation_size is {held_out}; allowed are 1 to {len(labels) - 1}")
-    train, validation = order[: len(labels) - held_out], order[len(labels) - held_out :]
-    splits = {
-        "train": _select(images[train], labels[train], selection),
-        "validation": _select(images[validation], labels[validation], selection),
-        "test": _select(test_images, test_labels, selection),
+    images, labels, *test = (torch.from_numpy(part.copy()) for part in source)
+    train, validation = _cut(len(labels), selection.validation_size)
+    parts = {
+        "train": (images[train], labels[train]),
+        "validation": (images[validation], labels[validation]),
+        "test": test,
     }
-    size = selection.train_size
-    if size is not None:
-        if size > len(splits["train"][1]):
-            raise ValueError(f"selection.train_size is {size}; allowed are 1 to {len(splits['train'][1])}")
-        splits["train"] = tuple(part[:size] for part in splits["train"])
-    if selection.shuffled_labels:
-        pictures, digits = splits["train"]
-        splits["train"] = (pictures, _shuffle(digits, selection.shuffled_labels))
-    for name, (_, digits) in splits.items():
-        if not len(digits):
+    scale, splits = scaling(selection.name), {}
+    for name, part in parts.items():
+        x, y = _select(*part, selection)
+        if name == "train":
+            x, y = _first(x, y, selection)
+        if not len(y):
             raise ValueError(f"selection {selection} leaves the {name} split empty")
-    scale = scaling(selection.name)
-    parts = {k: Split(_normalised(x, *scale).to(device), y.to(device)) for k, (x, y) in splits.items()}
-    return Dataset(name=selection.name, checksum=checksum(selection.name), **parts)
+        splits[name] = Split(_normalised(x, *scale).to(device), y.to(device))
+    return Dataset(selection.name, checksum(selection.name), **splits)
 
 
 def scaling(name: str) -> tuple[float, float]:
@@ -164,40 +164,75 @@ def loader(split: Split, batch_size: int, *seeds: int) -> DataLoader:
 
     Raises: ValueError if batch_size is below 1.
 
-    Example: `for x, y in loader(dataset.train, 128, 0): ...` is one epoch.
+    >>> images, labels = next(iter(loader(load("digits").train, 128, 0)))
+    >>> images.shape, labels.shape
+    (torch.Size([128, 784]), torch.Size([128]))
     """
-    import torch
-    from torch.utils.data import DataLoader, Sampler
+    from torch.utils.data import DataLoader
 
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size!r}")
+    return DataLoader(split, sampler=Batches(split, batch_size, seeds), batch_size=None)
 
-    class Batches(Sampler):
-        def __init__(self) -> None:
-            self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
 
-        def __iter__(self) -> Iterator[torch.Tensor]:
-            n = len(split)
-            orders = [torch.randperm(n, generator=generator) for generator in self.generators]
-            order = torch.stack(orders) if len(seeds) > 1 else orders[0] if seeds else torch.arange(n)
-            yield from order.to(split.labels.device).split(batch_size, dim=-1)
+class Batches:
+    """Which images make a batch: (batch,) indices, or (seeds, batch) in the order that each of several seeds has alone.
 
-        def __len__(self) -> int:
-            return -(-len(split) // batch_size)
+    Every pass shuffles anew; without seeds the images keep their order.
+    """
 
-    return DataLoader(split, sampler=Batches(), batch_size=None)
+    def __init__(self, split: Split, batch_size: int, seeds: Sequence[int]) -> None:
+        import torch
+
+        self.split, self.batch_size = split, batch_size
+        self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        import torch
+
+        n = len(self.split)
+        orders = [torch.randperm(n, generator=g) for g in self.generators]
+        if not orders:
+            orders = [torch.arange(n)]
+        order = torch.stack(orders) if len(orders) > 1 else orders[0]
+        order = order.to(self.split.labels.device)
+        yield from order.split(self.batch_size, dim=-1)
+
+    def __len__(self) -> int:
+        return -(-len(self.split) // self.batch_size)
 
 
 def loaders(dataset: Dataset, batch_size: int, seed: int = 0) -> tuple[DataLoader, DataLoader, DataLoader]:
     """The three splits as `loader`s, the training one shuffled in the order of the seed; `training.train` uses them.
 
-    Example: `train, validation, test = loaders(load("mnist"), 128)`.
+    >>> train, validation, test = loaders(load("digits"), 128)
+    >>> len(train), len(validation), len(test)
+    (10, 2, 3)
     """
     return (
         loader(dataset.train, batch_size, seed),
         loader(dataset.validation, batch_size),
         loader(dataset.test, batch_size),
     )
+
+
+def _cut(count: int, held_out: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Indices of the training and of the validation split, by one permutation that is always the same."""
+    import torch
+
+    if not 0 < held_out < count:
+        raise ValueError(f"selection.validation_size is {held_out}; allowed are 1 to {count - 1}")
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(SPLIT_SEED))
+    return order[: count - held_out], order[count - held_out :]
+
+
+def _first(images: torch.Tensor, labels: torch.Tensor, selection: config.Data) -> tuple[torch.Tensor, torch.Tensor]:
+    """As many training pictures as are asked for, some labels permuted where that is asked for."""
+    size = selection.train_size
+    if size is not None and size > len(labels):
+        raise ValueError(f"selection.train_size is {size}; allowed are 1 to {len(labels)}")
+    images, labels = images[:size], labels[:size]
+    return images, _shuffle(labels, selection.shuffled_labels) if selection.shuffled_labels else labels
 
 
 def _select(images: torch.Tensor, labels: torch.Tensor, selection: config.Data) -> tuple[torch.Tensor, torch.Tensor]:

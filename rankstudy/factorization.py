@@ -102,6 +102,10 @@ def weighted_svd(a: Any, rank: int, inputs: Any) -> Factors:
     Raises:
         ValueError: `a` or `inputs` not finite real matrices, or not of the same n; rank no whole number within
             0..min(m, n).
+
+    >>> only_first = np.array([[1.0, 0.0]])  # the second input is always zero
+    >>> weighted_svd(np.diag([1.0, 9.0]), 1, only_first).product().tolist()[0]
+    [1.0, 0.0]
     """
     values = matrices(a).values
     rank = whole_number(rank, "rank", 0, min(values.shape[-2:]))
@@ -114,6 +118,10 @@ def weighted_error(a: Any, factors: Factors, inputs: Any) -> np.ndarray:
 
     Raises:
         ValueError: `a` or `inputs` not finite real matrices, or shapes that do not fit.
+
+    >>> only_first = np.array([[1.0, 0.0]])
+    >>> float(weighted_error(np.diag([1.0, 9.0]), truncated_svd(np.diag([1.0, 9.0]), 1), only_first))
+    1.0
     """
     values = matrices(a).values
     rt = _triangle(inputs, values)
@@ -162,6 +170,11 @@ def alternating_least_squares(
 
     Raises:
         ValueError: an argument that is not of its kind or range, `start` or `spectrum` not of this matrix.
+
+    >>> a = np.random.default_rng(0).normal(size=(60, 40))
+    >>> fit = alternating_least_squares(a, 5)
+    >>> bool(fit.gap <= 1e-4), str(fit.stopped), fit.factors.b.shape, fit.factors.c.shape
+    (True, 'tolerance', (60, 5), (5, 40))
     """
     beyond = None if oversampling is None else whole_number(oversampling, "oversampling", 0)
 
@@ -194,6 +207,10 @@ def alternating_gradient(
             below some 1e-5·σ₁: `stopped` then says "iterations".
 
     Other arguments and errors as `alternating_least_squares`.
+
+    >>> fit = alternating_gradient(np.random.default_rng(0).normal(size=(60, 40)), 5)
+    >>> bool(fit.gap <= 1e-2)
+    True
     """
     steps = whole_number(steps, "steps", 1)
 

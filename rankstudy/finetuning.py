@@ -53,6 +53,9 @@ def adapt(model: MLP, method: str, digit: int, *, rank: int | None = None, seed:
     layer; "row": the digit's own row of the last layer.
 
     Raises: ValueError for an unknown method, or a rank for a method that has none (and the other way round).
+
+    >>> [name for name, p in adapt(MLP(784, 32, 10), "last", 9).named_parameters() if p.requires_grad]
+    ['layers.1.weight']
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
@@ -69,7 +72,12 @@ def adapt(model: MLP, method: str, digit: int, *, rank: int | None = None, seed:
 
 
 def take(split: Split, counts: Sequence[int | None]) -> Split:
-    """The first `counts[digit]` images of each digit (None: all of them), in the order of the split."""
+    """The first `counts[digit]` images of each digit (None: all of them), in the order of the split.
+
+    >>> from rankstudy.data import load
+    >>> len(take(load("digits").train, [5] * 10))  # five images of each digit
+    50
+    """
     place = torch.zeros_like(split.labels)  # of an image among those of its digit
     limit = torch.tensor([len(split) if count is None else count for count in counts], device=split.labels.device)
     for digit in range(len(counts)):
@@ -114,9 +122,10 @@ def finetune(
     Raises: ValueError if a split is empty, the model has nothing to train, or steps or batch_size are too
         small.
 
-    Example:
-        steps = finetune(add_lora(model, 4), dataset, steps=300)
-        plt.plot(steps.at, steps.validation_accuracy)
+    >>> from rankstudy.data import load
+    >>> steps = finetune(add_lora(MLP(784, 32, 10), 4), load("digits"), steps=40)
+    >>> steps.loss.shape, steps.at[:3].tolist(), steps.validation_accuracy.shape
+    ((40,), [0, 2, 4], (21,))
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     if not trained:
@@ -128,6 +137,8 @@ def finetune(
         validation, new = new.validation, new.train
         at = at or sorted({round(steps * i / 20) for i in range(21)})
     for name, split in (("new", new), ("old", old)):
+        if split is not None and not isinstance(split, Split):
+            raise TypeError(f"{name} must be a Split, such as dataset.train; got {type(split).__name__}")
         if split is not None and len(split) == 0:
             raise ValueError(f"{name} must hold at least one image")
     optimizer = torch.optim.Adam(trained, lr=learning_rate, fused=True)
@@ -172,7 +183,12 @@ def _orders(count: int, steps: int, size: int, generator: torch.Generator) -> Te
 
 
 def new_and_old(model: nn.Module, split: Split, digit: int) -> np.ndarray:
-    """(2, 2): mean cross-entropy (nats) and accuracy, each on the digit's images and on all others; NaN if diverged."""
+    """(2, 2): mean cross-entropy (nats) and accuracy, each on the digit's images and on all others; NaN if diverged.
+
+    >>> from rankstudy.data import load
+    >>> new_and_old(MLP(784, 32, 10), load("digits").test, 9).shape
+    (2, 2)
+    """
     with torch.no_grad():
         logits = model(split.images)
         loss = F.cross_entropy(logits, split.labels, reduction="none")
@@ -185,7 +201,12 @@ def new_and_old(model: nn.Module, split: Split, digit: int) -> np.ndarray:
 
 
 def confusion(model: nn.Module, split: Split) -> np.ndarray:
-    """(10, 10) int: images of digit i that the model calls j."""
+    """(10, 10) int: images of digit i that the model calls j.
+
+    >>> from rankstudy.data import load
+    >>> int(confusion(MLP(784, 32, 10), load("digits").test).sum())
+    360
+    """
     counts = torch.zeros(DIGITS * DIGITS, dtype=torch.int64, device=split.labels.device)
     with torch.no_grad():
         for x, y in zip(split.images.split(EVALUATION_BATCH), split.labels.split(EVALUATION_BATCH), strict=True):

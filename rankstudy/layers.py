@@ -43,6 +43,10 @@ class LowRankLinear(nn.Module):
     Initialised as two `nn.Linear` would be; the product then has a third of the dense layer's variance, at any rank.
 
     Raises: ValueError if `rank` is not an integer of at least 1.
+
+    >>> layer = LowRankLinear(784, 256, rank=32)
+    >>> layer.weight.shape, sum(p.numel() for p in layer.parameters())
+    (torch.Size([256, 784]), 33280)
     """
 
     def __init__(self, in_features: int, out_features: int, rank: int, bias: bool = False) -> None:
@@ -100,6 +104,9 @@ class MLP(nn.Module):
 
     Raises: ValueError for fewer than two widths, a width that is no integer of at least 1, an unknown activation, or a
         wrong number of ranks.
+
+    >>> MLP(784, 256, 10)(torch.zeros(5, 784)).shape
+    torch.Size([5, 10])
     """
 
     def __init__(
@@ -125,23 +132,21 @@ class MLP(nn.Module):
             for inp, out, r in zip(widths[:-1], widths[1:], ranks, strict=True)
         )
 
-    def _apply_layer(self, i: int, x: Tensor) -> Tensor:
-        x = self.layers[i](x)
-        return x if i == len(self.layers) - 1 else self._function(x)
-
     def forward(self, x: Tensor) -> Tensor:
         """(batch, widths[0]) -> logits (batch, widths[-1])."""
-        for i in range(len(self.layers)):
-            x = self._apply_layer(i, x)
-        return x
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = self._function(layer(x))
+        return last(x)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """What each layer hands on, (batch, width) each: after its activation, the last one the logits."""
+        *hidden, last = self.layers
         found = []
-        for i in range(len(self.layers)):
-            x = self._apply_layer(i, x)
+        for layer in hidden:
+            x = self._function(layer(x))
             found.append(x)
-        return found
+        return [*found, last(x)]
 
 
 def build(config: Network, seed: int) -> MLP:
@@ -155,8 +160,12 @@ def build(config: Network, seed: int) -> MLP:
       (Khodak et al. 2021, section 3.1). Above min(out, in) the factors are filled up with zeros, which stay zero: their
       gradients are products with each other.
 
-    Example: `build(Network((784, 256, 10)), 0).layers[0].weight` is (256, 784), the same on every machine.
+    >>> network = build(Network((784, 256, 10)), seed=0)
+    >>> network.layers[0].weight.shape, bool((network.layers[0].weight.abs() <= 1 / 28).all())
+    (torch.Size([256, 784]), True)
     """
+    if not isinstance(config, Network):
+        raise TypeError(f"config must be a Network, as in build(Network((784, 256, 10)), 0); got {config!r}")
     with torch.device("meta"):  # shapes only: no weights are drawn from the global generator
         model = MLP(config.widths, config.activation, rank=config.rank)
     model.to_empty(device="cpu")
@@ -182,7 +191,11 @@ def build(config: Network, seed: int) -> MLP:
 
 
 def weights(model: nn.Module) -> list[Tensor]:
-    """The effective (out, in) weight of each layer of `model.layers`, input side first; detached, not copied."""
+    """The effective (out, in) weight of each layer of `model.layers`, input side first; detached, not copied.
+
+    >>> [tuple(w.shape) for w in weights(MLP(784, 256, 10, rank=8))]
+    [(256, 784), (10, 256)]
+    """
     return [layer.weight.detach() for layer in model.layers]
 
 
@@ -219,13 +232,13 @@ def factorised(
     dtype, device, flags, hooks and sharing are kept; layers of one weight share the factors. On the meta device there
     are shapes alone.
 
-    Example:
-        small = factorised(model, 16)
-        small = factorised(model, ranks={"encoder.fc": 32, "head": 8})
-
     Raises: ValueError if there is nothing to factorise, both or neither of `rank` and `ranks` are given, a rank is no
         integer of at least 1, or a layer cannot be replaced without a loss (it is named): a subclass of `nn.Linear`
         with a forward of its own, a parametrised or lazy layer, a weight shared with what stays as it is.
+
+    >>> small = factorised(MLP(784, 256, 10), 16)
+    >>> small.layers[0].rank, factorised(MLP(784, 256, 10), ranks={"layers.0": 32}).layers[0].rank
+    (16, 32)
     """
     if (rank is None) == (ranks is None):
         raise ValueError(f"give rank, one for all layers, or ranks, one for each; got {rank!r} and {ranks!r}")

@@ -74,13 +74,14 @@ def add_lora(
     A layer used in several places is adapted in all of them, and layers that share a weight share their adapter. The
     adapters' initial values come from a CPU generator seeded with `seed` alone.
 
-    Example:
-        adapted = add_lora(model, 8, targets=["q_proj", "v_proj"])
-        adapted = add_lora(model, {"head": 4, r"blocks\\.\\d+\\.fc": 16}, alpha=16, dropout=0.1)
-
     Raises: ValueError if there is nothing to adapt, a target means nothing or what cannot be adapted, the model has
         adapters already, an adapter inside a weight is to have dropout, layers of one weight different adapters, or
         "pissa" would change a weight for others too; and as `LoRALinear` does. What is at fault is named.
+
+    >>> from rankstudy.layers import MLP
+    >>> adapted = add_lora(MLP(784, 256, 10), {"layers.0": 4, r"layers\\.[1-9]": 2}, alpha=8)
+    >>> [name for name, p in adapted.named_parameters() if p.requires_grad][:2]
+    ['layers.0.lora_a', 'layers.0.lora_b']
     """
     if _adapters(model):
         raise ValueError("model has LoRA adapters already; merge them first")
@@ -143,6 +144,10 @@ def merged(model: nn.Module, *, untie: bool = False) -> nn.Module:
 
     Raises: ValueError if the model has no adapters, a merged weight is not finite, or a weight is shared with what was
         not adapted, or otherwise, so that the two could not stay one; `untie=True` lets them become two. It is named.
+
+    >>> from rankstudy.layers import MLP
+    >>> merged(add_lora(MLP(784, 256, 10), 4)).layers[0]
+    Linear(in_features=784, out_features=256, bias=False)
     """
     if not _adapters(model):
         raise ValueError("model has no LoRA adapters to merge")
@@ -174,7 +179,12 @@ def merged(model: nn.Module, *, untie: bool = False) -> nn.Module:
 
 
 def trainable(model: nn.Module) -> Trainable:
-    """The parameters that require gradients: their names, how many numbers and how many bytes they are."""
+    """The parameters that require gradients: their names, how many numbers and how many bytes they are.
+
+    >>> from rankstudy.layers import MLP
+    >>> trainable(add_lora(MLP(784, 256, 10), 1)).parameters == (784 + 256) + (256 + 10)
+    True
+    """
     found = {name: p for name, p in model.named_parameters() if p.requires_grad}
     numbers = sum(p.numel() for p in found.values())
     return Trainable(tuple(found), numbers, sum(p.numel() * p.element_size() for p in found.values()))
@@ -184,6 +194,13 @@ def save_adapters(model: nn.Module, path: str | os.PathLike) -> None:
     """Write the adapters alone, as safetensors; whole or not at all.
 
     Raises: ValueError if the model has no adapters, or is on the meta device.
+
+    >>> from rankstudy.layers import MLP
+    >>> import tempfile
+    >>> adapted = add_lora(MLP(784, 256, 10), 4)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_adapters(adapted, f"{folder}/nine.safetensors")
+    ...     load_adapters(adapted, f"{folder}/nine.safetensors")
     """
     if not _adapters(model):
         raise ValueError("model has no LoRA adapters to save")
@@ -195,6 +212,10 @@ def load_adapters(model: nn.Module, path: str | os.PathLike) -> None:
 
     Raises: ValueError if the file is not whole, anything in it differs from the model (what does is named), or the
         model is on the meta device.
+
+    >>> load_adapters(add_lora(nn.Linear(4, 4), 1), "nowhere.safetensors")
+    Traceback (most recent call last):
+    FileNotFoundError: No such file or directory: nowhere.safetensors
     """
     expected = _tensors(model)
     try:

@@ -84,6 +84,10 @@ class LoRALinear(LowRankUpdate):
     Raises: ValueError for a rank below 1 (or, for "pissa", above min(out, in)), an α that is not positive and finite,
         a dropout outside [0, 1), an unknown scaling or initialisation, "pissa" on a `LowRankLinear`, a base that is
         parametrised or has a forward of its own.
+
+    >>> layer = LoRALinear(nn.Linear(784, 256), rank=4, alpha=8)
+    >>> layer.scale, layer.lora_b.shape, layer.lora_a.shape
+    (2.0, torch.Size([256, 4]), torch.Size([4, 784]))
     """
 
     def __init__(

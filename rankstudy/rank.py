@@ -79,6 +79,10 @@ def eliminate(a: Any, *, pivoting: str = "complete", tol: float | None = None) -
 
     Raises:
         ValueError: as `matrix_rank`; an unknown `pivoting`.
+
+    >>> found = eliminate([[0, 2], [2, 3], [3, 6]])
+    >>> found.rank, found.pivots.tolist(), found.rows.tolist(), found.columns.tolist()
+    (2, [6.0, -1.0], [2, 0, 1], [1, 0])
     """
     _one_of(pivoting, "pivoting", PIVOTINGS)
     checked = matrices(a, ndim=2)
@@ -152,6 +156,9 @@ def rank_tolerance(a: Any) -> Any:
 
     Raises:
         ValueError: as `matrix_rank`.
+
+    >>> float(rank_tolerance(np.eye(100)) / np.finfo(float).eps)
+    100.0
     """
     checked = matrices(a)
     if is_coarse(checked.eps):
@@ -177,6 +184,11 @@ def matrix_rank(a: Any, *, method: str = "elimination", tol: Any = None) -> Any:
     Raises:
         ValueError: NaN, infinite, complex or otherwise non-real entries, fewer than two axes, an unknown `method`, a
             negative `tol`; the message names the argument and what was found.
+
+    >>> matrix_rank(np.ones((3, 4))), matrix_rank(np.diag([1.0, 1e-3, 0.0]), tol=0.01)
+    (1, 1)
+    >>> matrix_rank(np.stack([np.eye(3), np.zeros((3, 3))])).tolist()
+    [3, 0]
     """
     values, eps, integers, _ = matrices(a)
     _one_of(method, "method", METHODS)
@@ -204,5 +216,9 @@ def _one_of(value: Any, name: str, allowed: tuple[str, ...]) -> None:
 
 
 def relative_tolerance(shape: tuple[int, ...], eps: float) -> float:
-    """τ/σ₁ = max(m, n)·eps of (..., m, n) matrices."""
+    """τ/σ₁ = max(m, n)·eps of (..., m, n) matrices.
+
+    >>> relative_tolerance((300, 200), 1e-7) == 300 * 1e-7
+    True
+    """
     return max(shape[-2:]) * eps

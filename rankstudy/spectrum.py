@@ -55,6 +55,10 @@ class Spectrum:
     Raises:
         ValueError: values that are not finite, negative, increasing along the last axis or not min(shape) many; floor
             not finite numbers ≥ 0, one or one per matrix.
+
+    >>> spectrum = Spectrum.of(np.diag([3.0, 4.0]))
+    >>> spectrum.values.tolist(), spectrum.shape
+    ([4.0, 3.0], (2, 2))
     """
 
     values: np.ndarray  # (..., min(m, n)) float64, descending
@@ -127,6 +131,9 @@ def numerical_rank(a: Any, eps: float = FLOAT64_EPS) -> np.ndarray:
     Raises:
         ValueError: `a` is neither finite real matrices nor a `Spectrum`; eps no number > 0, or so coarse that no
             singular value of this shape could count.
+
+    >>> int(numerical_rank(np.diag([1.0, 1e-10]))), int(numerical_rank(np.diag([1.0, 1e-10]), eps=1e-7))
+    (2, 1)
     """
     spectrum = Spectrum.of(a)
     unit = relative_tolerance(spectrum.shape, positive_number(eps, "eps"))
@@ -155,6 +162,9 @@ def participation_ratio(a: Any) -> np.ndarray:
 
     Raises:
         ValueError: `a` is neither finite real matrices nor a `Spectrum`.
+
+    >>> float(participation_ratio(np.diag([2.0, 2.0, 0.0])))
+    2.0
     """
     squares = Spectrum.of(a).scaled ** 2
     return squares.sum(-1) ** 2 / np.maximum((squares**2).sum(-1), 1.0)  # the sum is ≥ 1, or 0 for a zero matrix
@@ -204,6 +214,10 @@ def noise_std(a: Any, estimator: Literal["entries", "bulk"]) -> np.ndarray:
 
     Raises:
         ValueError: `a` is neither finite real matrices nor a `Spectrum`, an unknown estimator.
+
+    >>> noise = np.random.default_rng(0).normal(scale=0.1, size=(200, 100))
+    >>> round(float(noise_std(noise, "entries")), 2), round(float(noise_std(noise, "bulk")), 2)
+    (0.1, 0.1)
     """
     spectrum = Spectrum.of(a)
     m, n = spectrum.shape
@@ -225,6 +239,9 @@ def rank_above(a: Any, edge: Any) -> np.ndarray:
 
     Raises:
         ValueError: `a` is neither finite real matrices nor a `Spectrum`; edge not finite numbers ≥ 0.
+
+    >>> int(rank_above(np.diag([3.0, 2.0, 1.0]), 1.5))
+    2
     """
     spectrum = Spectrum.of(a)
     edge = np.maximum(non_negative(edge, "edge"), tolerance(spectrum))
@@ -241,6 +258,10 @@ def outlier_rank(a: Any, std: Any) -> np.ndarray:
 
     Raises:
         ValueError: `a` is neither finite real matrices nor a `Spectrum`; std no numbers ≥ 0, no estimator.
+
+    >>> noise = np.random.default_rng(0).normal(size=(100, 100))
+    >>> int(outlier_rank(noise + 1.0, std=1.0))
+    1
     """
     spectrum = Spectrum.of(a)
     std = noise_std(spectrum, std) if isinstance(std, str) else std
@@ -299,6 +320,10 @@ def battery(a: Any, *, edges: Mapping[str, Any] | None = None) -> dict[str, np.n
 
     Raises:
         ValueError: `a` is neither finite real matrices nor a `Spectrum`.
+
+    >>> found = battery(np.diag([2.0, 1.0, 1.0]))
+    >>> float(found["stable_rank"]), int(found["energy_rank_90"])
+    (1.5, 3)
     """
     spectrum = Spectrum.of(a)
     return {

@@ -70,7 +70,10 @@ class History:
 
     def __getitem__(self, name: str) -> np.ndarray:
         """`history["test_accuracy"]`: what the chapters' figures read; also "observed.<name>"."""
-        return self.arrays()[name]
+        arrays = self.arrays()
+        if name not in arrays:
+            raise KeyError(f"{name!r}; there are {', '.join(arrays)}, as in plt.plot(history['test_accuracy'][0])")
+        return arrays[name]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything in one flat dict; what was observed comes under "observed.<name>"."""
@@ -99,13 +102,21 @@ def train(
 
     Raises: ValueError if models, seeds and configs do not match; TypeError if there is no `Dataset`.
 
-    Example: `train(Training(3), MLP((784, 256, 10)), load("mnist"), 0)["test_accuracy"]` is of shape (1, 4).
+    >>> from rankstudy.data import load
+    >>> from rankstudy.layers import build
+    >>> from rankstudy.config import Network
+    >>> network = build(Network((784, 32, 10)), seed=0)
+    >>> history = train(Training(2), network, load("digits"), 0)
+    >>> history["test_accuracy"].shape  # (networks, epochs + 1): epoch 0 is before training
+    (1, 3)
     """
     if isinstance(models, nn.Module):
         models = [models]
+    if not isinstance(models, Sequence):
+        raise TypeError(f"models must be one network, or a list of them, after the config; got {type(models).__name__}")
     if isinstance(seeds, (int, np.integer)):
         seeds = [int(seeds)]
-    configs = [config] * len(models) if isinstance(config, Training) else list(config)
+    configs = list(config) if isinstance(config, (list, tuple)) else [config] * len(models)
     _check(configs, models, data, seeds)
     if engine is None:
         engine = "vmap" if data.train.images.device.type == "cuda" else "loop"
@@ -123,8 +134,16 @@ def train(
 def evaluate(model: nn.Module, split: Split) -> tuple[float, float]:
     """(mean cross-entropy in nats, accuracy) of the model on the whole split.
 
-    Raises: ValueError if the split is empty.
+    Raises: ValueError if the split is empty; TypeError if it is none.
+
+    >>> from rankstudy.data import load
+    >>> from rankstudy.layers import MLP
+    >>> loss, accuracy = evaluate(MLP(784, 32, 10), load("digits").test)
+    >>> 0 <= accuracy <= 1
+    True
     """
+    if not isinstance(split, Split):
+        raise TypeError(f"split must be one of a Dataset's, such as dataset.test; got {type(split).__name__}")
     if len(split.labels) == 0:
         raise ValueError("split must hold at least one image")
     scores = []  # of each batch: the summed loss and the number of right answers, left on the device
@@ -142,7 +161,14 @@ def epoch(
     optimizer: torch.optim.Optimizer,
     schedule: LRScheduler,
 ) -> None:
-    """One pass over the training images: for every batch a gradient of the loss, and a step against it."""
+    """One pass over the training images: for every batch a gradient of the loss, and a step against it.
+
+    >>> from rankstudy.data import load, loader
+    >>> network = torch.nn.Linear(784, 10)
+    >>> optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    >>> constant = LambdaLR(optimizer, lambda step: 1.0)
+    >>> epoch(lambda x, y: F.cross_entropy(network(x), y), loader(load("digits").train, 128, 0), optimizer, constant)
+    """
     for images, labels in batches:
         optimizer.zero_grad()
         loss(images, labels).backward()

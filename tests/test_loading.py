@@ -242,3 +242,17 @@ def test_expert_stacks_are_told_slice_by_slice_and_stay(tmp_path):
     done = rankstudy.compress(tmp_path / "a.safetensors", tmp_path / "b.safetensors", rank=3, include=".")
     assert done.ranks["moe.experts.w1[0]"] is None and "stack" in done.table()
     assert torch.equal(load_file(tmp_path / "b.safetensors")["moe.experts.w1"], low)
+
+
+def test_an_older_version_s_index_buffer_is_named_and_passed_over(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(40, 40))
+    torch.save({**model.state_dict(), "position_ids": torch.arange(5)}, tmp_path / "a.pt")
+    rankstudy.compress(tmp_path / "a.pt", tmp_path / "b.safetensors", rank=3)
+    with pytest.warns(UserWarning, match="no such buffer: position_ids"):
+        back = rankstudy.load_compressed(model, tmp_path / "b.safetensors")
+    assert back[0].rank == 3
+    torch.save({**model.state_dict(), "scale": torch.ones(5)}, tmp_path / "c.pt")
+    rankstudy.compress(tmp_path / "c.pt", tmp_path / "d.safetensors", rank=3)
+    with pytest.raises(ValueError, match="unknown scale"):
+        rankstudy.load_compressed(model, tmp_path / "d.safetensors")

@@ -111,12 +111,12 @@ def test_a_worker_killed_between_two_pieces_of_work_is_said_in_one_line_too(fres
 def test_ctrl_c_that_reached_the_workers_alone_is_ctrl_c():
     """Where it comes while Python runs a callback, this process hears nothing of it."""
     with pytest.raises(KeyboardInterrupt), parallel.beside(2):
-        questions.spread(time.sleep, [(0,), (0,)])
-        for process in questions.spread.workers:
+        jobs.spread([Square(1), Square(2)])
+        for process in jobs.spread.workers:
             os.kill(process.pid, signal.SIGINT)
             process.join()
         for _ in range(100):  # until the pool has noticed
-            questions.spread(time.sleep, [(0.01,)])
+            jobs.spread([Square(3, 0.01)])
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are found in /proc")

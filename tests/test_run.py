@@ -15,7 +15,7 @@ import pytest
 
 from rankstudy import device
 from rankstudy.__main__ import COMMANDS, main
-from rankstudy.study import contents, engine, listing, progress, questions, times
+from rankstudy.study import contents, engine, jobs, listing, progress, questions, times
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,7 +39,7 @@ def test_the_second_run_computes_nothing(fresh, capsys):
 def test_what_is_missing_is_said_of_the_rest_alone(fresh):
     """A training is known by its settings but for the learning rate, which may have been searched for."""
     wanted = progress.missing(["training"])["training"]
-    assert len(wanted) == 2 and sum(map(progress.images, wanted)) == 2 * 4 * (1437 - 200)
+    assert len(wanted) == 2 and sum(run.training_images() for run in wanted) == 2 * 4 * (1437 - 200)
     other = replace(wanted[0], training=replace(wanted[0].training, learning_rate=0.02))
     engine.trained([other])
     assert progress.missing(["training"])["training"] == wanted[1:]
@@ -52,15 +52,15 @@ def test_a_plan_names_trainings_each_once(profile, fresh, monkeypatch):
     planned = progress.planned(list(questions.CHAPTERS.values()))
     runs = [run for each in planned.values() for run in each]
     assert len(runs) == len(set(runs)) > 50
-    assert all(progress.images(run) > 0 for run in runs)
+    assert all(run.training_images() > 0 for run in runs)
 
 
 def test_the_images_foretold_are_the_images_trained_on(fresh, monkeypatch):
     """... or the time that the bar says is left would be that of another study."""
     seen = []
-    monkeypatch.setattr(questions, "progress", lambda runs: seen.append)
+    monkeypatch.setattr(jobs, "progress", lambda runs: seen.append)
     names = ["training", "rank", "lora"]
-    foretold = sum(progress.images(run) for runs in progress.missing(names).values() for run in runs)
+    foretold = sum(run.training_images() for runs in progress.missing(names).values() for run in runs)
     for name in names:
         questions.result(name)
     assert sum(seen) == pytest.approx(foretold, rel=0.05)

@@ -66,6 +66,9 @@ def eckart_young_error(a: Any, rank: int, relative: bool = False) -> np.ndarray:
 
     Raises:
         ValueError: `a` is neither finite real matrices nor a `Spectrum`; rank no whole number within 0..min(m, n).
+
+    >>> float(eckart_young_error(np.diag([5.0, 4.0, 3.0]), 1))
+    5.0
     """
     spectrum = Spectrum.of(a)
     rank = whole_number(rank, "rank", 0, min(spectrum.shape))
@@ -81,6 +84,9 @@ def smallest_rank(a: Any, threshold: Any) -> np.ndarray:
 
     Raises:
         ValueError: `a` is neither finite real matrices nor a `Spectrum`; threshold negative or not finite.
+
+    >>> int(smallest_rank(np.diag([4.0, 3.0]), 0.61))
+    1
     """
     tails = _relative_tails(Spectrum.of(a))
     return (tails > non_negative(threshold, "threshold", tails.shape[:-1])[..., None]).sum(-1)
@@ -91,6 +97,9 @@ def break_even_rank(m: int, n: int) -> int:
 
     Raises:
         ValueError: a side that is no whole number ≥ 0.
+
+    >>> break_even_rank(256, 256), break_even_rank(10, 256)
+    (128, 9)
     """
     m, n = whole_number(m, "m", 0), whole_number(n, "n", 0)
     return m * n // max(m + n, 1)
@@ -106,6 +115,10 @@ def certify(a: Any, factors: Factors, *, spectrum: Spectrum | None = None) -> Ce
 
     Raises:
         ValueError: `a` is not finite real matrices, factors that do not fit it, a spectrum that is not its own.
+
+    >>> a = np.diag([2.0, 1.0])
+    >>> round(float(certify(a, Factors(2 * np.eye(2)[:, :1], np.eye(2)[:1])).gap), 12)  # the best of rank 1
+    0.0
     """
     values = matrices(a).values
     spectrum = own_spectrum(values, spectrum)

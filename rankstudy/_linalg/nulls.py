@@ -29,6 +29,9 @@ def marchenko_pastur_edge(shape: tuple[int, int], std: Any) -> np.ndarray:
 
     Raises:
         ValueError: a side that is no whole number ≥ 0; std not finite numbers ≥ 0.
+
+    >>> float(marchenko_pastur_edge((100, 400), 0.5))
+    15.0
     """
     m, n = sides(shape)
     return non_negative(std, "std") * (np.sqrt(m) + np.sqrt(n))
@@ -65,6 +68,9 @@ def null_largest(a: Any, null: Literal["signs", "shuffle"], *, draws: int = 99, 
 
     Raises:
         ValueError: `a` is not finite real matrices, unknown null, fewer than 1 draw, negative seed.
+
+    >>> null_largest(np.ones((20, 10)), "signs", draws=5).shape
+    (5,)
     """
     values = matrices(a).values
     if null not in ("signs", "shuffle"):
@@ -112,6 +118,9 @@ def null_quantile(
 
     Raises:
         ValueError: as `null_largest`; level outside (0, 1) or too high for so few draws.
+
+    >>> bool(np.linalg.norm(np.ones((20, 10)), 2) > null_quantile(np.ones((20, 10)), "signs"))  # more than chance makes
+    True
     """
     draws = whole_number(draws, "draws", 1)
     position = ceil(round(positive_number(level, "level") * (draws + 1), 9))  # rounding is no reason for one more

@@ -73,8 +73,10 @@ def training(result: Result) -> results.Training:
         origin=origin(result),
         widths=tuple(result.config["network"]["widths"]),
         learning_rate=float(value["learning_rate"]),
+        batch_size=int(result.config["training"]["batch_size"]),
         parameters=int(value["parameters"]),
         history=history(value["history"]),
+        seconds=np.asarray(value["history"]["seconds"])[:, -1],
         tuning=tuning(value["tuning"]),
     )
 

@@ -103,19 +103,6 @@ def learning_curves(arms: Mapping[str, Mapping[str, np.ndarray]], *, title: str 
     return figure
 
 
-def pictures(images: np.ndarray, titles: Sequence[str] = (), columns: int = 10, cmap: str = "gray_r") -> Figure:
-    """(N, h, w) pictures in a grid, the first ones with a title each."""
-    rows = -(-len(images) // columns)
-    figure, axes = panels(rows, columns, size=(7.0, 0.85 * rows + (0.1 if titles else 0)))
-    for index, axis in enumerate(axes.flat):
-        axis.axis("off")
-        if index < len(images):
-            axis.imshow(images[index], cmap=cmap)
-            if index < len(titles):
-                axis.set_title(titles[index], fontsize=8)
-    return figure
-
-
 def spectra(found: Mapping[str, tuple[np.ndarray, int]]) -> Figure:
     """Singular values, log scale, one small panel per matrix; name -> (values, a rank to mark)."""
     columns = min(4, max(1, len(found)))

@@ -17,6 +17,15 @@ def source(name: str) -> tuple[str, str]:
     Raises:
         ValueError: the package has no such module, or the module no such definition.
     """
+    file, node, text = definition(name)
+    segment = ast.get_source_segment(text, node, padded=True)
+    lines = (segment or "").splitlines()
+    margin = len(lines[0]) - len(lines[0].lstrip())
+    return str(file.relative_to(PACKAGE.parent)), "\n".join(line[margin:] for line in lines)
+
+
+def definition(name: str) -> tuple[Path, ast.AST, str]:
+    """(file, its node, the file's text) of a definition. Errors as `source`."""
     parts = name.split(".")
     for cut in range(len(parts) - 1, 0, -1):
         file = PACKAGE.joinpath(*parts[:cut]).with_suffix(".py")
@@ -31,10 +40,7 @@ def source(name: str) -> tuple[str, str]:
         if (found := next(named, None)) is None:
             raise ValueError(f"{file.relative_to(PACKAGE.parent)} defines no {'.'.join(parts[cut:])!r}")
         node = found
-    segment = ast.get_source_segment(text, node, padded=True)
-    lines = (segment or "").splitlines()
-    margin = len(lines[0]) - len(lines[0].lstrip())
-    return str(file.relative_to(PACKAGE.parent)), "\n".join(line[margin:] for line in lines)
+    return file, node, text
 
 
 def listing(name: str, *, docstring: bool = True) -> Markdown:
@@ -58,4 +64,5 @@ def _bare(text: str) -> str:
     if ast.get_docstring(node) is None:  # type: ignore[arg-type]
         return text
     lines = text.splitlines()
-    return "\n".join([*lines[: first.lineno - 1], *lines[first.end_lineno :]])
+    rest = "\n".join(lines[first.end_lineno :]).lstrip("\n")  # a class has an empty line after its docstring
+    return "\n".join([*lines[: first.lineno - 1], rest])

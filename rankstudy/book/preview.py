@@ -24,6 +24,7 @@ from rankstudy.study import contents
 
 __all__ = ["execute", "main", "preview"]
 KINDS = {"fig": "Figure", "tbl": "Table", "eq": "Equation"}
+BOUND = re.compile(r"\]\{claim=[^{}]*\}")
 STYLES = Path(__file__).parents[2] / "report" / "styles"
 
 
@@ -142,6 +143,8 @@ def preview(root: Path, output: Path, chosen: Sequence[str] = ()) -> None:
     with fresh(output) as folder:
         for path in paths:
             page, text = page_of(path), markdown(executed.get(path) or read(path), folder)
+            if path not in executed:  # nothing has judged its sentences
+                text = BOUND.sub("]{.bound}", text)
             everything = "---\nnocite: '@*'\n---\n\n" if "{#refs}" in text else ""  # other pages list what they cite
             trees[page] = json.loads(pandoc(path.name, everything + text, "-f", "markdown", "-t", "json"))
             if path not in executed:

@@ -251,9 +251,30 @@ class Training:
     origin: Origin
     widths: tuple[int, ...]
     learning_rate: float
+    batch_size: int  # images
     parameters: int
     history: History
+    seconds: np.ndarray  # (networks,) spent training
     tuning: Tuning | None
+
+    @property
+    def rates_tried(self) -> int:
+        """Learning rates that were compared; 1: it was given."""
+        return 1 if self.tuning is None else len(self.tuning.learning_rate)
+
+    @property
+    def rate_of_lowest_loss(self) -> float:
+        """The learning rate that the validation loss would have chosen, instead of the accuracy."""
+        if self.tuning is None:
+            return self.learning_rate
+        return float(self.tuning.learning_rate[self.tuning.validation_loss.mean(axis=1).argmin()])
+
+
+def data() -> views.Data:
+    """Chapter 1's result under the current profile, computed where it is missing."""
+    from rankstudy.book import views
+
+    return views.data(questions.result("data"))
 
 
 def rank() -> Rank:

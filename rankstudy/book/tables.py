@@ -216,6 +216,55 @@ def conditions(groups: Mapping[str, Any]) -> Markdown:
     return show([*heads, "entropy rank of W", "of W − W₀"], rows)
 
 
+def epochs(history: Any) -> Markdown:
+    """Loss and accuracy of `results.History` after each epoch, a row an epoch, with 95 % intervals."""
+    splits = {"train": "training", "validation": "validation", "test": "test"}
+    rows = [
+        [
+            str(epoch),
+            *[estimate(getattr(history, f"{split}_loss")[:, epoch]) for split in splits],
+            *[percentage(getattr(history, f"{split}_accuracy")[:, epoch]) for split in splits],
+        ]
+        for epoch in range(history.epochs + 1)
+    ]
+    heads = [*(f"{name} loss" for name in splits.values()), *(f"{name}, %" for name in splits.values())]
+    return show(["epoch", *heads], rows)
+
+
+def networks(history: Any, images: int) -> Markdown:
+    """Each network of `results.History` after its last epoch, a row a seed; `images`: in the test set."""
+    right = {split: getattr(history, f"{split}_accuracy")[:, -1] for split in ("train", "validation", "test")}
+    rows = [
+        [
+            str(seed),
+            *[f"{100 * values[row]:.2f}" for values in right.values()],
+            str(round((1 - right["test"][row]) * images)),
+            f"{history.test_loss[row, -1]:.4f}",
+        ]
+        for row, seed in enumerate(history.seeds)
+    ]
+    return show(["seed", "training, %", "validation, %", "test, %", "test errors", "test loss"], rows)
+
+
+def learning_rates(tuning: Any, chosen: float) -> Markdown:
+    """The learning rates of `results.Tuning` on validation data, and which was taken; None: it was given."""
+    if tuning is None:
+        return show([], [])
+    found = zip(tuning.learning_rate, tuning.validation_accuracy, tuning.validation_loss, strict=True)
+    taken = "taken, at the boundary" if tuning.at_boundary(chosen) else "taken"
+    rows = [
+        [
+            f"{rate:g}",
+            percentage(accuracy) if len(accuracy) > 1 else f"{100 * accuracy[0]:.2f}",
+            estimate(loss) if len(loss) > 1 else f"{loss[0]:.4f}",
+            str(len(loss)),
+            taken if rate == chosen else "",
+        ]
+        for rate, accuracy, loss in found
+    ]
+    return show(["learning rate", "validation accuracy, %", "validation loss, nats", "seeds", "choice"], rows)
+
+
 def percentage(values: np.ndarray) -> str:
     """Fractions, one a network, for a column whose header says %."""
     return interval_text(estimate(100 * np.asarray(values)), "%", highest=100).removesuffix(" %")

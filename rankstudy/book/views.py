@@ -1,4 +1,4 @@
-"""Chapters 4, 6 and 8 as far as the home page tells them: typed views of their results, without torch.
+"""Chapters 1, 4, 6 and 8 as far as their pages and the home page tell them: typed views of their results, no torch.
 
 As in `results`, arrays have networks first and layers count from the input side. `results.overfitting()` and its like
 make them; a chapter that is told on this layer gets the rest of its fields with its page.
@@ -13,6 +13,7 @@ import numpy as np
 
 from rankstudy.book import conversion
 from rankstudy.book.results import History, Networks, Origin
+from rankstudy.data import scaling
 from rankstudy.registry import ACTIVATIONS
 from rankstudy.study.experiments import overfitting as criterion
 from rankstudy.study.experiments.low_rank_training import DENSE, PLAIN
@@ -20,6 +21,34 @@ from rankstudy.study.questions import Result
 
 LEVELS = (0.98, 0.97, 0.95, 0.9)  # validation accuracies whose first epoch is compared, the most demanding first
 LORA_RANK = 4  # the rank that stands for LoRA where one must
+
+
+@dataclass(frozen=True)
+class Data:
+    """Chapter 1. Images are rows of 28 · 28 pixels."""
+
+    origin: Origin
+    counts: Mapping[str, np.ndarray]  # "train", "validation", "test" -> (10,) images of each digit
+    examples: np.ndarray  # (10, examples, 28, 28) uint8, training images of each digit, grey values
+    mean: float  # of all grey values, in [0, 1]; they are shifted by it
+    std: float  # and divided by this
+    mean_image: np.ndarray  # (28, 28), normalised, of the training images
+    dark: np.ndarray  # (28, 28) bool, pixels that are dark in every training image
+    always_dark: int  # pixels that are dark in every training and validation image
+    lit_in_test_only: int  # of these, pixels that are lit in a test image
+    normalised_mean: float  # of the training images after normalisation
+    normalised_std: float
+    images_per_second: float  # out of the training images' DataLoader
+    bytes: int  # of the images of all three splits
+
+    def size(self, *splits: str) -> int:
+        """Images of these splits, or of all three."""
+        return int(sum(self.counts[split].sum() for split in splits or self.counts))
+
+    @property
+    def different_columns(self) -> int:
+        """At most as many different columns has the matrix of the images, one a row: the dark pixels share one."""
+        return self.dark.size - max(0, int(self.dark.sum()) - 1)
 
 
 @dataclass(frozen=True)
@@ -77,6 +106,26 @@ class LoRA:
     activations: np.ndarray  # (LoRA ranks,), bytes of these kept for the backward pass
     activations_full: int
     step_ratio: np.ndarray  # (rounds,), time of a training step over one of full fine-tuning in the same round
+
+
+def data(result: Result) -> Data:
+    found = result.typed
+    mean, std = scaling(result.data)
+    return Data(
+        origin=conversion.origin(result),
+        counts={split: found.counts[split] for split in ("train", "validation", "test")},
+        examples=found.examples,
+        mean=mean,
+        std=std,
+        mean_image=found.mean_picture,
+        dark=found.mean_picture == found.mean_picture.min(),  # the mean of the darkest value, rounding included
+        always_dark=found.always_zero["official"],
+        lit_in_test_only=found.lit_in_test_only,
+        normalised_mean=found.normalised["mean"],
+        normalised_std=found.normalised["std"],
+        images_per_second=found.images_per_second,
+        bytes=found.bytes,
+    )
 
 
 def overfitting(result: Result) -> Overfitting:

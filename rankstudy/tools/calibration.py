@@ -14,6 +14,7 @@ import numpy as np
 
 from rankstudy import UsageError
 from rankstudy.factorization import Factors, weighted_svd
+from rankstudy.spectrum import Spectrum
 from rankstudy.tools import decomposition
 
 
@@ -32,22 +33,37 @@ class Inputs:
         self, matrix: np.ndarray, rank: int, dtype: str, plain: tuple[np.ndarray, np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """The weighted factors as they are stored, or None where the plain ones serve the other inputs as well."""
-        values, vectors = np.linalg.eigh(self.chosen_by)
-        if not values[-1] > 0:
+        if not self.chosen_by.any():
             return None
-        if len(values) < matrix.shape[1]:  # of the outputs
-            basis = vectors[:, ::-1][:, :rank]
+        if self._of_outputs(matrix):
+            basis = np.linalg.eigh(self.chosen_by)[1][:, ::-1][:, :rank]
             found = Factors(basis, basis.T @ matrix)
         else:
-            found = weighted_svd(matrix, rank, np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T)
+            found = weighted_svd(matrix, rank, self._root())
         lengths = np.sqrt(np.sqrt((found.c**2).sum(axis=1)))  # balance: √ of the length of each row
         lengths = np.where(lengths > 0, lengths, 1.0)
         weighted = decomposition.stored((found.b * lengths, found.c / lengths[:, None]), dtype)
         return weighted if self.loss(matrix, *weighted) < self.loss(matrix, *plain) else None
 
+    def spectrum(self, matrix: np.ndarray) -> Spectrum | None:
+        """The singular values of the outputs that the choosing batches give; None if those are all zero."""
+        if self._of_outputs(matrix):
+            values = np.sqrt(np.maximum(np.linalg.eigvalsh(self.chosen_by)[::-1], 0.0))
+        else:
+            values = np.linalg.svd(matrix @ self._root().T, compute_uv=False)
+        return Spectrum(values, matrix.shape) if values[0] > 0 else None
+
+    def _of_outputs(self, matrix: np.ndarray) -> bool:
+        return len(self.chosen_by) < matrix.shape[1]
+
+    def _root(self) -> np.ndarray:
+        """(n, n) whose square, transposed times itself, is XᵀX."""
+        values, vectors = np.linalg.eigh(self.chosen_by)
+        return np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
+
     def loss(self, matrix: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:
         """‖X(A − BC)ᵀ‖² on the batches that judge; BC a projection of A on the columns of B."""
-        if len(self.judged_by) < matrix.shape[1]:
+        if self._of_outputs(matrix):
             basis = np.linalg.qr(b)[0]
             return float(
                 np.trace(self.judged_by) - np.einsum("ij,ik,jk->", self.judged_by, basis, basis, optimize=True)

@@ -65,11 +65,19 @@ def compress(
         evaluate: module -> a number, higher is better; called some ten times a matrix.
         loss: how far the metric may fall, in its own unit, > 0.
         calibration: inputs of the module, a batch each. Half of them choose factors that keep the outputs of a layer
-            rather than its weights; they are taken where the other half's outputs suffer less from them.
+            rather than its weights; they are taken where the other half's outputs suffer less from them. A budget is
+            allotted by the spectra of the outputs then.
         progress: show a bar on stderr, where that is a terminal.
 
     Raises:
         UsageError: as `analyze`; two ways to say how much; `out` cannot be written, or is the source.
+
+    >>> import tempfile
+    >>> w = np.outer(np.arange(1.0, 65), np.ones(64)).astype(np.float32)  # of rank 1
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     done = compress({"body.weight": w}, f"{folder}/small.safetensors", rank_error=0.01)
+    >>> done.ranks
+    {'body.weight': 1}
     """
     amount = Amount(rank, rank_error, energy, keep)
     if isinstance(min_saving, bool) or not 0 <= min_saving < 1:
@@ -161,11 +169,13 @@ class _Work:
         from tqdm import tqdm
 
         self.tolerance = amount.tolerance
+        allotted = amount.rank is None and amount.tolerance is None  # then by the outputs, where those are known
         spectra: dict[str, Spectrum] = {}
         for w in tqdm(self.candidates, disable=None if progress else True, unit="matrix"):
             found = self.decomposed(w)
             if found is not None and found.values[0] > 0:
-                spectra[w.name] = Spectrum(found.values, w.shape)
+                seen = self.inputs[w.name].spectrum(found.matrix) if allotted and w.name in self.inputs else None
+                spectra[w.name] = seen or Spectrum(found.values, w.shape)
         self.ranks = dict(
             zip(spectra, choosing.chosen_ranks(list(spectra.values()), amount, self.min_saving), strict=True)
         )

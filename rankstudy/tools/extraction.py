@@ -95,6 +95,14 @@ def extract_adapter(
 
     Raises:
         UsageError: as `analyze`; nothing changed; `out` cannot be written.
+
+    >>> import tempfile
+    >>> base = {"body.weight": np.eye(64, dtype=np.float32)}
+    >>> tuned = {"body.weight": np.eye(64, dtype=np.float32) + np.float32(0.5)}  # an update of rank 1
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = extract_adapter(base, tuned, f"{folder}/adapter", rank_error=0.01)
+    >>> [m.rank for m in found.parts]
+    [1]
     """
     if budget is not None and (rank, rank_error, energy) != (None, None, None):
         raise UsageError("--budget and another amount say the same thing twice; give one")

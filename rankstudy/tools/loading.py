@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from rankstudy import UsageError
 from rankstudy.tools import levels
 from rankstudy.tools.reading import Checkpoint, opened
-from rankstudy.tools.tensors import Entry, from_torch
+from rankstudy.tools.tensors import INTEGERS, Entry, from_torch
 
 TORCH_ONLY = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu",
               "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz"}  # fmt: skip
@@ -24,6 +25,8 @@ def load_compressed(model: Any, path: str | Path) -> Any:
     their factors. Any other layer (a cell, an attention's input projection) gets a parametrisation that multiplies the
     factors whenever it uses them: small in memory, not faster. Names may differ by wrappers' prefixes.
 
+    Integer tensors that the model does not have (an older version's `position_ids`) are named in a warning.
+
     Args:
         model: the module that the checkpoint was made of, with any weights.
         path: what `compress` wrote: a file, or a folder of shards.
@@ -31,6 +34,15 @@ def load_compressed(model: Any, path: str | Path) -> Any:
     Raises:
         UsageError: the file is no compressed checkpoint.
         ValueError: it does not fit the model; the message names the tensors.
+
+    >>> import tempfile, torch
+    >>> from rankstudy.tools.compression import compress
+    >>> model = torch.nn.Sequential(torch.nn.Linear(64, 64))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = compress(model, f"{folder}/small.safetensors", rank=8, include=".")
+    ...     small = load_compressed(model, f"{folder}/small.safetensors")
+    >>> small[0].rank
+    8
     """
     from rankstudy.replace import copied, replace_
 
@@ -57,6 +69,9 @@ def _load_dense(model: Any, found: Checkpoint) -> dict[str, Entry]:
     taken = set(names.values())
     missing = [name for name in wanted if name not in names and not name.endswith("_extra_state")]
     extra = [name for name in found.entries if name not in taken]
+    if indices := [name for name in extra if found.entries[name].dtype in INTEGERS]:  # of an older version's buffers
+        warnings.warn(f"the model has no such buffer: {', '.join(indices)}", stacklevel=3)
+        extra = [name for name in extra if name not in indices]
     shapes = {name: (found.entries[other].shape, wanted[name].shape) for name, other in names.items()}
     wrong = [f"{name} {list(here)} for {list(there)}" for name, (here, there) in shapes.items() if here != there]
     problems = {"missing": missing, "unknown": extra, "of another shape": wrong}

@@ -69,6 +69,8 @@ class Compression:
             said += f"; on disk {before}{self.disk[1] / 1e6:.1f} MB"
         if self.scores is not None:
             said += f"; metric {self.scores[0]:.6g} -> {self.scores[1]:.6g}"
+        elif done:
+            said += "; how well the network still does, the errors do not tell: measure it"
         if not done:
             said += "; nothing pays: more error, fewer parameters to keep, or --include may"
         return said

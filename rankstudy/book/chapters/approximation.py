@@ -7,7 +7,6 @@ from functools import cached_property
 from rankstudy.book.approximation import typed
 from rankstudy.book.chapters import statements
 from rankstudy.book.chapters.common import over
-from rankstudy.book.chapters.rank import restated
 from rankstudy.book.stats import estimate
 from rankstudy.study import questions
 
@@ -31,4 +30,4 @@ class Chapter:
         }
 
     def claims(self) -> list[statements.Claim]:
-        return restated(self.view)
+        return statements.hypotheses(self.view)

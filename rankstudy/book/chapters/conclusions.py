@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from rankstudy.book import figures
+from rankstudy.book import figures, results
 from rankstudy.book.chapters import answers
 from rankstudy.book.chapters import statements as claims
 from rankstudy.book.chapters.common import Markdown, banner, computed_under
 from rankstudy.book.stats import number_text
 from rankstudy.study import questions
 
+TOLD = ("data", "training")  # chapters that are told on `book.results`, and of which nothing else is asked here
 MARKS = {"holds": "holds", "fails": "expected otherwise", "open": "open"}
 
 
@@ -24,20 +25,24 @@ class Book:
     @cached_property
     def chapters(self) -> dict[str, Any]:
         return {
-            name: import_module(f"rankstudy.book.chapters.{name}").Chapter() for name in questions.CHAPTERS.values()
+            name: import_module(f"rankstudy.book.chapters.{name}").Chapter()
+            for name in questions.CHAPTERS.values()
+            if name not in TOLD
         }
+
+    def of(self, name: str) -> list[claims.Claim]:
+        """A chapter's claims."""
+        return claims.hypotheses(getattr(results, name)()) if name in TOLD else self.chapters[name].claims()
 
     @cached_property
     def claims(self) -> list[tuple[str, claims.Claim]]:
         """(chapter number, claim) as the chapters print them, the most surprising and surest first."""
-        found = [
-            (number, claim) for number, name in questions.CHAPTERS.items() for claim in self.chapters[name].claims()
-        ]
+        found = [(number, claim) for number, name in questions.CHAPTERS.items() for claim in self.of(name)]
         return sorted(found, key=lambda item: (-item[1].surprise, claims.VERDICTS.index(item[1].verdict), item[0]))
 
     @property
     def results(self) -> list[questions.Result]:
-        return [self.chapters[name].result for name in questions.CHAPTERS.values()]
+        return [questions.result(name) for name in questions.CHAPTERS.values()]
 
     def banner(self) -> Markdown:
         """The last chapter's, and that others may differ: a page about all of them has no settings of its own."""
@@ -72,7 +77,7 @@ class Chapter(Book):
         """Sentence and verdict, by chapter; the evidence stands at the end of each."""
         parts = []
         for name in questions.CHAPTERS.values():
-            lines = [f"- {claim.sentence} **{MARKS[claim.verdict]}**" for claim in self.chapters[name].claims()]
+            lines = [f"- {claim.sentence} **{MARKS[claim.verdict]}**" for claim in self.of(name)]
             if lines:
                 parts.append("\n".join([f"**@sec-{name.replace('_', '-')}, {subject(name)}**", "", *lines]))
         return Markdown("\n\n".join(parts))

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
-from rankstudy.book import claims, conversion
+from rankstudy.book import conversion
 from rankstudy.book.chapters import rank_views, statements
 from rankstudy.book.chapters.common import over
 from rankstudy.book.chapters.rank_views import average
 from rankstudy.book.stats import estimate, number_text
 from rankstudy.study import questions
-
-VERDICTS = {"supported": "holds", "refuted": "fails", "inconclusive": "open"}
 
 
 class Chapter:
@@ -33,16 +30,4 @@ class Chapter:
         }
 
     def claims(self) -> list[statements.Claim]:
-        return restated(conversion.rank(self.result))
-
-
-def restated(result: Any) -> list[statements.Claim]:
-    """A typed result's hypotheses as the old claims; one that is not supported is said to be one."""
-    told = []
-    for each in claims.judged(result):
-        sentence = each.hypothesis.sentence
-        if each.verdict != "supported":
-            sentence = f"Expected, and {each.verdict}: {sentence}"
-        verdict = VERDICTS[each.verdict]
-        told.append(statements.Claim(each.hypothesis.id, verdict, sentence, each.summary(), p=each.p))
-    return told
+        return statements.hypotheses(conversion.rank(self.result))

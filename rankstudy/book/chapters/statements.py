@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rankstudy.book.claims import judged
 from rankstudy.book.stats import Estimate, holm, t_quantile, two_sided
 
 VERDICTS = ("holds", "fails", "open")
@@ -28,6 +29,19 @@ class Claim:
     confirmatory: bool = False  # named in advance, corrected for being several
     p: float | None = None
     otherwise: str = ""  # the sentence to print if a correction turns "holds" into "open"
+
+
+def hypotheses(result: Any) -> list[Claim]:
+    """The hypotheses about a typed result as claims, for the pages that are still told the old way; the sentence of one
+    that is not supported says that it was expected."""
+    verdicts = {"supported": "holds", "refuted": "fails", "inconclusive": "open"}
+    told = []
+    for each in judged(result):
+        sentence = each.hypothesis.sentence
+        if each.verdict != "supported":
+            sentence = f"Expected, and {each.verdict}: {sentence}"
+        told.append(Claim(each.hypothesis.id, verdicts[each.verdict], sentence, each.summary(), p=each.p))
+    return told
 
 
 def compare(

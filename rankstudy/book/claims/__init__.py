@@ -83,7 +83,7 @@ def p_text(p: float) -> str:
 
 REGISTRY: dict[str, Hypothesis] = {}
 # modules of this package, one a chapter
-FAMILIES = ("training", "rank", "overfitting", "approximation", "low_rank_training", "lora")
+FAMILIES = ("data", "training", "rank", "overfitting", "approximation", "low_rank_training", "lora")
 
 
 def hypothesis(

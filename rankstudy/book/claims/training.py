@@ -13,7 +13,20 @@ from rankstudy.book.results import Training
     "Every network of Task 2 reads at least 95 % of the test images correctly.",
     family="training",
     expects="every",
-    evidence="sec-training",
+    evidence="sec-evidence-training-networks",
 )
 def reaches_95(training: Training) -> np.ndarray:
     return training.history.test_accuracy[:, -1] >= 0.95
+
+
+@hypothesis(
+    "training-gap",
+    "After the last epoch the networks read a larger share of their training images correctly than of the test images.",
+    family="training",
+    expects="above",
+    unit="points",
+    scale=100,
+    evidence="sec-evidence-training-epochs",
+)
+def gap(training: Training) -> np.ndarray:
+    return training.history.train_accuracy[:, -1] - training.history.test_accuracy[:, -1]

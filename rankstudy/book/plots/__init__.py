@@ -7,7 +7,7 @@ are drawings of their own and stack on a phone; lines carry their names instead 
 from rankstudy.book.plots.curves import by_rank, convergence, curves, trade_off
 from rankstudy.book.plots.drawing import Drawing, beside
 from rankstudy.book.plots.forest import forest
-from rankstudy.book.plots.images import slider, truncation, weight_images
+from rankstudy.book.plots.images import digits, mean_image, slider, truncation, weight_images
 from rankstudy.book.plots.ranks import by_condition, by_layer, by_tolerance, trajectory
 from rankstudy.book.plots.spectra import sizes, spectra
 
@@ -20,7 +20,9 @@ __all__ = [
     "by_tolerance",
     "convergence",
     "curves",
+    "digits",
     "forest",
+    "mean_image",
     "sizes",
     "slider",
     "spectra",

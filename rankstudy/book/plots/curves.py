@@ -12,8 +12,14 @@ from rankstudy.book.results import History
 from rankstudy.book.stats import band
 
 
-def curves(histories: Mapping[str, History], colours: Mapping[str, str] | None = None) -> Drawing:
-    """Loss (log) and accuracy by epoch, on training data (full lines) and test data (dashed); a colour a condition."""
+def curves(
+    histories: Mapping[str, History], colours: Mapping[str, str] | None = None, *, single: bool = False
+) -> Drawing:
+    """Loss (log) and accuracy by epoch, on training data (full lines) and test data (dashed); a colour a condition.
+
+    `single`: every network as a thin line, in place of the band."""
+    if not isinstance(histories, Mapping):
+        raise TypeError(f'histories must be by name, as in curves({{"mine": history}}); got {type(histories).__name__}')
     drawn = []
     for what, ylabel, scale in (("loss", "cross-entropy (nats)", 1), ("accuracy", "accuracy (%)", 100)):
         figure, axes = panel(what)
@@ -22,7 +28,10 @@ def curves(histories: Mapping[str, History], colours: Mapping[str, str] | None =
             shade = colour((colours or {}).get(name, name), index)
             for split, style in (("train", "-"), ("test", "--")):
                 values = scale * getattr(history, f"{split}_{what}")
-                mean = line(axes, range(values.shape[1]), values, shade, linestyle=style)
+                if single:
+                    axes.plot(values.T, color=shade, linewidth=0.6, linestyle=style, alpha=0.7)
+                shown = values.mean(axis=0, keepdims=True) if single else values
+                mean = line(axes, range(values.shape[1]), shown, shade, linestyle=style)
                 label = split if len(histories) == 1 else f"{name}, {split}"
                 ends[label] = (float(mean[-1]), shade)
         axes.set(xlabel="epoch", ylabel=ylabel)

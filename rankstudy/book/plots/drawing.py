@@ -60,10 +60,12 @@ STYLE = {
 
 
 class Drawing:
-    """Panels side by side where there is room, else one under another; `alt` is the figure's, on the page."""
+    """Panels side by side where there is room, else one under another; `alt` is the figure's, on the page.
 
-    def __init__(self, figures: Sequence[Figure], columns: int = 2) -> None:
-        self.figures, self.columns = list(figures), columns
+    `ink`: images in it are black on nothing, and white on a dark page."""
+
+    def __init__(self, figures: Sequence[Figure], columns: int = 2, *, ink: bool = False) -> None:
+        self.figures, self.columns, self.ink = list(figures), columns, ink
 
     def svgs(self) -> list[str]:
         return [svg(figure) for figure in self.figures]
@@ -74,8 +76,9 @@ class Drawing:
         inline = "\n".join(themed(each) for each in found)
         images = ",\n".join(f'image(bytes("{_quoted(each)}"), format: "svg", width: 100%)' for each in found)
         width = "100%" if count > 1 else "62%"
+        ink = " data-ink" if self.ink else ""
         return (
-            f'```{{=html}}\n<div class="panels" style="--columns: {count}">\n{inline}\n</div>\n```\n\n'
+            f'```{{=html}}\n<div class="panels"{ink} style="--columns: {count}">\n{inline}\n</div>\n```\n\n'
             f"```{{=typst}}\n#align(center, block(width: {width}, "
             f"grid(columns: {count}, gutter: 8pt, {images})))\n```"
         )

@@ -172,6 +172,40 @@ def weight_images(images: np.ndarray, names: Sequence[str]) -> Drawing:
     return Drawing([figure], columns=1)
 
 
+def digits(examples: np.ndarray) -> Drawing:
+    """Images of each digit, (digits, examples, h, w) of grey values from 0 to 255: a column a digit, named above it."""
+    columns, lines, height, width = examples.shape
+    figure, axes = panel(size=(4.6, 4.6 / columns * lines + 0.3))
+    sheet = examples.transpose(1, 2, 0, 3).reshape(lines * height, columns * width)
+    axes.imshow(_inked(sheet / 255), aspect="equal")
+    axes.xaxis.tick_top()
+    axes.set_xticks(width * (np.arange(columns) + 0.5), [str(digit) for digit in range(columns)])
+    axes.set_yticks([])
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    return Drawing([figure], columns=1, ink=True)
+
+
+def mean_image(image: np.ndarray, marked: np.ndarray, label: str) -> Drawing:
+    """An image (h, w), dark ink where its value is highest, with the `marked` (h, w) pixels as dots under a label."""
+    figure, axes = panel(size=(3.6, 3.6))
+    span = float(np.ptp(image)) or 1.0
+    axes.imshow(_inked((image - image.min()) / span), aspect="equal")
+    rows, columns = np.nonzero(marked)
+    axes.plot(columns, rows, "s", color=SERIES["update"][0], markersize=3)
+    axes.set_title(label, color=SERIES["update"][0])
+    axes.set(xticks=[], yticks=[])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(True)
+    return Drawing([figure], columns=1, ink=True)
+
+
+def _inked(values: np.ndarray) -> np.ndarray:
+    """Values in [0, 1] as ink on nothing, (h, w, 4): a page turns its colour as it turns its letters'."""
+    return np.dstack([np.zeros((*values.shape, 3)), values])
+
+
 def signed_png(values: np.ndarray) -> bytes:
     """(h, w) values in [−1, 1] as a PNG with a palette of 255 colours, the clearer the nearer to zero."""
 
