@@ -113,7 +113,9 @@ def execute(path: Path) -> nbformat.NotebookNode:
     if len(book.cells) == 1:  # nothing to run
         return book
     book.cells.insert(0, nbformat.v4.new_code_cell(SETUP, metadata={"where": f"{path.name}, set-up"}))
-    client = NotebookClient(book, kernel_manager_class=ThisPython, resources={"metadata": {"path": str(root)}})
+    where = {"metadata": {"path": str(root)}}
+    # a kernel on a busy machine may send one line in two pieces
+    client = NotebookClient(book, kernel_manager_class=ThisPython, resources=where, coalesce_streams=True)
     client.on_cell_start = lambda cell, cell_index: running.append(cell)
     try:
         client.execute()
