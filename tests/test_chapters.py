@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
-from rankstudy.book import claims, notebook, preview, results, tables
+from rankstudy.book import claims, measured, notebook, preview, results, tables
 from rankstudy.book.chapters.common import banner
 from rankstudy.study import questions
 from tests.test_preview import html
@@ -97,7 +97,7 @@ def test_tables_hold_every_network_epoch_and_learning_rate():
     assert tables.learning_rates(None, 0.1) == "*Not run under this profile.*" and training.rates_tried == 1
     accuracy, loss = np.array([[0.9], [0.98], [0.97]]), np.array([[0.3], [0.2], [0.1]])
     tuned = dataclasses.replace(
-        training, learning_rate=0.02, tuning=results.Tuning(np.array([0.01, 0.02, 0.04]), accuracy, loss)
+        training, learning_rate=0.02, tuning=measured.Tuning(np.array([0.01, 0.02, 0.04]), accuracy, loss)
     )
     assert tuned.rates_tried == 3 and tuned.rate_of_lowest_loss == 0.04
     (taken,) = (line for line in tables.learning_rates(tuned.tuning, 0.02).splitlines() if "taken |" in line)

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from rankstudy.book import conversion
-from rankstudy.book.results import History, Origin
+from rankstudy.book.measured import History, Origin
 from rankstudy.factorization import eckart_young_error
 from rankstudy.spectrum import Spectrum
 from rankstudy.study.experiments.truncation import SPLITS, STEPS, Truncated

@@ -1,4 +1,4 @@
-"""Stored nested dictionaries -> typed results. Goes when the experiments return typed results themselves."""
+"""Stored nested dictionaries -> typed measured. Goes when the experiments return typed results themselves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rankstudy.book import results
+from rankstudy.book import measured
 from rankstudy.registry import ACTIVATIONS
 from rankstudy.study.questions import Result
 
@@ -26,15 +26,15 @@ def label(activation: str) -> str:
     return ACTIVATIONS[activation].label if activation in ACTIVATIONS else activation
 
 
-def origin(result: Result) -> results.Origin:
+def origin(result: Result) -> measured.Origin:
     made, computed = result.provenance, result.settings
     commit = made["commit"] or "unknown"
-    return results.Origin(
+    return measured.Origin(
         result.experiment, result.profile, computed, result.data, made["device"], made["created"], commit, result.stale
     )
 
 
-def rank(result: Result) -> results.Rank:
+def rank(result: Result) -> measured.Rank:
     value, config = result.value, result.config
     groups = {
         name: {
@@ -44,10 +44,10 @@ def rank(result: Result) -> results.Rank:
         }
         for name in ("shallow", "deep", "matched")
     }
-    return results.Rank(
+    return measured.Rank(
         origin=origin(result),
         task2=networks("Task 2", value["base"], config["base"], "relu"),
-        pivots=results.Pivots(
+        pivots=measured.Pivots(
             **{
                 f"{way}_{eps}": np.asarray(found)
                 for way, by_eps in value["pivots"].items()
@@ -57,19 +57,19 @@ def rank(result: Result) -> results.Rank:
         activations=groups["shallow"],
         deep=groups["deep"],
         matched=groups["matched"],
-        copies={name: results.Copies(each["signs"], each["shuffle"]) for name, each in value["nulls"].items()},
+        copies={name: measured.Copies(each["signs"], each["shuffle"]) for name, each in value["nulls"].items()},
         known=known_rank(value["textbook"]),
         images=images(value["inputs"]),
         products={
-            name: results.Product(each["initial"]["effective_rank"], each["weights"]["effective_rank"])
+            name: measured.Product(each["initial"]["effective_rank"], each["weights"]["effective_rank"])
             for name, each in value["products"].items()
         },
     )
 
 
-def training(result: Result) -> results.Training:
+def training(result: Result) -> measured.Training:
     value = result.value
-    return results.Training(
+    return measured.Training(
         origin=origin(result),
         widths=tuple(result.config["network"]["widths"]),
         learning_rate=float(value["learning_rate"]),
@@ -81,14 +81,14 @@ def training(result: Result) -> results.Training:
     )
 
 
-def networks(label: str, found: Stored, config: Stored, activation: str) -> results.Networks:
+def networks(label: str, found: Stored, config: Stored, activation: str) -> measured.Networks:
     ranks = found["ranks"]
     features = {
         f"{split}_{field}": found["features"][split]["centred"][name]
         for split in ("train", "test")
         for field, name in (("entropy_rank", "effective_rank"), ("stable_rank", "stable_rank"))
     }
-    return results.Networks(
+    return measured.Networks(
         label=label,
         widths=tuple(config["network"]["widths"]),
         activation=activation,
@@ -99,36 +99,36 @@ def networks(label: str, found: Stored, config: Stored, activation: str) -> resu
         initial=measures(ranks["initial"]),
         weights=measures(ranks["weights"]),
         update=measures(ranks["update"]),
-        spectra=results.Spectra(**{name: _layers(each) for name, each in ranks["spectra"].items()}),
+        spectra=measured.Spectra(**{name: _layers(each) for name, each in ranks["spectra"].items()}),
         edges=np.asarray(ranks["edges"]),
-        features=results.Features(images=int(found["features"]["images"]), **features),
+        features=measured.Features(images=int(found["features"]["images"]), **features),
         trajectory=trajectory(found["trajectory"]),
         tuning=tuning(found.get("tuning") or {}),
     )
 
 
-def measures(found: Stored) -> results.Measures:
-    fields = results.Measures.__dataclass_fields__
-    return results.Measures(**{field: np.asarray(found[MEASURES.get(field, field)]) for field in fields})
+def measures(found: Stored) -> measured.Measures:
+    fields = measured.Measures.__dataclass_fields__
+    return measured.Measures(**{field: np.asarray(found[MEASURES.get(field, field)]) for field in fields})
 
 
-def history(found: Stored) -> results.History:
-    return results.History(**{field: np.asarray(found[field]) for field in results.History.__dataclass_fields__})
+def history(found: Stored) -> measured.History:
+    return measured.History(**{field: np.asarray(found[field]) for field in measured.History.__dataclass_fields__})
 
 
-def tuning(found: Stored) -> results.Tuning | None:
-    fields = results.Tuning.__dataclass_fields__
-    return results.Tuning(**{field: np.asarray(found[field]) for field in fields}) if found else None
+def tuning(found: Stored) -> measured.Tuning | None:
+    fields = measured.Tuning.__dataclass_fields__
+    return measured.Tuning(**{field: np.asarray(found[field]) for field in fields}) if found else None
 
 
-def trajectory(found: Stored) -> results.Trajectory | None:
+def trajectory(found: Stored) -> measured.Trajectory | None:
     names = {name.replace(".effective_rank", ".entropy_rank").replace(".", "_"): each for name, each in found.items()}
-    return results.Trajectory(**names) if names else None
+    return measured.Trajectory(**names) if names else None
 
 
-def known_rank(found: Stored) -> results.KnownRank:
+def known_rank(found: Stored) -> measured.KnownRank:
     methods = {"complete": "complete", "partial": "partial", "matrix_rank": "ours", "svd": "svd"}
-    return results.KnownRank(
+    return measured.KnownRank(
         shape=tuple(int(side) for side in found["shape"]),
         rank=int(found["rank"]),
         seconds={field: float(found[f"seconds_{name}"]) for field, name in methods.items()},
@@ -140,9 +140,9 @@ def known_rank(found: Stored) -> results.KnownRank:
     )
 
 
-def images(found: Stored) -> results.Images:
+def images(found: Stored) -> measured.Images:
     updates = [
-        results.FirstUpdate(
+        measured.FirstUpdate(
             optimizer,
             precision,
             each["rank_float64"],
@@ -155,7 +155,7 @@ def images(found: Stored) -> results.Images:
         for precision in ("float32", "float64")
         for each in [found[f"{optimizer}_{precision}"]]
     ]
-    return results.Images(**{name: int(value) for name, value in found["images"].items()}, updates=tuple(updates))
+    return measured.Images(**{name: int(value) for name, value in found["images"].items()}, updates=tuple(updates))
 
 
 def _layers(found: Stored) -> tuple[np.ndarray, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rankstudy.book.results import Networks
+from rankstudy.book.measured import Networks
 from rankstudy.book.stats import Estimate, estimate, interval_text, number_text, short
 from rankstudy.book.tables import Markdown
 

@@ -142,7 +142,7 @@ def _printed(cell: Any) -> str:
 
 
 def by_layer(group: Any, columns: Mapping[str, np.ndarray], *, intervals: bool = False) -> Markdown:
-    """A row a layer of `results.Networks` and their average; columns: header -> (networks, layers), of which the mean
+    """A row a layer of `measured.Networks` and their average; columns: header -> (networks, layers), of which the mean
     over networks is shown.
 
     The average is what the assignment asks for; the layers stand beside it, since one of ten rows says little of the
@@ -184,7 +184,7 @@ def down(
 
 
 def measures(group: Any, matrix: str) -> Markdown:
-    """Every measure of one matrix ("initial", "weights" or "update") of `results.Networks`, a row a measure."""
+    """Every measure of one matrix ("initial", "weights" or "update") of `measured.Networks`, a row a measure."""
     found = getattr(group, matrix)
     rows = []
     for name, label in MEASURES.items():
@@ -217,7 +217,7 @@ def conditions(groups: Mapping[str, Any]) -> Markdown:
 
 
 def epochs(history: Any) -> Markdown:
-    """Loss and accuracy of `results.History` after each epoch, a row an epoch, with 95 % intervals."""
+    """Loss and accuracy of `measured.History` after each epoch, a row an epoch, with 95 % intervals."""
     splits = {"train": "training", "validation": "validation", "test": "test"}
     rows = [
         [
@@ -232,7 +232,7 @@ def epochs(history: Any) -> Markdown:
 
 
 def networks(history: Any, images: int) -> Markdown:
-    """Each network of `results.History` after its last epoch, a row a seed; `images`: in the test set."""
+    """Each network of `measured.History` after its last epoch, a row a seed; `images`: in the test set."""
     right = {split: getattr(history, f"{split}_accuracy")[:, -1] for split in ("train", "validation", "test")}
     rows = [
         [
@@ -247,7 +247,7 @@ def networks(history: Any, images: int) -> Markdown:
 
 
 def learning_rates(tuning: Any, chosen: float) -> Markdown:
-    """The learning rates of `results.Tuning` on validation data, and which was taken; None: it was given."""
+    """The learning rates of `measured.Tuning` on validation data, and which was taken; None: it was given."""
     if tuning is None:
         return show([], [])
     found = zip(tuning.learning_rate, tuning.validation_accuracy, tuning.validation_loss, strict=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from rankstudy import registry, sources
 from rankstudy.book import claims
-from rankstudy.book.results import Origin
+from rankstudy.book.measured import Origin
 from rankstudy.book.tables import Markdown
 from rankstudy.study.questions import CHAPTERS
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rankstudy.book import conversion
-from rankstudy.book.results import History, Networks, Origin
+from rankstudy.book.measured import History, Networks, Origin
 from rankstudy.data import scaling
 from rankstudy.registry import ACTIVATIONS
 from rankstudy.study.experiments import overfitting as criterion

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from rankstudy.book.claims import hypothesis
+from rankstudy.book.measured import Networks, Rank
 from rankstudy.book.numbers import per_layer
-from rankstudy.book.results import Networks, Rank
 
 LAYERS = "sec-evidence-rank-layers"
 DEPTH = "sec-evidence-rank-depth"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rankstudy.book.claims import hypothesis
-from rankstudy.book.results import Training
+from rankstudy.book.measured import Training
 
 
 @hypothesis(

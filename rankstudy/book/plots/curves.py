@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.ticker import NullLocator
 
+from rankstudy.book.measured import History
 from rankstudy.book.plots.drawing import INK, Drawing, colour, direct, line, panel, plain_log, powers
-from rankstudy.book.results import History
 from rankstudy.book.stats import band
 
 

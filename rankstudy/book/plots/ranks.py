@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from rankstudy.book.measured import Networks
 from rankstudy.book.plots.drawing import INK, NAMES, SERIES, Drawing, direct, line, panel
-from rankstudy.book.results import Networks
 from rankstudy.book.stats import band
 
 LABELS = {

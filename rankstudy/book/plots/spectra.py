@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from rankstudy.book.measured import Networks
 from rankstudy.book.plots.drawing import INK, NAMES, SERIES, Drawing, colour, direct, panel, plain_log, powers
-from rankstudy.book.results import Networks
 
 
 def spectra(group: Networks, layers: Sequence[int] | None = None, *, edge: bool = False) -> Drawing:
