@@ -63,7 +63,7 @@ def cards(page: str) -> list[str]:
 
 def findings_text(told: Mapping[str, Any]) -> str:
     listed = [f"{number}. {finding}" for number, finding in enumerate(told["findings"], 1)]
-    origin = f"*{told['origin']}. ✓: a hypothesis stated in advance, and supported.*"
+    origin = f"*{told['origin']}. ✓: a hypothesis that these results support.*"
     return "\n".join([f"![{ALT}]({FIGURE})", "", *listed, "", origin])
 
 
