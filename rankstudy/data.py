@@ -135,7 +135,7 @@ def load(selection: config.Data | str, device: torch.device | str = "cpu") -> Da
     }
     scale, splits = scaling(selection.name), {}
     for name, part in parts.items():
-        x, y = _select(*part, selection)
+        x, y = _select(part[0], part[1], selection)
         if name == "train":
             x, y = _first(x, y, selection)
         if not len(y):

@@ -13,7 +13,7 @@ import pytest
 
 import rankstudy
 from rankstudy import factorization, rank, spectrum
-from rankstudy.book import reference
+from rankstudy.book import reference, render
 from rankstudy.book.listing import definition
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +45,11 @@ def test_every_function_has_an_example_that_runs(name):
     assert text.startswith(f"### {name.rpartition('.')[2]} {{#api-")
     if isinstance(node, ast.FunctionDef):
         assert "```python\n>>> " in text
+
+
+def test_no_example_looks_like_a_page_that_failed():
+    """The book is not replaced where a page holds what a failed cell prints."""
+    assert not re.search("|".join(render.FAULTS), reference.reference(*NAMES))
 
 
 def test_it_is_read_without_importing_what_it_is_about():

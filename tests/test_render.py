@@ -263,7 +263,8 @@ def test_report_outside_a_project_is_one_line(tmp_path, monkeypatch):
 def test_the_book_lists_every_chapter_that_there_is():
     config = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))
     listed = config["book"]["chapters"]
-    assert set(listed[1:]) >= {path.relative_to(ROOT).as_posix() for path in (ROOT / "report").glob("*.qmd")}
+    pages = {*listed[1:], *config["book"]["appendices"]}
+    assert pages == {path.relative_to(ROOT).as_posix() for path in (ROOT / "report").rglob("*.qmd")}
     assert listed[0]["href"] == "index.qmd" and listed[-1] == "report/references.qmd"
     named = config["bibliography"], config["project"]["pre-render"], config["format"]["typst"]["include-before-body"]
     assert all((ROOT / path).is_file() for path in named)

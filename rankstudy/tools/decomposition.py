@@ -120,7 +120,8 @@ def of_product(b: Entry, c: Entry, size: int) -> np.ndarray:
     """(size,) singular values of B·C, float64, from the small product of their triangles."""
     left, right = b.values().astype(np.float64), c.values().astype(np.float64)
     scales = [float(np.abs(each).max(initial=0.0)) or 1.0 for each in (left, right)]
-    small = np.linalg.qr(left / scales[0], mode="r") @ np.linalg.qr((right / scales[1]).T, mode="r").T
+    triangles = [np.asarray(np.linalg.qr(each, mode="r")) for each in (left / scales[0], (right / scales[1]).T)]
+    small = triangles[0] @ triangles[1].T
     values = np.linalg.svd(small, compute_uv=False) * scales[0] * scales[1]
     return np.concatenate([values, np.zeros(max(0, size - len(values)))])[:size]
 

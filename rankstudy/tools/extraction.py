@@ -215,7 +215,8 @@ def _write(
                 parts.append(Part(w.name, w.shape, 0, 0.0, 0.0))
                 continue
             update, _ = _update(w, before, after, twins)
-            b, c = decomposition.stored(Decomposed(update, "F32", 1e-4).factors(rank), "F32")
+            factors = decomposition.stored(Decomposed(update, "F32", 1e-4).factors(rank), "F32")
+            b, c = factors[0], factors[1]
             parts.append(Part(w.name, w.shape, rank, decomposition.error(update, b, c), changes[w.name]))
             if turned and len(entry.shape) == 2:
                 b, c = c.T, b.T

@@ -120,7 +120,7 @@ def from_torch(tensor: Any) -> Entry | str:
         "float8_e5m2fnuz": "F8_E5M2FNUZ", "complex64": "C64", "int64": "I64", "int32": "I32", "int16": "I16",
         "int8": "I8", "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8", "bool": "BOOL",
     }  # fmt: skip
-    if isinstance(tensor, torch.nn.parameter.UninitializedTensorMixin):
+    if torch.nn.parameter.is_lazy(tensor):
         return "not initialised yet"
     kind = str(tensor.dtype).removeprefix("torch.")
     if tensor.is_quantized:
