@@ -214,7 +214,7 @@ def _write(
             if not rank:
                 parts.append(Part(w.name, w.shape, 0, 0.0, 0.0))
                 continue
-            update, _ = _update(w, before, after, twins)
+            update = _update(w, before, after, twins)[0]
             factors = decomposition.stored(Decomposed(update, "F32", 1e-4).factors(rank), "F32")
             b, c = factors[0], factors[1]
             parts.append(Part(w.name, w.shape, rank, decomposition.error(update, b, c), changes[w.name]))
