@@ -32,7 +32,8 @@ def _entry(name: str) -> str:
         raise ValueError(f"{name} has no docstring")
     label = re.sub(r"\W|_", "-", name).lower()
     called = signature(node)
-    parts = [f"### {node.name} {{#api-{label} .unnumbered .unlisted}}", called and f"```python\n{called}\n```", prose(told)]
+    heading = f"### {node.name} {{#api-{label} .unnumbered .unlisted}}"
+    parts = [heading, called and f"```python\n{called}\n```", prose(told)]
     return "\n\n".join(filter(None, [*parts, "" if called else _fields(node, text)]))
 
 
