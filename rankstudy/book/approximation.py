@@ -225,14 +225,14 @@ def typed(result: Result) -> Approximation:
         shorter=tuple(
             Shorter(
                 epochs=each.epochs,
-                history=conversion.history(stored["history"]),
+                history=conversion.history(each.history),
                 full=_scores(each.original),
                 truncated=_scores(each.truncated),
                 update=_scores(each.update),
                 update_ranks=each.update_ranks,
                 own_rank=each.own_rank,
             )
-            for each, stored in zip(found.shorter, result["shorter"], strict=True)
+            for each in found.shorter
         ),
         images=found.pictures.images.reshape(len(ranks), -1, 28, 28) / STEPS,
     )

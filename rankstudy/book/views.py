@@ -14,7 +14,6 @@ import numpy as np
 from rankstudy.book import conversion
 from rankstudy.book.measured import History, Networks, Origin
 from rankstudy.data import scaling
-from rankstudy.registry import ACTIVATIONS
 from rankstudy.study.experiments import overfitting as criterion
 from rankstudy.study.experiments.low_rank_training import DENSE, PLAIN
 from rankstudy.study.questions import Result
@@ -129,15 +128,12 @@ def data(result: Result) -> Data:
 
 
 def overfitting(result: Result) -> Overfitting:
-    big = conversion.networks("big network", result["big"], result.config, "relu")
-    stored = result["activations"]
+    found = result.typed
+    big = conversion.networks("big network", found.big, result.config, "relu")
     return Overfitting(
         origin=conversion.origin(result),
         big=big,
-        activations={
-            name: conversion.networks(conversion.label(name), stored[name], result.config["activations"], name)
-            for name in sorted(stored, key=lambda name: [*ACTIVATIONS, name].index(name))
-        },
+        activations=conversion.by_activation(found.activations, result.config["activations"]),
         excess=criterion.excess(big.history.test_loss),
         memorised=criterion.overfitted(result["big"]["history"]),
     )
@@ -146,7 +142,7 @@ def overfitting(result: Result) -> Overfitting:
 def low_rank_training(result: Result) -> LowRankTraining:
     found = result.typed
     times = found.inference.network[f"rank {found.rank}"]
-    dense, low_rank = (conversion.history(result["arms"][name]["history"]) for name in (DENSE, PLAIN))
+    dense, low_rank = (conversion.history(found.arms[name].history) for name in (DENSE, PLAIN))
     return LowRankTraining(
         origin=conversion.origin(result),
         rank=found.rank,
