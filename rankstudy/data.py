@@ -3,7 +3,7 @@
 - Pictures are rows: (N, 784) float32, normalised by one scalar mean and standard deviation, on the device at once.
   A batch is one gather; nothing runs per picture.
 - The validation split is cut off the official training set by one fixed permutation, so it is the same in every study.
-- Which data sets there are, `registry.DATASETS` says; where their files are found, `sources`.
+- Which data sets there are, `registry.DATASETS` says; where their files are, `sources`; what these hold, `pictures`.
 
 torch is imported by what needs it, so that the render path can ask `available()` without it.
 """
@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rankstudy import UsageError, config, sources
+from rankstudy import UsageError, config, pictures, sources
+from rankstudy.pictures import SPLIT_SEED
 from rankstudy.registry import DATASETS, FALLBACK
-from rankstudy.sources import SPLIT_SEED, checksum, folder
+from rankstudy.sources import checksum, folder
 
 if TYPE_CHECKING:
     import torch
@@ -123,9 +124,9 @@ def load(selection: config.Data | str, device: torch.device | str = "cpu") -> Da
     import torch
 
     if isinstance(selection, str):
-        size = min(config.Data(selection).validation_size, sources.official(selection) // 6)
+        size = min(config.Data(selection).validation_size, pictures.official(selection) // 6)
         selection = config.Data(selection, validation_size=size)
-    source = sources.read(selection.name)
+    source = pictures.read(selection.name)
     images, labels, *test = (torch.from_numpy(part.copy()) for part in source)
     train, validation = _cut(len(labels), selection.validation_size)
     parts = {
@@ -147,8 +148,8 @@ def load(selection: config.Data | str, device: torch.device | str = "cpu") -> Da
 def scaling(name: str) -> tuple[float, float]:
     """Mean and standard deviation by which the pictures of a data set, in [0, 1], are normalised."""
     if sources.is_own(name):
-        pictures = sources.read(name).train_images / 255
-        return float(pictures.mean()), float(pictures.std()) or 1.0
+        grey = pictures.read(name).train_images / 255
+        return float(grey.mean()), float(grey.std()) or 1.0
     return DATASETS[name].mean, DATASETS[name].std
 
 

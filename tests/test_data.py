@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import struct
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from rankstudy import UsageError, config, data, registry, sources
+from rankstudy import UsageError, config, data, pictures, registry, sources
 
 DIGITS = config.Data("digits", validation_size=200)
 HAVE_MNIST = sources.there("mnist")
@@ -22,9 +23,9 @@ def no_mnist(monkeypatch, tmp_path):
     monkeypatch.setenv("RANKSTUDY_DATA", str(tmp_path / "data"))
     monkeypatch.delenv("RANKSTUDY_DATASET", raising=False)
     monkeypatch.setattr(data, "_UNREACHABLE", set())
-    sources._read.cache_clear()
+    pictures._read.cache_clear()
     yield tmp_path / "data"
-    sources._read.cache_clear()
+    pictures._read.cache_clear()
 
 
 def arrays(images: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -109,6 +110,26 @@ def test_own_pictures(tmp_path, form, monkeypatch):
     assert data.prepare() == data.available() == path and sources.label(path) == "letters.npz"
 
 
+def test_own_pictures_that_were_written_anew_are_read_anew(tmp_path):
+    path = str(tmp_path / "own.npz")
+    for seed in (0, 1):
+        images, labels = arrays(60, seed)
+        np.savez(path, images=images, labels=labels)
+        dataset = data.load(config.Data(path, validation_size=10))
+        kept = torch.cat([dataset.train.labels, dataset.validation.labels, dataset.test.labels])
+        assert torch.equal(kept.bincount(minlength=10), torch.from_numpy(labels).bincount(minlength=10))
+
+
+def test_files_that_come_later_are_found(no_mnist):
+    """In a notebook one is told where they were looked for, puts them there, and asks again."""
+    no_mnist.mkdir()
+    assert not sources.there("fashion")
+    write(no_mnist.parent / "FashionMNIST" / "raw", "fashion")  # a folder further up: the first one does not change
+    assert sources.there("fashion")
+    shutil.rmtree(no_mnist.parent / "FashionMNIST")
+    assert not sources.there("fashion")
+
+
 @pytest.mark.parametrize(
     "changed, message",
     [
@@ -150,9 +171,9 @@ def test_the_splits_are_disjoint_and_whole():
     dataset = data.load(DIGITS)
     assert [len(split) for split in (dataset.train, dataset.validation, dataset.test)] == [1237, 200, 360]
     rows = torch.cat([dataset.train.images, dataset.validation.images, dataset.test.images])
-    source = sources.read("digits")
-    pictures = torch.from_numpy(np.concatenate([source.train_images, source.test_images]))
-    everything = (pictures / 255 - 0.1307) / 0.3081
+    source = pictures.read("digits")
+    grey = torch.from_numpy(np.concatenate([source.train_images, source.test_images]))
+    everything = (grey / 255 - 0.1307) / 0.3081
     assert torch.allclose(rows.sort(0).values, everything.sort(0).values, atol=1e-6)
     assert dataset.train.images.dtype == torch.float32 and dataset.train.labels.dtype == torch.int64
 

@@ -18,7 +18,7 @@ from rankstudy.study import questions
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rankstudy"
 FLOORS = [  # a module may import from its own floor and the floors above it in this list; a folder is on one floor
-    {"__init__", "registry", "sources", "config", "console", "device", "files"},
+    {"__init__", "registry", "sources", "pictures", "config", "console", "device", "files"},
     {"_linalg", "rank", "spectrum", "factorization"},
     {"replace", "targets", "places", "layers", "lora", "lora_layers", "subspace"},
     {"data", "training", "snapshot", "finetuning", "measure"},

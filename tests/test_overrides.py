@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from rankstudy import UsageError
+from rankstudy import UsageError, data, registry
 from rankstudy.__main__ import main
-from rankstudy.study import jobs, overrides, questions
+from rankstudy.study import jobs, overrides, questions, times
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,28 @@ def test_it_is_a_question_of_its_own_and_says_so(fresh, monkeypatch, capsys):
     assert questions.stored("training")
     monkeypatch.delenv(overrides.VARIABLE)
     assert questions.result("training").typed.history.seeds.tolist() == own.typed.history.seeds.tolist()
+
+
+def test_what_is_published_is_as_it_is(fresh, monkeypatch, capsys):
+    """A change that nobody would see is refused, by the command and by a page."""
+    monkeypatch.setenv("RANKSTUDY_PROFILE", "published")
+    assert main(["run", "training", "--set", "seeds=3"]) == 2
+    assert "changes seeds of training, and profile published computes nothing" in capsys.readouterr().err
+    monkeypatch.setenv(overrides.VARIABLE, "training.seeds=3")
+    with pytest.raises(UsageError, match="changes seeds of training"):
+        questions.result("training")
+    assert questions.result("rank").profile == "published"
+
+
+def test_how_long_other_settings_take_is_not_noted_as_the_profile_s(fresh, monkeypatch):
+    monkeypatch.setattr(data, "available", lambda: "mnist")
+    monkeypatch.setattr(questions, "FALLBACK", "mnist")
+    noted = []
+    monkeypatch.setattr(times, "note", lambda name, *_, **__: noted.append(name))
+    monkeypatch.setattr(questions, "result", lambda name: None)
+    monkeypatch.setattr(registry, "FALLBACK", "mnist")  # smoke's data set
+    assert main(["run", "training", "--set", "seeds=3"]) == 0 and noted == []
+    assert main(["run", "training"]) == 0 and noted == ["training"]
 
 
 def test_set_needs_one_chapter(fresh, capsys):

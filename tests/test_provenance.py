@@ -159,6 +159,7 @@ CHANGES = {  # module -> the experiments that are computed anew when its code ch
     "study.experiments.overfitting": {"overfitting", "approximation", "low_rank_training", "intrinsic_dimension"},
     "registry": set(),  # what an entry does is in the key of what uses it
     "sources": set(),
+    "pictures": ALL,  # what is made of a file decides numbers, where it lies does not
     "device": set(),
     "study.store": set(),
     "study.jobs": set(),

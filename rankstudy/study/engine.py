@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from rankstudy import config, data, device, sources
-from rankstudy.study import jobs, observers, starts, typed
+from rankstudy import config, data, device, pictures
+from rankstudy.study import jobs, observers, provenance, starts, typed
 from rankstudy.study.jobs import Job
 from rankstudy.study.store import Record
 
@@ -53,8 +53,7 @@ class Run(Job[Outcome]):
 
     @classmethod
     def modules(cls) -> tuple[str, ...]:
-        # "subspace" and what may be observed are in the question; what trains a network, and how it begins, is here
-        return ("study.starts", "study.observers", "subspace", "layers", "data", "training", "config")
+        return provenance.TRAINED
 
     def selection(self) -> str:
         return self.data.name
@@ -64,7 +63,7 @@ class Run(Job[Outcome]):
 
     def training_images(self) -> int:
         digits = len(set(self.data.only or range(10)) - set(self.data.without))
-        given = sources.official(self.data.name) - self.data.validation_size
+        given = pictures.official(self.data.name) - self.data.validation_size
         return self.training.epochs * (self.data.train_size or given * digits // 10)
 
     def ensure(self) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rankstudy import UsageError, config, data, device, sources
+from rankstudy import UsageError, config, data, device, pictures, sources
 from rankstudy.registry import FALLBACK
 from rankstudy.study import jobs, overrides, typed
 from rankstudy.study.jobs import Job
@@ -135,7 +135,7 @@ def on(settings: Any, dataset: str) -> Any:
             return dataclasses.replace(settings, name=dataset, train_size=None, validation_size=200)
         if not sources.is_own(dataset):  # as large as MNIST, or larger
             return dataclasses.replace(settings, name=dataset)
-        whole = sources.official(dataset)
+        whole = pictures.official(dataset)
         held_out = min(settings.validation_size, whole // 6)
         size = settings.train_size if settings.train_size and settings.train_size <= (whole - held_out) // 2 else None
         return dataclasses.replace(settings, name=dataset, train_size=size, validation_size=held_out)
@@ -181,7 +181,18 @@ def computed_under(experiment: str, stored: object) -> str:
     return f"{nearest}, with {'; '.join(changed)}" if changed else nearest
 
 
+def refuse_changes(names: Sequence[str]) -> None:
+    """Nothing, or a UsageError where settings of these experiments are changed: what is published is as it is."""
+    for name in names:
+        if changes := overrides.asked(name, list(CHAPTERS.values())):
+            raise UsageError(
+                f"{overrides.VARIABLE} changes {', '.join(changes)} of {name}, and profile published computes nothing; "
+                "choose another RANKSTUDY_PROFILE"
+            )
+
+
 def _published(name: str) -> Result:
+    refuse_changes([name])
     found = published().get(name)
     if found is None:
         raise UsageError(f"no result of {name} is published; choose another RANKSTUDY_PROFILE")

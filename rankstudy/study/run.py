@@ -68,6 +68,7 @@ def run(
     names = contents.experiments(chapters)
     chosen = questions.profile()
     if chosen == "published":
+        questions.refuse_changes(names)
         if missing := [name for name in names if name not in questions.published()]:
             raise UsageError(f"no result of {', '.join(missing)} is published; choose another RANKSTUDY_PROFILE")
         if not quiet:
@@ -100,7 +101,8 @@ def run(
                 questions.result(name)
             finally:
                 seconds = time.perf_counter() - start
-                if dataset == "mnist":  # the stand-in says nothing about the study
+                # another data set, or other settings, say nothing about how long the profile takes
+                if dataset == "mnist" and not os.environ.get(overrides.VARIABLE):
                     times.note(name, seconds, where, afresh=len(waiting[name]) >= len(planned[name]))
             ended(name)
             tqdm.write(f"  {contents.number(name)} {name}: computed in {duration(seconds)}", file=sys.stdout)
