@@ -28,27 +28,7 @@ from rankstudy.lora_layers import (
     take_out,
     thaw,
 )
-
-EPS = float(np.finfo(np.float32).eps)
-sizes = st.integers(1, 9)
-alphas = st.floats(0.1, 20)
-scalings = st.sampled_from(["lora", "rslora"])
-seeds = st.integers(0, 2**32 - 1)
-
-
-def exact(x: torch.Tensor) -> np.ndarray:
-    """float32 values as float64, in which the references are computed."""
-    return x.detach().double().numpy()
-
-
-def randomised(model: nn.Module, seed: int = 0, std: float = 1.0) -> nn.Module:
-    """The model with adapters as after some training."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            if "lora_" in name:
-                p.normal_(0, std, generator=generator)
-    return model
+from tests.test_lora import EPS, alphas, exact, randomised, scalings, seeds, sizes
 
 
 def layer(inp, out, rank, alpha, scaling, bias, seed) -> tuple[LoRALinear, torch.Generator]:
