@@ -36,7 +36,10 @@ AXE = {
 LOOK = """async () => {
     const images = [...document.images], width = document.documentElement.clientWidth;
     await Promise.all(images.map(image => image.decode().catch(() => {})));
-    const wide = [...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > width + 1);
+    const scrolls = e => e && e !== document.documentElement
+        && (getComputedStyle(e).overflowX !== 'visible' || scrolls(e.parentElement));
+    const wide = [...document.querySelectorAll('main *')]
+        .filter(e => e.getBoundingClientRect().right > width + 1 && !scrolls(e.parentElement));
     return {
         missing: images.filter(image => !image.naturalWidth).map(image => image.src),
         wide: document.documentElement.scrollWidth > width ? wide.slice(0, 3).map(e => e.outerHTML.slice(0, 90)) : null,
