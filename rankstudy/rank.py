@@ -52,7 +52,8 @@ def pivots(a: Any, tol: float = 0.0) -> np.ndarray:
     """
     u, found = matrices(a, ndim=2).values.copy(), []
     while u.size:
-        i, j = divmod(int(np.abs(u).argmax()), u.shape[1])  # the largest entry that is left
+        # the largest entry that is left
+        i, j = divmod(int(np.abs(u).argmax()), u.shape[1])
         if abs(u[i, j]) <= tol:
             break
         u[[0, i]] = u[[i, 0]]

@@ -11,10 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pypandoc
 import pytest
 
 from rankstudy.book import claims, notebook, preview
+from rankstudy.rank import eliminate, rank_tolerance
 from tests import page_checks
 
 ROOT = Path(__file__).parents[1]
@@ -361,3 +363,13 @@ def test_what_chapter_3_says_of_the_example_network_s_inputs():
         for inputs in (network.inputs_before[layer], network.inputs_after[layer]):
             made = effective_rank(input_baseline(inputs, network.trained[layer].shape[0]))
             assert update > made.mean() - 2 * made.std()
+
+
+def test_what_chapter_3_says_of_pivoting():
+    """What goes wrong is partial pivoting at elimination's own tolerance; above τ the same pivots are right."""
+    random = np.random.default_rng(0)
+    for shape, rank in (((512, 392), 250), ((1024, 784), 500)):
+        a = random.normal(size=(shape[0], rank)) @ random.normal(size=(rank, shape[1]))
+        tau = rank_tolerance(a)
+        assert eliminate(a, pivoting="partial").rank > rank == eliminate(a).rank
+        assert eliminate(a, pivoting="partial", tol=tau).rank == rank and eliminate(a).tolerance < tau

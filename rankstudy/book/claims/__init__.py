@@ -1,4 +1,4 @@
-"""Claims are hypotheses: one fixed sentence each, decided by a test that was written before its result.
+"""Claims are hypotheses: one fixed sentence each, and the test that decides it, to be written before its result.
 
     @hypothesis(
         "rank-update-lower",

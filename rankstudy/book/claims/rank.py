@@ -174,7 +174,8 @@ def _tanh_less_relu(groups: Mapping[str, Networks]) -> np.ndarray | None:
 
 @hypothesis(
     "rank-partial-wrong",
-    "In a matrix of known rank, elimination counts too many pivots with partial pivoting, and not with complete.",
+    "In a matrix of known rank, above a tolerance from its largest entry, elimination counts too many pivots with "
+    "partial pivoting, and not with complete.",
     family="rank",
     expects="every",
     evidence="sec-evidence-rank-elimination",
