@@ -111,7 +111,9 @@ def _gelu(z: np.ndarray) -> np.ndarray:
 ACTIVATIONS: dict[str, Activation] = {
     "relu": Activation("ReLU", "torch.nn.functional.relu", lambda z: np.maximum(z, 0)),
     "leaky_relu": Activation(
-        "leaky ReLU", "torch.nn.functional.leaky_relu", lambda z: np.where(z > 0, z, 0.01 * z)  # slope 0.01
+        "leaky ReLU",
+        "torch.nn.functional.leaky_relu",
+        lambda z: np.where(z > 0, z, 0.01 * z),  # slope 0.01
     ),
     "gelu": Activation("GELU", "torch.nn.functional.gelu", _gelu),
     "tanh": Activation("tanh", "torch.tanh", np.tanh),

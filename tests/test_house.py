@@ -95,7 +95,7 @@ def test_only_figures_and_plots_import_matplotlib():
 CHAPTERS = [
     f"{folder}.{name}"
     for folder in ("study.experiments", "book.chapters")
-    for name in questions.CHAPTERS.values()
+    for name in questions.known()
     if (ROOT / "rankstudy" / folder.replace(".", "/") / f"{name}.py").exists()
 ]
 LIGHT = [

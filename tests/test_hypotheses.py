@@ -29,8 +29,8 @@ def rank():
     return results.rank()
 
 
-def asked(expects, matters=0.0, scale=1.0):
-    return Hypothesis("a", "A.", "rank", expects, matters, "", scale, "sec-a", lambda _: None)
+def asked(expects, matters=0.0, scale=1.0, tier="secondary"):
+    return Hypothesis("a", "A.", "rank", tier, expects, matters, "", scale, "sec-a", lambda _: None)
 
 
 TIGHT = np.array([-0.1, 0.0, 0.1])  # Student's half-width 0.25
@@ -74,9 +74,20 @@ def test_what_does_not_survive_the_correction_is_inconclusive():
     effect = Estimate(1.0, 0.5, 5)
     alone = [claims.Judged(asked("above"), "supported", effect, p=0.03)]
     assert claims.corrected(alone)[0].verdict == "supported"
-    several = claims.corrected(alone * 2 + [claims.Judged(asked("every"), "supported", None, (2, 2))])
-    assert [each.verdict for each in several] == ["inconclusive", "inconclusive", "supported"]
-    assert several[0].p == pytest.approx(0.06) and several[2].p is None
+    weak = claims.Judged(asked("above"), "supported", effect, p=0.9)
+    several = claims.corrected([*alone, *[weak] * 3, claims.Judged(asked("every"), "supported", None, (2, 2))])
+    assert [each.verdict for each in several] == ["inconclusive"] * 4 + ["supported"]
+    assert several[0].p == pytest.approx(0.12) and several[-1].p is None
+    first = claims.corrected([claims.Judged(asked("above", tier="primary"), "supported", effect, p=0.01)])[0]
+    assert (first.verdict, first.p) == ("inconclusive", pytest.approx(0.08))  # one of the eight of the book
+    described = claims.corrected([claims.Judged(asked("above", tier="descriptive"), "supported", effect, p=0.04)])[0]
+    assert (described.verdict, described.p) == ("supported", None)
+
+
+def test_few_hypotheses_are_confirmatory():
+    stated = [each for family in claims.FAMILIES for each in claims.stated(family)]
+    tiers = [each.tier for each in stated]
+    assert tiers.count("primary") <= claims.PRIMARY and tiers.count("secondary") <= 20
 
 
 def test_layers_are_averaged_within_a_network_first():

@@ -92,9 +92,7 @@ def test_a_docstring_becomes_markdown():
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "message"), [("rank.nothing", "defines no"), ("data.Split", "no docstring")]
-)
+@pytest.mark.parametrize(("name", "message"), [("rank.nothing", "defines no"), ("data.Split", "no docstring")])
 def test_what_is_not_there_is_named(name, message):
     with pytest.raises(ValueError, match=message):
         reference.reference(name)

@@ -49,7 +49,7 @@ def test_what_is_missing_is_said_of_the_rest_alone(fresh):
 @pytest.mark.parametrize("profile", ["smoke", "quick", "full"])
 def test_a_plan_names_trainings_each_once(profile, fresh, monkeypatch):
     monkeypatch.setenv("RANKSTUDY_PROFILE", profile)
-    planned = progress.planned(list(questions.CHAPTERS.values()))
+    planned = progress.planned(list(questions.known()))
     runs = [run for each in planned.values() for run in each]
     assert len(runs) == len(set(runs)) > 50
     assert all(run.training_images() > 0 for run in runs)
@@ -108,7 +108,7 @@ def test_names_of_pages(name, page):
 
 
 def test_a_page_that_draws_on_all_names_all():
-    everything = list(questions.CHAPTERS.values())
+    everything = list(questions.known())
     assert contents.experiments(["7"]) == contents.experiments(["index"]) == contents.experiments([]) == everything
     assert contents.experiments(["8", "rank", "3"]) == ["rank", "lora"]
 

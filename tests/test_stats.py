@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankstudy.book import stats
-from rankstudy.book.stats import Estimate, estimate, holm, number_text, paired
+from rankstudy.book.stats import Estimate, benjamini_hochberg, estimate, holm, number_text, paired
 
 VALUES = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=12).filter(lambda x: np.std(x) > 1e-6)
 
@@ -90,6 +90,13 @@ def test_holm_is_statsmodels_rule(p):
     expected = np.minimum(1, np.maximum.accumulate((len(p) - np.arange(len(p))) * np.array(p)[order]))
     assert np.allclose(np.array(corrected)[order], expected)
     assert all(c >= q for c, q in zip(corrected, p, strict=True))
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_benjamini_hochberg_is_scipys(p):
+    from scipy.stats import false_discovery_control
+
+    assert np.allclose(benjamini_hochberg(p), false_discovery_control(p))
 
 
 def test_band_is_the_interval_at_every_point():

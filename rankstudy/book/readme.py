@@ -95,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError(f"no README.md in {root}; start this in the project's folder")
     from rankstudy.study import questions
 
-    if missing := [name for name in questions.CHAPTERS.values() if not questions.stored(name)]:
+    if missing := [name for name in questions.known() if not questions.stored(name)]:
         raise UsageError(f"nothing is stored for {', '.join(missing)}; `python -m rankstudy run` computes it")
     told, picture = findings()
     (root / FIGURE).write_bytes(picture)

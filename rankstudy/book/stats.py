@@ -134,6 +134,21 @@ def holm(p: Sequence[float]) -> list[float]:
     return corrected
 
 
+def benjamini_hochberg(p: Sequence[float]) -> list[float]:
+    """p-values corrected so that below a level q at most a share q of what is called found is not (Benjamini and
+    Hochberg 1995), in the given order.
+
+    >>> benjamini_hochberg([0.01, 0.04, 0.5])
+    [0.03, 0.06, 0.5]
+    """
+    order = sorted(range(len(p)), key=lambda index: p[index], reverse=True)
+    corrected, smallest = [0.0] * len(p), 1.0
+    for place, index in enumerate(order):
+        smallest = min(smallest, p[index] * len(p) / (len(p) - place))
+        corrected[index] = smallest
+    return corrected
+
+
 def band(values: np.ndarray, simultaneous: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, low and high over axis 0 (networks), for curves; low and high are the mean where n < 2.
 

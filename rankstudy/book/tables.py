@@ -117,7 +117,7 @@ def show(
 
 
 def hypotheses(judged: Sequence[Any]) -> Markdown:
-    """Every hypothesis of a page (`claims.judged`) with verdict, effect, n and p; each row can be linked to."""
+    """Every hypothesis of a page (`claims.judged`) with verdict, effect, n, tier and p; each row can be linked to."""
     marks = {"supported": "✓\u00a0supported", "refuted": "✗\u00a0refuted", "inconclusive": "?\u00a0inconclusive"}
     rows = [
         [
@@ -125,11 +125,12 @@ def hypotheses(judged: Sequence[Any]) -> Markdown:
             marks[each.verdict],
             each.size(),
             str(each.n or ""),
+            each.hypothesis.tier,
             "" if each.p is None else "<\u00a00.0001" if each.p < 1e-4 else f"{each.p:.2g}",
         ]
         for each in judged
     ]
-    shown = table(["hypothesis", "verdict", "effect", "n", "p"], rows, download=False)
+    shown = table(["hypothesis", "verdict", "effect", "n", "tier", "p"], rows, download=False)
     return Markdown(f"::: {{.hypotheses}}\n{shown}\n:::")
 
 
@@ -262,6 +263,9 @@ def learning_rates(tuning: Any, chosen: float) -> Markdown:
         ]
         for rate, accuracy, loss in found
     ]
+    if chosen not in tuning.learning_rate:
+        rows.append([f"{chosen:g}", "", "", "", "taken, the vertex of a parabola"])
+        rows.sort(key=lambda row: float(row[0]))
     return show(["learning rate", "validation accuracy, %", "validation loss, nats", "seeds", "choice"], rows)
 
 

@@ -15,7 +15,7 @@ from rankstudy import registry, sources
 from rankstudy.book import claims
 from rankstudy.book.measured import Origin
 from rankstudy.book.tables import Markdown
-from rankstudy.study.questions import CHAPTERS
+from rankstudy.study import questions
 
 WORDS = {"supported": "Supported", "refuted": "Refuted", "inconclusive": "Inconclusive"}
 
@@ -41,8 +41,8 @@ def page(*results: Any) -> Markdown:
 def evidence(hypothesis: claims.Hypothesis) -> dict[str, str]:
     """Where a hypothesis's evidence stands: {"page": "evidence/03-rank", "anchor": "claim-…"}, its row in the table of
     hypotheses there; or the section of a chapter that has no page of evidence yet."""
-    (chapter,) = (f"{number}-{name}" for number, name in CHAPTERS.items() if name == hypothesis.family)
-    chapter = chapter.replace("_", "-")
+    number = questions.known()[hypothesis.family]
+    chapter = f"{number}-{questions.CHAPTERS[number]}".replace("_", "-")
     if hypothesis.evidence.startswith("sec-evidence-"):
         return {"page": f"evidence/{chapter}", "anchor": f"claim-{hypothesis.id}"}
     return {"page": chapter, "anchor": hypothesis.evidence}

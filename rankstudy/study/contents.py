@@ -42,24 +42,33 @@ def find(wanted: str, pages: Sequence[str]) -> str | None:
 def experiments(chapters: Sequence[str]) -> list[str]:
     """The experiments that chapters draw on, in the book's order; all of them where no chapter is named.
 
+    An experiment's own name is that experiment alone; a number or a page is its chapter with all that it shows.
+
     Raises:
         UsageError: there is no such chapter.
     """
-    pages = {f"{number}-{name}": [name] for number, name in questions.CHAPTERS.items()}
-    pages |= {page: list(questions.CHAPTERS.values()) for page in SUMMARIES}
+    known = questions.known()
+    pages = {
+        f"{number}-{own}": [name for name in known if known[name] == number]
+        for number, own in questions.CHAPTERS.items()
+    }
+    pages |= {page: list(known) for page in SUMMARIES}
     chosen: set[str] = set()
     for chapter in chapters:
+        if (alone := _plain(chapter).replace("-", "_")) in known:
+            chosen.add(alone)
+            continue
         page = find(chapter, list(pages))
         if page is None:
-            known = ", ".join(f"{number} {name}" for number, name in questions.CHAPTERS.items())
-            raise UsageError(f"there is no chapter {chapter!r}; there are {known}")
+            names = ", ".join(f"{number} {name}" for name, number in known.items())
+            raise UsageError(f"there is no chapter {chapter!r}; there are {names}")
         chosen.update(pages[page])
-    return [name for name in questions.CHAPTERS.values() if name in chosen or not chapters]
+    return [name for name in known if name in chosen or not chapters]
 
 
 def number(experiment: str) -> str:
     """The number of an experiment's chapter: "03"."""
-    return next(number for number, name in questions.CHAPTERS.items() if name == experiment)
+    return questions.known()[experiment]
 
 
 def _plain(name: str) -> str:

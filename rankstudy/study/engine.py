@@ -17,7 +17,8 @@ from rankstudy.study.store import Record
 if TYPE_CHECKING:
     from rankstudy.layers import MLP
 
-TUNING_SEED = 9000  # learning rates are chosen on seeds of their own
+FIRST_SEED = 100  # of the networks whose results are read
+TUNING_SEED, TUNING_SEEDS = 9000, 2  # learning rates are chosen on seeds of their own, so many at each
 FILLED = 0.7  # of a GPU's free memory that side by side trainings may take; kernels want some of the rest
 METRICS = tuple(f"{split}_{what}" for split in ("train", "validation", "test") for what in ("loss", "accuracy"))
 
@@ -147,6 +148,7 @@ class Tuning:
     validation_accuracy: typed.Floats | None = None  # (rates, tuning seeds) at the end
     validation_loss: typed.Floats | None = None  # (rates, tuning seeds)
     dimension: typed.Integers | None = None  # (dimensions,), where each has a rate of its own: then (dimensions, rates)
+    at_boundary: bool = False  # whether the best rate is the lowest or highest that was tried
 
 
 def trained(runs: Sequence[Run]) -> list[Trained]:
@@ -174,22 +176,62 @@ def trained(runs: Sequence[Run]) -> list[Trained]:
     return [Trained(run, records[run]) for run in runs]
 
 
-def tune(run: Run, learning_rates: Sequence[float], seeds: int = 1) -> tuple[float, Tuning]:
-    """The learning rate with the best final validation accuracy, on `seeds` seeds that no result uses."""
+def seeds(count: int) -> range:
+    """The seeds of networks whose results are read. Those below were looked at while the study was designed."""
+    return range(FIRST_SEED, FIRST_SEED + count)
+
+
+def factor2(lowest: float, highest: float) -> tuple[float, ...]:
+    """Learning rates to try, each twice the one before it.
+
+    >>> factor2(1e-3, 8e-3)
+    (0.001, 0.002, 0.004, 0.008)
+    """
+    return tuple(lowest * 2**step for step in range(round(np.log2(highest / lowest)) + 1))
+
+
+def tune(
+    run: Run, learning_rates: Sequence[float], seeds: int = TUNING_SEEDS, metric: str = "accuracy"
+) -> tuple[float, Tuning]:
+    """The learning rate that is best for the final validation `metric` ("accuracy" or "loss"), on seeds of its own.
+
+    One seed on a fine grid would choose noise: the mean of a few on a coarse one is joined by a parabola. See `peak`.
+    """
     found = trained(grid(run, learning_rates, seeds))
     shape = (len(learning_rates), seeds)
     accuracy = np.array([each.history["validation_accuracy"][-1] for each in found]).reshape(shape)
     loss = np.array([each.history["validation_loss"][-1] for each in found]).reshape(shape)
-    score = np.nan_to_num(accuracy.mean(axis=1), nan=-1.0)  # a rate that diverged is never chosen
-    # among equals the lower loss
-    best = min(
-        range(len(learning_rates)),
-        key=lambda index: (-score[index], np.nan_to_num(loss.mean(axis=1), nan=np.inf)[index]),
-    )
-    return float(learning_rates[best]), Tuning(np.array(learning_rates), accuracy, loss)
+    score = accuracy.mean(axis=1) if metric == "accuracy" else -loss.mean(axis=1)
+    rate, at_boundary = peak(learning_rates, score)
+    return rate, Tuning(np.array(learning_rates), accuracy, loss, at_boundary=at_boundary)
 
 
-def grid(run: Run, learning_rates: Sequence[float], seeds: int = 1) -> list[Run]:
+def peak(learning_rates: Sequence[float], score: Sequence[float] | np.ndarray) -> tuple[float, bool]:
+    """Where the score is highest: the vertex of a parabola in log rate through the best rate and its two neighbours, to
+    two digits; and whether that is the boundary of what was tried.
+
+    At the boundary, and beside a training that diverged (NaN), it is the best rate tried. One rate alone is no
+    boundary: nothing was searched.
+
+    >>> peak((1e-3, 2e-3, 4e-3), (0.97, 0.98, 0.97))
+    (0.002, False)
+    """
+    rates, values = np.asarray(learning_rates, dtype=float), np.asarray(score, dtype=float)
+    order = np.argsort(rates)
+    rates, values = rates[order], values[order]
+    if np.isnan(values).all():
+        return float(rates[0]), len(rates) > 1
+    best = int(np.nanargmax(values))
+    around = values[best - 1 : best + 2] if best else values[:0]
+    if len(around) < 3 or np.isnan(around).any():
+        return float(rates[best]), len(rates) > 1 and best in (0, len(rates) - 1)
+    # three equal scores have no vertex: the middle one
+    curvature, slope, _ = np.polyfit(np.log(rates[best - 1 : best + 2] / rates[best]), around - around[1], 2)
+    vertex = 0.0 if curvature >= 0 else -slope / (2 * curvature)
+    return float(f"{rates[best] * np.exp(vertex):.2g}"), False
+
+
+def grid(run: Run, learning_rates: Sequence[float], seeds: int = TUNING_SEEDS) -> list[Run]:
     """What `tune` trains, the seeds of the first rate first."""
     return [
         replace(run, training=replace(run.training, learning_rate=rate), seed=TUNING_SEED + seed)

@@ -106,7 +106,7 @@ def settings(records: Sequence[Record]) -> list[str]:
 
 
 def _settings(record: Record) -> str:
-    if record.experiment in questions.CHAPTERS.values():
+    if record.experiment in questions.known():
         return questions.computed_under(record.experiment, record.config) or "another configuration"
     return _network(record.config)
 

@@ -38,7 +38,7 @@ def export_(argv: Sequence[str]) -> int:
     if sum(asked) != 1:
         parser.error(f"one of FILE, --published and --times is wanted, got {sum(asked)}")
     if options.times:
-        count = times.publish(list(questions.CHAPTERS.values()))
+        count = times.publish(list(questions.known()))
         print(f"rankstudy: what {count} chapters took under profile {questions.profile()} is committed")
         return 0
     if options.published is None:
@@ -70,12 +70,12 @@ def publish(names: Sequence[str] = ()) -> int:
     chosen = questions.profile()
     if chosen == "published":
         raise UsageError("RANKSTUDY_PROFILE is published, which computes nothing; publish full, quick or smoke")
-    wanted = names or list(questions.CHAPTERS.values())
+    wanted = names or list(questions.known())
     found = {name: questions.record(name) for name in wanted}
     if missing := [name for name, record in found.items() if record is None]:
         raise UsageError(f"profile {chosen} has no result of {', '.join(missing)} yet; run first")
     kept = {}
-    if len(found) < len(questions.CHAPTERS):
+    if len(found) < len(questions.known()):
         for name, content in exported(questions.PUBLISHED).items():
             if (record := decode(name, content)) and record.experiment not in found:
                 kept[name] = content

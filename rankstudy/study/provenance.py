@@ -28,6 +28,7 @@ NOT_COMPUTING = {
     "registry",  # what its entries do is in the key of every question that names them
     "sources",  # what it finds is in every key, by its checksum
     "study.jobs",
+    "study.profiles",  # what it gives is in every key
     "study.observers",  # what a run was observed by is in its key: a change there takes another name
     "study.typed",
     "study",

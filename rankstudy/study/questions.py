@@ -27,7 +27,7 @@ PROFILES = ("smoke", "quick", "full", "published")
 FEW = 8  # settings that may differ from a profile's for its name to say something
 PUBLISHED = Path(__file__).parents[2] / "published" / "results.zip"  # the committed export of a full study
 
-# chapter number -> experiment; chapter 7 draws on the others and computes nothing
+# chapter number -> its experiment; chapter 7 draws on the others and computes nothing
 CHAPTERS = {
     "01": "data",
     "02": "training",
@@ -38,6 +38,14 @@ CHAPTERS = {
     "08": "lora",
     "09": "intrinsic_dimension",
 }
+# an experiment that stands beside a chapter's, and can be computed by itself -> the chapter that tells it
+CONTROLS: dict[str, str] = {}
+
+
+def known() -> dict[str, str]:
+    """Every experiment -> the number of its chapter, in the book's order: a chapter's own before its controls."""
+    beside = {number: [name for name, of in CONTROLS.items() if of == number] for number in CHAPTERS}
+    return {name: number for number, own in CHAPTERS.items() for name in (own, *beside[number])}
 
 
 @dataclass(frozen=True)
@@ -90,9 +98,9 @@ def module(experiment: str) -> ModuleType:
         UsageError: there is no such experiment.
     """
     name = CHAPTERS.get(experiment, experiment)
-    if name not in CHAPTERS.values():
-        known = ", ".join(f"{number} {title}" for number, title in CHAPTERS.items())
-        raise UsageError(f"there is no experiment {experiment!r}; there are {known}")
+    if name not in known():
+        names = ", ".join(f"{number} {title}" for title, number in known().items())
+        raise UsageError(f"there is no experiment {experiment!r}; there are {names}")
     return import_module(f"rankstudy.study.experiments.{name}")
 
 
@@ -150,7 +158,7 @@ def on(settings: Any, dataset: str) -> Any:
 def _job(name: str, chosen: str) -> tuple[Job[object], str]:
     """What is asked of an experiment, and the name of the data set."""
     dataset = FALLBACK if chosen == "smoke" else data.available()
-    changes = overrides.asked(name, list(CHAPTERS.values()))
+    changes = overrides.asked(name, list(known()))
     return on(overrides.applied(module(name).CONFIGS[chosen], changes), dataset), dataset
 
 
@@ -184,7 +192,7 @@ def computed_under(experiment: str, stored: object) -> str:
 def refuse_changes(names: Sequence[str]) -> None:
     """Nothing, or a UsageError where settings of these experiments are changed: what is published is as it is."""
     for name in names:
-        if changes := overrides.asked(name, list(CHAPTERS.values())):
+        if changes := overrides.asked(name, list(known())):
             raise UsageError(
                 f"{overrides.VARIABLE} changes {', '.join(changes)} of {name}, and profile published computes nothing; "
                 "choose another RANKSTUDY_PROFILE"
@@ -202,7 +210,7 @@ def _published(name: str) -> Result:
 
 def accepted(found: Record) -> bool:
     """Whether today's code would show this record rather than compute it again."""
-    for name in CHAPTERS.values():  # they bring the jobs that there are
+    for name in known():  # they bring the jobs that there are
         module(name)
     return jobs.accepted(found)
 

@@ -24,13 +24,15 @@ from typing import Any, Literal
 import numpy as np
 
 from rankstudy.book.numbers import average
-from rankstudy.book.stats import Estimate, holm, interval_text, number_text, t_quantile, two_sided
+from rankstudy.book.stats import Estimate, benjamini_hochberg, interval_text, number_text, t_quantile, two_sided
 
 VERDICTS = ("supported", "refuted", "inconclusive")
-LEVEL = 0.05  # of Holm's correction within a family
+PRIMARY = 8  # hypotheses of the first tier in the whole book, at most; p times this is Bonferroni's correction
+LEVELS = {"primary": 0.05, "secondary": 0.10}  # of corrected p; in the second tier a rate of false discoveries
 PLANT = "RANKSTUDY_VERDICT"  # one of VERDICTS for every claim, or `id=verdict,id=verdict`: to read a page under another
 
 Expects = Literal["below", "above", "within", "every"]
+Tier = Literal["primary", "secondary", "descriptive"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Hypothesis:
 
     id: str  # unique in the book, lower case with hyphens
     sentence: str  # what is expected; fixed
-    family: str  # the result it is a function of, as in `results.rank()`; p-values are corrected within it
+    family: str  # the result it is a function of, as in `results.rank()`
+    tier: Tier  # how p is corrected: over all primary ones of the book; over the family; "descriptive": no p
     expects: Expects  # effect < −matters, effect > matters, |effect| < matters, or all answers yes
     matters: float  # the smallest effect that would matter, in the unit that is printed
     unit: str  # of the effect as printed
@@ -57,7 +60,7 @@ class Judged:
     effect: Estimate | None  # in the hypothesis's unit; None for answers, or where nothing was measured
     met: tuple[int, int] | None = None  # answers that are yes, of how many
     n: int = 0  # networks
-    p: float | None = None  # corrected within the family
+    p: float | None = None  # corrected by its tier
 
     def size(self) -> str:
         """The effect as printed: −59.24 ± 0.92 directions, or 160 of 160."""
@@ -96,6 +99,7 @@ def hypothesis(
     matters: float = 0.0,
     unit: str = "",
     scale: float = 1.0,
+    tier: Tier = "descriptive",
 ) -> Callable[[Callable[[Any], np.ndarray | None]], Callable[[Any], np.ndarray | None]]:
     """Registers the test that it decorates; see `Hypothesis` for the arguments.
 
@@ -108,7 +112,7 @@ def hypothesis(
         raise ValueError(f"{id!r} expects an effect within matters = {matters}")
 
     def registered(test: Callable[[Any], np.ndarray | None]) -> Callable[[Any], np.ndarray | None]:
-        REGISTRY[id] = Hypothesis(id, sentence, family, expects, matters, unit, scale, evidence, test)
+        REGISTRY[id] = Hypothesis(id, sentence, family, tier, expects, matters, unit, scale, evidence, test)
         return test
 
     return registered
@@ -121,7 +125,7 @@ def stated(family: str) -> list[Hypothesis]:
 
 
 def judged(result: Any, planted: Mapping[str, str] | None = None) -> list[Judged]:
-    """What a result says of every hypothesis of its family, p-values corrected by Holm's method.
+    """What a result says of every hypothesis of its family, p-values corrected; see `corrected`.
 
     `planted`: verdicts to use instead, by id ("*": for all), so that a page can be read under any; unset: those of the
     environment variable PLANT.
@@ -170,12 +174,20 @@ def judge(asked: Hypothesis, values: np.ndarray | None) -> Judged:
 
 
 def corrected(found: Iterable[Judged]) -> list[Judged]:
-    """p by Holm's method over all that have one; what does not survive it is inconclusive."""
-    found = list(found)
-    tested = [index for index, each in enumerate(found) if each.p is not None]
-    for index, p in zip(tested, holm([found[index].p for index in tested]), strict=True):  # type: ignore[misc]
-        verdict = found[index].verdict if p < LEVEL else "inconclusive"
-        found[index] = replace(found[index], p=p, verdict=verdict)
+    """p for being one of several; what does not survive it is inconclusive.
+
+    Primary ones by Bonferroni over the PRIMARY of the whole book, which a page can do that sees one result (Holm's
+    correction is never stricter); secondary ones by Benjamini and Hochberg within the family; descriptive ones have an
+    interval and no p.
+    """
+    found = [replace(each, p=None) if each.hypothesis.tier == "descriptive" else each for each in found]
+    for tier in ("primary", "secondary"):
+        tested = [i for i, each in enumerate(found) if each.p is not None and each.hypothesis.tier == tier]
+        p = [float(found[index].p or 0.0) for index in tested]
+        several = [min(1.0, PRIMARY * each) for each in p] if tier == "primary" else benjamini_hochberg(p)
+        for index, each in zip(tested, several, strict=True):
+            verdict = found[index].verdict if each < LEVELS[tier] else "inconclusive"
+            found[index] = replace(found[index], p=each, verdict=verdict)
     return found
 
 

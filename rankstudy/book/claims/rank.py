@@ -68,6 +68,7 @@ def activation_full(rank: Rank) -> np.ndarray:
     "In the square layers, what training adds has a lower entropy rank than the random start.",
     family="rank",
     expects="below",
+    tier="secondary",
     unit="directions",
     evidence=LAYERS,
 )
@@ -103,6 +104,7 @@ def outliers(rank: Rank) -> np.ndarray:
     "Between equal layers, the entropy rank of what training adds falls with depth.",
     family="rank",
     expects="below",
+    tier="secondary",
     unit="directions a layer",
     evidence=DEPTH,
 )
@@ -129,6 +131,7 @@ def depth_weights(rank: Rank) -> np.ndarray | None:
     "In the square layers, what training adds has a lower entropy rank under tanh than under ReLU.",
     family="rank",
     expects="below",
+    tier="secondary",
     unit="directions",
     evidence=ACTIVATION,
 )

@@ -80,7 +80,7 @@ def plan(arms: Arms) -> list[Run]:
         run = arms.run(activation)
         if len(rates) > 1:
             planned += engine.grid(replace(run, observe=""), rates)
-        planned += [replace(run, seed=seed) for seed in range(arms.seeds)]
+        planned += [replace(run, seed=seed) for seed in engine.seeds(arms.seeds)]
     return planned
 
 
@@ -93,7 +93,7 @@ def runs(arms: Arms) -> dict[str, tuple[list[Run], Tuning]]:
         run, evidence, rate = arms.run(activation), Tuning(), rates[0]
         if len(rates) > 1:
             rate, evidence = engine.tune(replace(run, observe=""), rates)
-        found[activation] = ([replace(run.at(rate), seed=seed) for seed in range(arms.seeds)], evidence)
+        found[activation] = ([replace(run.at(rate), seed=seed) for seed in engine.seeds(arms.seeds)], evidence)
     return found
 
 

@@ -105,7 +105,7 @@ class Products:
 
 
 def products(found: Sequence[Trained]) -> dict[str, Products]:
-    """"weights" and "initial": the ranks of the networks' products."""
+    """ "weights" and "initial": the ranks of the networks' products."""
     result = {}
     for name, chosen in (("weights", [each.weights for each in found]), ("initial", [each.initial for each in found])):
         ranks: dict[str, list[list[float]]] = {"effective_rank": [], "stable_rank": []}

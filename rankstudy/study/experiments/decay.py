@@ -40,7 +40,7 @@ class Decay:
         optimizer = OPTIMIZERS[momentum]
         training = config.Training(epochs, batch, optimizer, rate, weight_decay=decay, schedule="constant")
         run = engine.Run(self.network, training, self.data, 0)
-        return [replace(run, seed=seed) for seed in range(self.seeds)]
+        return [replace(run, seed=seed) for seed in engine.seeds(self.seeds)]
 
 
 def plan(settings: Decay) -> list[engine.Run]:

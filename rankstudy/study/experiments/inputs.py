@@ -122,7 +122,7 @@ def _measure(case: Case) -> Span:
     cast_data = replace(
         dataset, train=cast(dataset.train), validation=cast(dataset.validation), test=cast(dataset.test)
     )
-    seeds = range(settings.seeds)
+    seeds = engine.seeds(settings.seeds)
     where = dataset.train.images.device
     models = [layers.build(settings.network, seed).to(where, dtype) for seed in seeds]
     initial = [layers.weights(model)[0].clone() for model in models]

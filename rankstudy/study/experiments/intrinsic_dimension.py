@@ -40,7 +40,7 @@ class Curve:
         return tuple(subspaces.in_dimension(run, each, projection=self.projection) for each in self.dimensions)
 
     def direct_runs(self) -> list[engine.Run]:
-        return [engine.Run(self.network, self.direct, self.data, seed) for seed in range(self.seeds)]
+        return [engine.Run(self.network, self.direct, self.data, seed) for seed in engine.seeds(self.seeds)]
 
     def asked(self) -> Asked:
         """What `measured` asks `subspaces.curve` for."""

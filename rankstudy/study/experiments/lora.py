@@ -160,12 +160,12 @@ def bases(settings: Config, digits: Sequence[int], seeds: Sequence[int]) -> list
 
 def plan(settings: Config) -> list[engine.Run]:
     tuning = bases(settings, settings.tuning_digits, [engine.TUNING_SEED])
-    return tuning + bases(settings, settings.digits, range(settings.seeds))
+    return tuning + bases(settings, settings.digits, engine.seeds(settings.seeds))
 
 
 def compute(settings: Config) -> LoRA:
     tuning = bases(settings, settings.tuning_digits, [engine.TUNING_SEED])
-    chosen = bases(settings, settings.digits, range(settings.seeds))
+    chosen = bases(settings, settings.digits, engine.seeds(settings.seeds))
     found = engine.trained(tuning + chosen)[len(tuning) :]  # before the fine-tunings, which use another data set
     rates, evidence = tune(settings, settings.arms, tuning)
     return LoRA(
@@ -202,7 +202,7 @@ def ablation(settings: Config, rates: Sequence[float], tuning: Sequence[engine.R
     pissa = [arm for arm in settings.ablation if arm.initialisation == "pissa"]
     tuned = dict(zip(pissa, tune(settings, pissa, tuning)[0], strict=True))
     chosen = [tuned.get(arm, rates[shared]) for arm in settings.ablation]
-    runs = bases(settings, settings.ablation_digits, range(settings.seeds))
+    runs = bases(settings, settings.ablation_digits, engine.seeds(settings.seeds))
     values = _finetunings(settings, runs, settings.ablation, chosen)
     return Ablation(
         rank=np.array([arm.rank for arm in settings.ablation]),

@@ -165,7 +165,7 @@ def plan(settings: Config) -> list[engine.Run]:
     rank = approximation.known_rank(settings.approximation, settings.expected_rank)
     runs = []
     for arm in settings.arms:
-        first = [make(arm, settings, rank, seed) for seed in range(settings.seeds)]
+        first = [make(arm, settings, rank, seed) for seed in engine.seeds(settings.seeds)]
         runs += [run.start for run in first if run.start is not None]
         if len(_rates(arm, settings)) > 1:
             runs += _grid(arm, settings, rank)
@@ -210,7 +210,7 @@ def chosen(arm: Arm, settings: Config, rank: int) -> tuple[list[engine.Run], flo
     rate, evidence = rates[0], Tuning()
     if len(rates) > 1:
         rate, evidence = engine.tune(make(arm, settings, rank, engine.TUNING_SEED), rates)
-    runs = [make(arm, settings, rank, seed) for seed in range(settings.seeds)]
+    runs = [make(arm, settings, rank, seed) for seed in engine.seeds(settings.seeds)]
     return [replace(run, training=replace(run.training, learning_rate=rate)) for run in runs], rate, evidence
 
 
@@ -228,7 +228,7 @@ def make(arm: Arm, settings: Config, rank: int, seed: int) -> engine.Run:
         return replace(run, start=start, training=replace(training, epochs=training.epochs - settings.warm_epochs))
     if arm.start == "trained":
         chosen, _ = overfitting.runs(source)
-        start = chosen[seed % len(chosen)]  # a tuning seed decides the order of the images only
+        start = chosen[(seed - engine.FIRST_SEED) % len(chosen)]  # a tuning seed decides the order of the images only
         return replace(run, start=start, training=replace(training, epochs=settings.tuned_epochs))
     return run
 

@@ -243,7 +243,7 @@ def runs(settings: Config) -> tuple[list[engine.Run], Tuning]:
     """
     observe = "ranks" if settings.observe else ""
     run = engine.Run(settings.network, settings.training, settings.data, 0, observe=observe)
-    return [replace(run, seed=seed) for seed in range(settings.seeds)], Tuning()
+    return [replace(run, seed=seed) for seed in engine.seeds(settings.seeds)], Tuning()
 
 
 def ladder(settings: Config) -> list[list[engine.Run]]:
@@ -251,7 +251,7 @@ def ladder(settings: Config) -> list[list[engine.Run]]:
     return [
         [
             engine.Run(replace(settings.network, widths=widths), settings.training, settings.data, seed)
-            for seed in range(settings.ladder_seeds)
+            for seed in engine.seeds(settings.ladder_seeds)
         ]
         for widths in settings.ladder
     ]

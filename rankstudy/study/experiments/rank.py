@@ -12,9 +12,10 @@ from rankstudy import config
 from rankstudy.rank import eliminate, matrix_rank, rank_tolerance
 from rankstudy.study import engine, jobs
 from rankstudy.study.experiments import arms, battery, inputs, training
-from rankstudy.study.experiments.arms import Arm, Arms, Measured, Rates
+from rankstudy.study.experiments.arms import Arm, Arms, Measured
 from rankstudy.study.experiments.inputs import Inputs
 from rankstudy.study.jobs import Job
+from rankstudy.study.profiles import QUICK, SMOKE, Scale, scaled
 from rankstudy.study.typed import Floats, Integers
 
 
@@ -98,77 +99,57 @@ class Config(Job[Rank]):
 
 
 DEEP = (784, 256, 256, 256, 256, 256, 256, 256, 10)
-# rates for the profile that does not search; sigmoid needs a larger one to train in so few steps
-RATES = (
-    ("relu", (1e-3,)),
-    ("leaky_relu", (1e-3,)),
-    ("gelu", (1e-3,)),
-    ("tanh", (1e-3,)),
-    ("sigmoid", (6e-3,)),
-    ("identity", (1e-3,)),
-)
-# far enough apart that the best of them lies between the others; where the layers are few, a larger one for those that
-# want it
-SEARCHED_DEEP = tuple((activation, (5e-4, 2e-3, 8e-3)) for activation, _ in RATES)
-SEARCHED = tuple(
-    (name, (*rates, 3.2e-2) if name in ("sigmoid", "identity") else rates) for name, rates in SEARCHED_DEEP
-)
-
-
 MNIST = config.Data("mnist")
-SMALL = replace(MNIST, train_size=3000, validation_size=1000)
-
-
-def _arms(
-    widths: tuple[int, ...], training: config.Training, rates: Rates, seeds: int, data: config.Data = MNIST
-) -> Arms:
-    return Arms(config.Network(widths), training, data, rates, seeds, observed=("relu",))
-
-
-def _inputs(training: config.Training, seeds: int, data: config.Data = MNIST) -> inputs.Settings:
-    return inputs.Settings(config.Network((784, 1024, 10)), training, data, (0.05, 1e-3), seeds)
-
-
-def _matched(arms: Arms, seeds: int, rates: Rates) -> Arms:
-    return replace(arms, matched=True, rates=rates, seeds=seeds, observed=())
-
-
-_FEW = tuple((activation, (3e-3,)) for activation in ("relu", "tanh", "identity"))
-CONFIGS = {
-    "smoke": Config(
-        training.CONFIGS["smoke"],
-        _arms((784, 32, 32, 32, 10), config.Training(3, 32), _FEW, 2),
-        _arms((784, 32, 32, 32, 32, 10), config.Training(3, 32), _FEW[:1], 2),
-        _matched(_arms((784, 32, 32, 32, 10), config.Training(3, 32), _FEW, 2), 2, _FEW),
-        _inputs(config.Training(1, 50, schedule="constant"), 1),
-        200,
-        (48, 40, 20),
-        2,
+TRAINING = config.Training(3, 128)
+ACTIVATIONS = ("relu", "leaky_relu", "gelu", "tanh", "sigmoid", "identity")
+FEW = ("relu", "tanh", "identity")  # in the smallest profile: seconds are short there
+LOW, HIGH = engine.factor2(5e-4, 8e-3), engine.factor2(5e-4, 3.2e-2)
+DEEP_RATES = tuple((name, LOW) for name in ACTIVATIONS)
+# where the layers are few, sigmoid and no activation want more
+RATES = tuple((name, HIGH if name in ("sigmoid", "identity") else LOW) for name in ACTIVATIONS)
+SHALLOW = Arms(config.Network(training.WIDTHS), TRAINING, MNIST, RATES, seeds=10, observed=("relu",))
+FULL = Config(
+    base=training.FULL,
+    shallow=SHALLOW,
+    deep=replace(SHALLOW, network=config.Network(DEEP), rates=DEEP_RATES, seeds=10),
+    matched=replace(SHALLOW, matched=True, seeds=5, observed=()),
+    inputs=inputs.Settings(
+        config.Network((784, 1024, 10)), config.Training(1, 100, schedule="constant"), MNIST, (0.05, 1e-3), seeds=3
     ),
-    "quick": Config(
-        training.CONFIGS["quick"],
-        _arms(training.WIDTHS, config.Training(3, 64), RATES, 3, SMALL),
-        _arms(DEEP, config.Training(3, 16), RATES[:1], 2, SMALL),
-        _matched(_arms(training.WIDTHS, config.Training(3, 64), RATES, 3, SMALL), 0, ()),
-        _inputs(config.Training(1, 50, schedule="constant"), 1, replace(SMALL, train_size=1000)),
-        200,
-        (512, 392, 250),
-        2,
-    ),
-    "full": Config(
-        training.CONFIGS["full"],
-        _arms(training.WIDTHS, config.Training(3, 128), SEARCHED, 10),
-        _arms(DEEP, config.Training(3, 128), SEARCHED_DEEP, 5),
-        _matched(_arms(training.WIDTHS, config.Training(3, 128), SEARCHED, 10), 5, SEARCHED),
-        _inputs(config.Training(2, 100, schedule="constant"), 3),
-        2000,
-        (1024, 784, 500),
-        10,
-    ),
-}
+    images=2000,
+    textbook=(1024, 784, 500),
+    null_seeds=10,
+)
 
 
 GROUPS = ("shallow", "deep", "matched")
+
+
+def _scaled(scale: Scale, activations: tuple[str, ...], batch: int, known: tuple[int, int, int]) -> Config:
+    """The same on fewer images, in smaller batches so that there are as many steps. The first layer's bound needs more
+    units than they have pixels, and fewer images than units."""
+    few = scaled(FULL, scale)
+    groups = {
+        name: replace(
+            group,
+            training=replace(group.training, epochs=3, batch_size=batch // 2 if name == "deep" else batch),
+            rates=tuple(each for each in group.rates if each[0] in activations),
+        )
+        for name in GROUPS
+        for group in (getattr(few, name),)
+    }
+    wide = replace(few.inputs, network=FULL.inputs.network, data=replace(few.inputs.data, train_size=1000), seeds=1)
+    return replace(few, **groups, inputs=wide, textbook=known)
+
+
+CONFIGS = {
+    "full": FULL,
+    "quick": replace(
+        _scaled(replace(QUICK, train_size=3000), ACTIVATIONS, 64, (512, 392, 250)),
+        base=training.CONFIGS["quick"],
+    ),
+    "smoke": replace(_scaled(SMOKE, FEW, 32, (48, 40, 20)), base=training.CONFIGS["smoke"]),
+}
 
 
 def plan(settings: Config) -> list[engine.Run]:

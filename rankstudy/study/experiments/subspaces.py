@@ -28,7 +28,7 @@ class Asked:
     def chosen(self, rates: Sequence[float]) -> list[Run]:
         """All seeds of the first run first, each run at its own rate."""
         pairs = zip(self.runs, rates, strict=True)
-        return [run.at(rate).seeded(seed) for run, rate in pairs for seed in range(self.seeds)]
+        return [run.at(rate).seeded(seed) for run, rate in pairs for seed in engine.seeds(self.seeds)]
 
     def planned(self) -> list[Run]:
         """The trainings, at the first learning rate where the search has still to find it."""
@@ -59,7 +59,7 @@ def tune(asked: Asked) -> tuple[list[float], Tuning]:
 
 
 def curve(asked: Asked) -> ByDimension:
-    """Every run at its own tuned rate and with seeds 0 … seeds − 1."""
+    """Every run at its own tuned rate, with `engine.seeds`."""
     rates, evidence = tune(asked)
     found = engine.trained(asked.chosen(rates))
 

@@ -9,6 +9,7 @@ from rankstudy import config
 from rankstudy.study import engine
 from rankstudy.study.engine import Histories, Tuning
 from rankstudy.study.jobs import Job
+from rankstudy.study.profiles import QUICK, SMOKE, scaled
 
 
 @dataclass(frozen=True)
@@ -41,20 +42,24 @@ class Config(Job[Training]):
 
 # Task 2's network: three hidden layers, so that "how does rank change with depth" can be asked of it
 WIDTHS = (784, 256, 256, 256, 10)
-_SMALL = config.Network((784, 32, 32, 32, 10))
+FULL = Config(
+    network=config.Network(WIDTHS),
+    training=config.Training(10, 128),
+    data=config.Data("mnist"),
+    learning_rates=engine.factor2(2.5e-4, 4e-3),
+    seeds=10,
+)
 CONFIGS = {
-    "smoke": Config(_SMALL, config.Training(4, 32, learning_rate=3e-3), config.Data("mnist"), (3e-3,), 2),
-    "quick": Config(config.Network(WIDTHS), config.Training(3, 128), config.Data("mnist"), (1e-3,), 3),
-    "full": Config(
-        config.Network(WIDTHS), config.Training(10, 128), config.Data("mnist"), (3e-4, 1e-3, 3e-3, 1e-2), 10
-    ),
+    "full": FULL,
+    "quick": scaled(FULL, replace(QUICK, train_size=None, validation_size=None)),  # 95 % is asked for
+    "smoke": scaled(replace(FULL, training=config.Training(4, 32), learning_rates=(3e-3,)), replace(SMOKE, epochs=4)),
 }
 
 
 def plan(settings: Config) -> list[engine.Run]:
     run = engine.Run(settings.network, settings.training, settings.data, 0)
     tuning = engine.grid(run, settings.learning_rates) if len(settings.learning_rates) > 1 else []
-    return tuning + [replace(run, seed=seed) for seed in range(settings.seeds)]
+    return tuning + [replace(run, seed=seed) for seed in engine.seeds(settings.seeds)]
 
 
 def runs(settings: Config) -> tuple[list[engine.Run], Tuning]:
@@ -64,7 +69,7 @@ def runs(settings: Config) -> tuple[list[engine.Run], Tuning]:
     if len(settings.learning_rates) > 1:
         rate, evidence = engine.tune(run, settings.learning_rates)
     tuned = replace(run, training=replace(run.training, learning_rate=rate))
-    return [replace(tuned, seed=seed) for seed in range(settings.seeds)], evidence
+    return [replace(tuned, seed=seed) for seed in engine.seeds(settings.seeds)], evidence
 
 
 def compute(settings: Config) -> Training:

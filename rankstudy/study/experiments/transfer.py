@@ -58,7 +58,7 @@ class Transfer:
         return list(dict.fromkeys([*(origin for origin, _ in self.arms), "scratch"]))
 
     def pretrainings(self) -> list[engine.Run]:
-        seeds = [*range(self.seeds), *([engine.TUNING_SEED] if len(self.learning_rates) > 1 else [])]
+        seeds = [*engine.seeds(self.seeds), *([engine.TUNING_SEED] if len(self.learning_rates) > 1 else [])]
         starts = dict.fromkeys(start for origin, _ in self.arms if (start := self.start(origin)) is not None)
         return [replace(start, seed=seed) for start in starts for seed in seeds]
 
