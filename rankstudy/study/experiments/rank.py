@@ -138,7 +138,7 @@ def _scaled(scale: Scale, activations: tuple[str, ...], batch: int, known: tuple
         for name in GROUPS
         for group in (getattr(few, name),)
     }
-    wide = replace(few.inputs, network=FULL.inputs.network, data=replace(few.inputs.data, train_size=1000), seeds=1)
+    wide = replace(FULL.inputs, data=replace(few.inputs.data, train_size=1000), seeds=1)
     return replace(few, **groups, inputs=wide, textbook=known)
 
 
