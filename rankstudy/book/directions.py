@@ -73,7 +73,9 @@ class Directions:
 
     def full(self, optimizer: str, *, replay: bool) -> list[Update]:
         """Full fine-tuning by an optimiser, the smallest learning rate first."""
-        return [each for each in self.updates if (each.method, each.optimizer, each.replay) == ("full", optimizer, replay)]
+        return [
+            each for each in self.updates if (each.method, each.optimizer, each.replay) == ("full", optimizer, replay)
+        ]
 
     def lora(self, rank: int, *, replay: bool) -> Update:
         (found,) = (each for each in self.updates if (each.rank, each.replay) == (rank, replay))

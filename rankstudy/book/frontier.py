@@ -14,7 +14,6 @@ import numpy as np
 
 from rankstudy.book import conversion, lora
 from rankstudy.book.measured import Origin
-from rankstudy.study.experiments import frontier as experiment
 from rankstudy.study.questions import Result
 
 LEVELS = np.array([0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98])  # accuracies on the new digit

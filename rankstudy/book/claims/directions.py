@@ -14,8 +14,8 @@ INTRUDERS = "sec-evidence-lora-intruders"
 
 @hypothesis(
     "directions-optimizer",
-    "At 90 % on the new digit, with replay, full fine-tuning's update has a higher entropy rank in the square layers under "
-    "Adam than under SGD with momentum, each at the middle of its learning rates.",
+    "At 90 % on the new digit, with replay, full fine-tuning's update has a higher entropy rank in the square "
+    "layers under Adam than under SGD with momentum, each at the middle of its learning rates.",
     family="directions",
     expects="above",
     unit="directions",
@@ -28,8 +28,8 @@ def optimizer(directions: Directions) -> np.ndarray | None:
 
 @hypothesis(
     "directions-rate",
-    "At 90 % on the new digit, with replay, full fine-tuning's update under Adam has a higher entropy rank in the square "
-    "layers at the largest learning rate than at the smallest.",
+    "At 90 % on the new digit, with replay, full fine-tuning's update under Adam has a higher entropy rank in the "
+    "square layers at the largest learning rate than at the smallest.",
     family="directions",
     expects="above",
     unit="directions",
@@ -42,8 +42,8 @@ def rate(directions: Directions) -> np.ndarray | None:
 
 @hypothesis(
     "directions-low",
-    "At 90 % on the new digit, with replay, 90 % of full fine-tuning's update under Adam lies in fewer than 16 directions "
-    "in the square layers.",
+    "At 90 % on the new digit, with replay, 90 % of full fine-tuning's update under Adam lies in fewer than 16 "
+    "directions in the square layers.",
     family="directions",
     expects="below",
     unit="directions",
@@ -124,8 +124,8 @@ def columns_replay(directions: Directions) -> np.ndarray:
 
 @hypothesis(
     "intruders-lora",
-    "At 90 % on the new digit, without replay, LoRA of rank 16 brings more intruder dimensions into the square layers than "
-    "full fine-tuning with Adam.",
+    "At 90 % on the new digit, without replay, LoRA of rank 16 brings more intruder dimensions into the square "
+    "layers than full fine-tuning with Adam.",
     family="directions",
     tier="secondary",
     expects="above",
@@ -139,8 +139,8 @@ def intruders(directions: Directions) -> np.ndarray | None:
 
 @hypothesis(
     "intruders-random",
-    "LoRA of rank 16 brings fewer intruder dimensions into the square layers than random directions of the same singular "
-    "values.",
+    "LoRA of rank 16 brings fewer intruder dimensions into the square layers than random directions of the same "
+    "singular values.",
     family="directions",
     expects="below",
     unit="of ten",

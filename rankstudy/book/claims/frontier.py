@@ -13,8 +13,8 @@ RANK = 4  # of the LoRA that stands for all
 
 @hypothesis(
     "frontier-lora-full",
-    "Without replay, at 90 % on the new digit, LoRA of rank 4 keeps more of the old digits than full fine-tuning, each at "
-    "the learning rate and length chosen on other digits.",
+    "Without replay, at 90 % on the new digit, LoRA of rank 4 keeps more of the old digits than full fine-tuning, "
+    "each at the learning rate and length chosen on other digits.",
     family="frontier",
     tier="primary",
     expects="above",
@@ -28,8 +28,8 @@ def lora_full(frontier: Frontier) -> np.ndarray | None:
 
 @hypothesis(
     "frontier-same-curve",
-    "Without replay, at 90 % on the new digit, LoRA of rank 4 and full fine-tuning keep equally much of the old digits, to "
-    "within 3 points.",
+    "Without replay, at 90 % on the new digit, LoRA of rank 4 and full fine-tuning keep equally much of the old "
+    "digits, to within 3 points.",
     family="frontier",
     tier="secondary",
     expects="within",
@@ -44,8 +44,8 @@ def same_curve(frontier: Frontier) -> np.ndarray | None:
 
 @hypothesis(
     "frontier-tilt",
-    "Without replay, at 90 % on the new digit, LoRA of rank 4 keeps more of the old digits than a single offset on the new "
-    "digit's logit without any training.",
+    "Without replay, at 90 % on the new digit, LoRA of rank 4 keeps more of the old digits than a single offset on "
+    "the new digit's logit without any training.",
     family="frontier",
     tier="secondary",
     expects="above",
@@ -59,8 +59,8 @@ def tilt(frontier: Frontier) -> np.ndarray | None:
 
 @hypothesis(
     "frontier-rank",
-    "Without replay, at 90 % on the new digit, LoRA of rank 16 keeps less of the old digits than that of rank 1, with α = "
-    "r.",
+    "Without replay, at 90 % on the new digit, LoRA of rank 16 keeps less of the old digits than that of rank 1, "
+    "with α = r.",
     family="frontier",
     expects="below",
     unit="points",
@@ -73,8 +73,8 @@ def rank(frontier: Frontier) -> np.ndarray | None:
 
 @hypothesis(
     "frontier-alpha",
-    "Without replay, at 90 % on the new digit and rank 16, α = 4 and α = r keep equally much of the old digits, to within "
-    "3 points, each at its own learning rate.",
+    "Without replay, at 90 % on the new digit and rank 16, α = 4 and α = r keep equally much of the old digits, to "
+    "within 3 points, each at its own learning rate.",
     family="frontier",
     expects="within",
     matters=3,
@@ -88,8 +88,8 @@ def alpha(frontier: Frontier) -> np.ndarray | None:
 
 @hypothesis(
     "frontier-masked",
-    "Without replay, at 90 % on the new digit and with its logit masked, LoRA of rank 4 and full fine-tuning keep equally "
-    "much of the old digits, to within 3 points.",
+    "Without replay, at 90 % on the new digit and with its logit masked, LoRA of rank 4 and full fine-tuning keep "
+    "equally much of the old digits, to within 3 points.",
     family="frontier",
     expects="within",
     matters=3,
@@ -103,8 +103,8 @@ def masked(frontier: Frontier) -> np.ndarray | None:
 
 @hypothesis(
     "frontier-shares",
-    "Without replay, at 90 % on the new digit, a share of LoRA's whole update keeps as much of the old digits as stopping "
-    "early, to within 3 points, at rank 4.",
+    "Without replay, at 90 % on the new digit, a share of LoRA's whole update keeps as much of the old digits as "
+    "stopping early, to within 3 points, at rank 4.",
     family="frontier",
     expects="within",
     matters=3,

@@ -17,8 +17,8 @@ LEARNED = 0.95  # of the new digit's images
 
 @hypothesis(
     "masked-forgetting",
-    "Without replay, with the new digit's logit masked, LoRA of rank 4 loses less than half of what it loses unmasked on "
-    "the old digits, where it stops.",
+    "Without replay, with the new digit's logit masked, LoRA of rank 4 loses less than half of what it loses "
+    "unmasked on the old digits, where it stops.",
     family="lora",
     tier="primary",
     expects="below",
@@ -32,8 +32,8 @@ def masked(lora: LoRA) -> np.ndarray | None:
 
 @hypothesis(
     "masked-forgetting-full",
-    "Without replay, with the new digit's logit masked, full fine-tuning loses less than half of what it loses unmasked "
-    "on the old digits, where it stops.",
+    "Without replay, with the new digit's logit masked, full fine-tuning loses less than half of what it loses "
+    "unmasked on the old digits, where it stops.",
     family="lora",
     expects="below",
     unit="points",
@@ -46,8 +46,8 @@ def masked_full(lora: LoRA) -> np.ndarray | None:
 
 @hypothesis(
     "lora-offset",
-    "Without replay, LoRA of rank 4 ends with a higher harmonic mean of new and old test accuracy than the network that "
-    "is not trained, but has the best single offset on the new digit's logit.",
+    "Without replay, LoRA of rank 4 ends with a higher harmonic mean of new and old test accuracy than the network "
+    "that is not trained, but has the best single offset on the new digit's logit.",
     family="lora",
     tier="secondary",
     expects="above",
@@ -75,8 +75,8 @@ def untouched(lora: LoRA) -> np.ndarray:
 
 @hypothesis(
     "lora-collapse",
-    "After the last step without replay, LoRA at every rank and full fine-tuning are worse on all ten digits than the "
-    "network that is not fine-tuned, for every digit.",
+    "After the last step without replay, LoRA at every rank and full fine-tuning are worse on all ten digits than "
+    "the network that is not fine-tuned, for every digit.",
     family="lora",
     expects="every",
     evidence=ACCURACY,
@@ -142,8 +142,8 @@ def rank(lora: LoRA) -> np.ndarray:
 
 @hypothesis(
     "lora-row",
-    "With replay, training the new output's weights alone ends with a higher test accuracy on all ten digits than LoRA of "
-    "rank 4.",
+    "With replay, training the new output's weights alone ends with a higher test accuracy on all ten digits than "
+    "LoRA of rank 4.",
     family="lora",
     expects="above",
     unit="points",
@@ -156,8 +156,8 @@ def row(lora: LoRA) -> np.ndarray:
 
 @hypothesis(
     "lora-rslora",
-    "With replay, at rank 16 and a learning rate tuned at rank 4, the scale α/√r ends with a higher test accuracy than "
-    "α/r.",
+    "With replay, at rank 16 and a learning rate tuned at rank 4, the scale α/√r ends with a higher test accuracy "
+    "than α/r.",
     family="lora",
     expects="above",
     unit="points",
@@ -170,8 +170,8 @@ def rslora(lora: LoRA) -> np.ndarray | None:
 
 @hypothesis(
     "lora-pissa",
-    "With replay, at rank 4, starting the adapter at W's leading directions (PiSSA) ends with a higher test accuracy than "
-    "starting it at zero.",
+    "With replay, at rank 4, starting the adapter at W's leading directions (PiSSA) ends with a higher test "
+    "accuracy than starting it at zero.",
     family="lora",
     expects="above",
     unit="points",
@@ -184,8 +184,8 @@ def pissa(lora: LoRA) -> np.ndarray | None:
 
 @hypothesis(
     "lora-update-low-rank",
-    "With replay, 90 % of full fine-tuning's update lies in fewer than 16 directions in the square layers, where it "
-    "stops.",
+    "With replay, 90 % of full fine-tuning's update lies in fewer than 16 directions in the square layers, where it"
+    " stops.",
     family="lora",
     expects="below",
     unit="directions",
@@ -197,7 +197,8 @@ def update_low_rank(lora: LoRA) -> np.ndarray:
 
 @hypothesis(
     "lora-update-aligned",
-    "With replay, full fine-tuning changes a square matrix along its own ten leading directions more than chance would.",
+    "With replay, full fine-tuning changes a square matrix along its own ten leading directions more than chance "
+    "would.",
     family="lora",
     expects="above",
     unit="% of ‖ΔW‖²",

@@ -110,7 +110,11 @@ class Block(Job[FineTuned]):
 
 
 def bases(
-    network: config.Network, training: config.Training, selection: config.Data, digits: Sequence[int], seeds: Sequence[int]
+    network: config.Network,
+    training: config.Training,
+    selection: config.Data,
+    digits: Sequence[int],
+    seeds: Sequence[int],
 ) -> list[engine.Run]:
     """The networks that lack a digit: all seeds of the first digit first."""
     return [
@@ -221,7 +225,9 @@ def _finetuned(
     settings, seed = block.finetuning, block.base.seed
     model = finetuning.adapt(base, arm.method, digit, seed=seed, **arm.options())
     seen: dict[str, list[finetuning.Reading]] = {split: [] for split in watched}
-    groups = {name: new_and_old(np.bincount(split.labels.cpu(), minlength=10), digit) for name, split in watched.items()}
+    groups = {
+        name: new_and_old(np.bincount(split.labels.cpu(), minlength=10), digit) for name, split in watched.items()
+    }
     scores: list[float] = []
     best: dict[str, torch.Tensor] = {}
 
@@ -279,9 +285,7 @@ def new_and_old(counts: np.ndarray, digit: int) -> np.ndarray:
     return np.stack([own, counts.sum(axis=-1) - own], axis=-1)
 
 
-def _confusions(
-    model: nn.Module, whole: Mapping[str, data.Split], digit: int, offsets: Sequence[float]
-) -> np.ndarray:
+def _confusions(model: nn.Module, whole: Mapping[str, data.Split], digit: int, offsets: Sequence[float]) -> np.ndarray:
     """(offsets; train, test; 10, 10), with each offset added to the new digit's logit."""
     from rankstudy import finetuning
 

@@ -21,7 +21,7 @@ from rankstudy.study.experiments import lora as chapter8
 from rankstudy.study.experiments.blocks import Arm
 from rankstudy.study.jobs import Job
 from rankstudy.study.profiles import QUICK, SMOKE, scaled
-from rankstudy.study.typed import Floats, Integers
+from rankstudy.study.typed import Floats
 
 if TYPE_CHECKING:
     from torch import nn
@@ -223,7 +223,9 @@ def _survey(asked: Survey) -> Measured:
     return Measured(
         reached=np.array([step for step, _, _ in ends]),
         update_accuracy=np.array([accuracy for _, accuracy, _ in ends]),
-        **_measured(trained.weights, deltas, [(each.optimizer, each.arm.replay) for each in asked.updates], asked.base.seed),
+        **_measured(
+            trained.weights, deltas, [(each.optimizer, each.arm.replay) for each in asked.updates], asked.base.seed
+        ),
         cosine=np.array([cosines for cosines, _ in columns]),
         column_accuracy=np.array([accuracy for _, accuracy in columns]),
     )
@@ -294,18 +296,20 @@ def _columns_of(
     import torch
 
     from rankstudy import finetuning
+    from rankstudy.lora import LoRALinear
 
     model = finetuning.adapt(base, "lora", digit, rank=asked.rank, seed=asked.base.seed)
     generator = torch.Generator().manual_seed(asked.base.seed)
-    for layer in model.layers:
+    adapters = [layer for layer in model.layers if isinstance(layer, LoRALinear)]
+    for layer in adapters:
         layer.lora_a.requires_grad_(not columns.frozen)
         if columns.small:
             with torch.no_grad():
                 layer.lora_b.copy_(torch.randn(layer.lora_b.shape, generator=generator))
                 layer.lora_b.mul_(SMALL * layer.base.weight.norm() / layer.delta().norm())
-    starts = [layer.lora_b.detach().clone() for layer in model.layers]
+    starts = [layer.lora_b.detach().clone() for layer in adapters]
     _finetune(model, asked, splits, columns.replay, columns.optimizer, columns.learning_rate, columns.steps)
-    added = [(layer.lora_b.detach() - start).cpu().numpy() for layer, start in zip(model.layers, starts, strict=True)]
+    added = [(layer.lora_b.detach() - start).cpu().numpy() for layer, start in zip(adapters, starts, strict=True)]
     return [parallel(each) for each in added], finetuning.new_and_old(model, test, digit)[1]
 
 
@@ -340,7 +344,9 @@ def _measured(
             counts["intruders"][row, layer] = intruders(left, old + delta)
             others = [intruders(left, old + turned(values, delta.shape, generator)) for _ in range(DRAWS)]
             counts["random_intruders"][row, layer] = np.mean(others, axis=0)
-            smallest = np.nanmin([norm for norm, kind in zip(norms[:, layer], kinds, strict=True) if kind == kinds[row]])
+            smallest = np.nanmin(
+                [norm for norm, kind in zip(norms[:, layer], kinds, strict=True) if kind == kinds[row]]
+            )
             counts["shrunk_intruders"][row, layer] = intruders(left, old + smallest / norms[row, layer] * delta)
     return found | counts
 

@@ -166,7 +166,9 @@ def plan(settings: Config) -> list[engine.Run]:
 def compute(settings: Config) -> Frontier:
     runs = plan(settings)
     engine.trained(runs)  # before the fine-tunings, which use another data set
-    found = [typed.values(each) for each in jobs.answers([Walk(run, settings.methods, settings.lengths) for run in runs])]
+    found = [
+        typed.values(each) for each in jobs.answers([Walk(run, settings.methods, settings.lengths) for run in runs])
+    ]
     stacked = {name: np.stack([each[name] for each in found]) for name in found[0]}
     return Frontier(
         **{name: array.reshape(-1, settings.seeds, *array.shape[1:]) for name, array in stacked.items()},
@@ -237,12 +239,11 @@ def _between(base: MLP, ends: Sequence[torch.Tensor], share: float) -> MLP:
     """A copy of the network that has gone so much of the way to other weights."""
     import copy
 
-    import torch
+    from rankstudy import layers
 
-    model = copy.deepcopy(base).requires_grad_(False)
-    with torch.no_grad():
-        for layer, end in zip(model.layers, ends, strict=True):
-            layer.weight.lerp_(end, share)
+    model = copy.deepcopy(base)
+    for weight, end in zip(layers.weights(model), ends, strict=True):
+        weight.lerp_(end, share)
     return model
 
 
