@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from rankstudy.book import approximation as chapter5
 from rankstudy.book import conversion, measured, views
+from rankstudy.book import directions as directions8
+from rankstudy.book import frontier as frontier8
+from rankstudy.book import lora as chapter8
 from rankstudy.study import questions
 
 
@@ -40,9 +43,19 @@ def low_rank_training() -> views.LowRankTraining:
     return views.low_rank_training(questions.result("low_rank_training"))
 
 
-def lora() -> views.LoRA:
+def lora() -> chapter8.LoRA:
     """Chapter 8's result likewise."""
-    return views.lora(questions.result("lora"))
+    return chapter8.typed(questions.result("lora"))
+
+
+def frontier() -> frontier8.Frontier | None:
+    """Chapter 8's control of forgetting likewise; None where it is not published yet."""
+    return None if questions.missing("frontier") else frontier8.typed(questions.result("frontier"))
+
+
+def directions() -> directions8.Directions | None:
+    """Chapter 8's control of directions likewise."""
+    return None if questions.missing("directions") else directions8.typed(questions.result("directions"))
 
 
 def origin(experiment: str) -> measured.Origin:

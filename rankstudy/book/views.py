@@ -1,4 +1,4 @@
-"""Chapters 1, 4, 6 and 8 as far as their pages and the home page tell them: typed views of their results, no torch.
+"""Chapters 1, 4 and 6 as far as their pages and the home page tell them: typed views of their results, no torch.
 
 As in `results`, arrays have networks first and layers count from the input side. `results.overfitting()` and its like
 make them; a chapter that is told on this layer gets the rest of its fields with its page.
@@ -19,7 +19,6 @@ from rankstudy.study.experiments.low_rank_training import DENSE, PLAIN
 from rankstudy.study.questions import Result
 
 LEVELS = (0.98, 0.97, 0.95, 0.9)  # validation accuracies whose first epoch is compared, the most demanding first
-LORA_RANK = 4  # the rank that stands for LoRA where one must
 
 
 @dataclass(frozen=True)
@@ -89,24 +88,6 @@ class LowRankTraining:
         return (history.validation_accuracy >= self.level).argmax(axis=1).astype(float)
 
 
-@dataclass(frozen=True)
-class LoRA:
-    """Chapter 8: LoRA of one rank on a digit that was left out, a few old images replayed. A digit counts as a network
-    does elsewhere; its seeds are averaged."""
-
-    origin: Origin
-    rank: int
-    new_accuracy: np.ndarray  # (digits,), test accuracy on the digit left out
-    old_accuracy: np.ndarray  # (digits,), on the other nine
-    trainable: int  # parameters
-    trainable_full: int  # of full fine-tuning, as all that ends so
-    memory: int  # bytes of a training step: weights, gradients, optimiser state, activations
-    memory_full: int
-    activations: np.ndarray  # (LoRA ranks,), bytes of these kept for the backward pass
-    activations_full: int
-    step_ratio: np.ndarray  # (rounds,), time of a training step over one of full fine-tuning in the same round
-
-
 def data(result: Result) -> Data:
     found = result.typed
     mean, std = scaling(result.data)
@@ -154,36 +135,4 @@ def low_rank_training(result: Result) -> LowRankTraining:
         batches=found.inference.batches,
         speedup=times.speedup,
         speedup_quartiles=np.stack([times.low, times.high], axis=1),
-    )
-
-
-def lora(result: Result) -> LoRA:
-    found, costs = result.typed, result.typed.costs
-    rank = min((int(rank) for rank in found.rank if rank), key=lambda rank: abs(rank - LORA_RANK))
-    (condition,) = np.flatnonzero((found.rank == rank) & found.replay)
-    new, old = accuracies(found.confusion[:, :, condition, 1], result.config["digits"])
-    full, row = costs.methods.index("full"), costs.methods.index(f"lora-{rank}")
-    memory = costs.weights + costs.gradients + costs.optimizer + costs.activations
-    return LoRA(
-        origin=conversion.origin(result),
-        rank=rank,
-        new_accuracy=new,
-        old_accuracy=old,
-        trainable=int(costs.trainable[row]),
-        trainable_full=int(costs.trainable[full]),
-        memory=int(memory[row]),
-        memory_full=int(memory[full]),
-        activations=costs.activations[[index for index, name in enumerate(costs.methods) if name.startswith("lora-")]],
-        activations_full=int(costs.activations[full]),
-        step_ratio=costs.step_seconds[row] / costs.step_seconds[full],
-    )
-
-
-def accuracies(confusion: np.ndarray, digits: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """(digits,) accuracy on the digit left out and (digits,) on the others, out of (digits, seeds, 10, 10) counts of
-    true by predicted; seeds averaged."""
-    right, of = np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1, dtype=float)
-    new = np.arange(10) == np.asarray(digits)[:, None, None]
-    return tuple(  # type: ignore[return-value]
-        ((right * chosen).sum(axis=-1) / (of * chosen).sum(axis=-1)).mean(axis=1) for chosen in (new, ~new)
     )
