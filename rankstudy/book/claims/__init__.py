@@ -86,7 +86,17 @@ def p_text(p: float) -> str:
 
 REGISTRY: dict[str, Hypothesis] = {}
 # modules of this package, one a chapter
-FAMILIES = ("data", "training", "rank", "overfitting", "approximation", "low_rank_training", "lora")
+FAMILIES = (
+    "data",
+    "training",
+    "rank",
+    "overfitting",
+    "approximation",
+    "low_rank_training",
+    "narrow",
+    "large_batches",
+    "lora",
+)
 
 
 def hypothesis(
