@@ -10,6 +10,7 @@ from rankstudy.book import conversion, measured, views
 from rankstudy.book import directions as directions8
 from rankstudy.book import frontier as frontier8
 from rankstudy.book import lora as chapter8
+from rankstudy.book import low_rank_training as chapter6
 from rankstudy.study import questions
 
 
@@ -38,9 +39,19 @@ def approximation() -> chapter5.Approximation:
     return chapter5.typed(questions.result("approximation"))
 
 
-def low_rank_training() -> views.LowRankTraining:
+def low_rank_training() -> chapter6.LowRankTraining:
     """Chapter 6's result likewise."""
-    return views.low_rank_training(questions.result("low_rank_training"))
+    return chapter6.low_rank_training(questions.result("low_rank_training"))
+
+
+def narrow() -> chapter6.Narrow:
+    """Chapter 6's control of fewer neurons likewise."""
+    return chapter6.narrow(questions.result("narrow"))
+
+
+def large_batches() -> chapter6.LargeBatches:
+    """Chapter 6's control of large batches likewise."""
+    return chapter6.large_batches(questions.result("large_batches"))
 
 
 def lora() -> chapter8.LoRA:

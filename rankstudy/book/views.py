@@ -1,4 +1,4 @@
-"""Chapters 1, 4 and 6 as far as their pages and the home page tell them: typed views of their results, no torch.
+"""Chapters 1 and 4 as far as their pages and the home page tell them: typed views of their results, no torch.
 
 As in `results`, arrays have networks first and layers count from the input side. `results.overfitting()` and its like
 make them; a chapter that is told on this layer gets the rest of its fields with its page.
@@ -12,13 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from rankstudy.book import conversion
-from rankstudy.book.measured import History, Networks, Origin
+from rankstudy.book.measured import Networks, Origin
 from rankstudy.data import scaling
 from rankstudy.study.experiments import overfitting as criterion
-from rankstudy.study.experiments.low_rank_training import DENSE, PLAIN
 from rankstudy.study.questions import Result
-
-LEVELS = (0.98, 0.97, 0.95, 0.9)  # validation accuracies whose first epoch is compared, the most demanding first
 
 
 @dataclass(frozen=True)
@@ -60,34 +57,6 @@ class Overfitting:
     memorised: np.ndarray  # (networks,) whether training accuracy and excess meet the criterion stated in advance
 
 
-@dataclass(frozen=True)
-class LowRankTraining:
-    """Chapter 6: the big network dense, and with every layer as B·C from the start."""
-
-    origin: Origin
-    rank: int  # chapter 5's effective rank
-    images: int  # in the training split
-    dense: History
-    low_rank: History
-    dense_parameters: int
-    parameters: int
-    batches: np.ndarray  # (batches,), images in a forward pass
-    speedup: np.ndarray  # (batches,), of a forward pass over the dense network's, median of blocks
-    speedup_quartiles: np.ndarray  # (batches, 2)
-
-    @property
-    def level(self) -> float | None:
-        """The highest of LEVELS that every network reached on validation data; None if there is none."""
-        lowest = min(float(each.validation_accuracy.max(axis=1).min()) for each in (self.dense, self.low_rank))
-        return next((level for level in LEVELS if lowest >= level), None)
-
-    def epochs(self, history: History) -> np.ndarray:
-        """(networks,), the first epoch at `level`; NaN where there is no level."""
-        if self.level is None:
-            return np.full(len(history.seeds), np.nan)
-        return (history.validation_accuracy >= self.level).argmax(axis=1).astype(float)
-
-
 def data(result: Result) -> Data:
     found = result.typed
     mean, std = scaling(result.data)
@@ -117,22 +86,4 @@ def overfitting(result: Result) -> Overfitting:
         activations=conversion.by_activation(found.activations, result.config["activations"]),
         excess=criterion.excess(big.history.test_loss),
         memorised=criterion.overfitted(result["big"]["history"]),
-    )
-
-
-def low_rank_training(result: Result) -> LowRankTraining:
-    found = result.typed
-    times = found.inference.network[f"rank {found.rank}"]
-    dense, low_rank = (conversion.history(found.arms[name].history) for name in (DENSE, PLAIN))
-    return LowRankTraining(
-        origin=conversion.origin(result),
-        rank=found.rank,
-        images=found.images,
-        dense=dense,
-        low_rank=low_rank,
-        dense_parameters=found.memory["dense"].parameters,
-        parameters=found.memory[f"rank {found.rank}"].parameters,
-        batches=found.inference.batches,
-        speedup=times.speedup,
-        speedup_quartiles=np.stack([times.low, times.high], axis=1),
     )

@@ -93,6 +93,8 @@ FAMILIES = (
     "overfitting",
     "approximation",
     "low_rank_training",
+    "narrow",
+    "large_batches",
     "lora",
     "frontier",
     "directions",
