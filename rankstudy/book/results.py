@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from rankstudy.book import approximation as chapter5
 from rankstudy.book import conversion, measured, views
+from rankstudy.book import dissection as dissection3
+from rankstudy.book import optimizers as optimizers3
 from rankstudy.study import questions
 
 
@@ -18,6 +20,16 @@ def data() -> views.Data:
 def rank() -> measured.Rank:
     """Chapter 3's result under the current profile, computed where it is missing."""
     return conversion.rank(questions.result("rank"))
+
+
+def optimizers() -> optimizers3.Optimizers | None:
+    """Chapter 3's control of optimisers likewise; None where it is not published yet."""
+    return None if questions.missing("optimizers") else optimizers3.typed(questions.result("optimizers"))
+
+
+def dissection() -> dissection3.Dissection | None:
+    """Chapter 3's control of inputs and directions likewise."""
+    return None if questions.missing("dissection") else dissection3.typed(questions.result("dissection"))
 
 
 def training() -> measured.Training:
