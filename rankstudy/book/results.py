@@ -11,6 +11,8 @@ from rankstudy.book import directions as directions8
 from rankstudy.book import frontier as frontier8
 from rankstudy.book import lora as chapter8
 from rankstudy.book import low_rank_training as chapter6
+from rankstudy.book import dissection as dissection3
+from rankstudy.book import optimizers as optimizers3
 from rankstudy.study import questions
 
 
@@ -22,6 +24,16 @@ def data() -> views.Data:
 def rank() -> measured.Rank:
     """Chapter 3's result under the current profile, computed where it is missing."""
     return conversion.rank(questions.result("rank"))
+
+
+def optimizers() -> optimizers3.Optimizers | None:
+    """Chapter 3's control of optimisers likewise; None where it is not published yet."""
+    return None if questions.missing("optimizers") else optimizers3.typed(questions.result("optimizers"))
+
+
+def dissection() -> dissection3.Dissection | None:
+    """Chapter 3's control of inputs and directions likewise."""
+    return None if questions.missing("dissection") else dissection3.typed(questions.result("dissection"))
 
 
 def training() -> measured.Training:

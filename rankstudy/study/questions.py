@@ -39,7 +39,16 @@ CHAPTERS = {
     "09": "intrinsic_dimension",
 }
 # an experiment that stands beside a chapter's, and can be computed by itself -> the chapter that tells it
-CONTROLS: dict[str, str] = {"narrow": "06", "large_batches": "06", "frontier": "08", "directions": "08"}
+CONTROLS: dict[str, str] = {
+    "optimizers": "03",
+    "dissection": "03",
+    "labels": "04",
+    "decay": "04",
+    "narrow": "06",
+    "large_batches": "06",
+    "frontier": "08",
+    "directions": "08",
+}
 
 
 def known() -> dict[str, str]:
