@@ -6,7 +6,8 @@ Each is what the chapter shows under the current profile, and is computed where 
 from __future__ import annotations
 
 from rankstudy.book import approximation as chapter5
-from rankstudy.book import conversion, measured, views
+from rankstudy.book import conversion, measured, paths, views
+from rankstudy.book import overfitting as chapter4
 from rankstudy.study import questions
 
 
@@ -25,9 +26,19 @@ def training() -> measured.Training:
     return conversion.training(questions.result("training"))
 
 
-def overfitting() -> views.Overfitting:
-    """Chapter 4's result as the home page tells it, under the current profile, computed where it is missing."""
-    return views.overfitting(questions.result("overfitting"))
+def overfitting() -> chapter4.Overfitting:
+    """Chapter 4's result under the current profile, computed where it is missing."""
+    return chapter4.typed(questions.result("overfitting"))
+
+
+def labels() -> paths.Labels | None:
+    """Chapter 4's control of labels likewise; None where it is not published yet."""
+    return None if questions.missing("labels") else paths.labels(questions.result("labels"))
+
+
+def decay() -> paths.Decay | None:
+    """Chapter 4's control of weight decay likewise."""
+    return None if questions.missing("decay") else paths.decay(questions.result("decay"))
 
 
 def approximation() -> chapter5.Approximation:

@@ -1,6 +1,6 @@
-"""Chapters 1, 4, 6 and 8 as far as their pages and the home page tell them: typed views of their results, no torch.
+"""Chapters 1, 6 and 8 as far as their pages and the home page tell them: typed views of their results, no torch.
 
-As in `results`, arrays have networks first and layers count from the input side. `results.overfitting()` and its like
+As in `results`, arrays have networks first and layers count from the input side. `results.lora()` and its like
 make them; a chapter that is told on this layer gets the rest of its fields with its page.
 """
 
@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rankstudy.book import conversion
-from rankstudy.book.measured import History, Networks, Origin
+from rankstudy.book.measured import History, Origin
 from rankstudy.data import scaling
-from rankstudy.study.experiments import overfitting as criterion
 from rankstudy.study.experiments.low_rank_training import DENSE, PLAIN
 from rankstudy.study.questions import Result
 
@@ -48,17 +47,6 @@ class Data:
     def different_columns(self) -> int:
         """At most as many different columns has the matrix of the images, one a row: the dark pixels share one."""
         return self.dark.size - max(0, int(self.dark.sum()) - 1)
-
-
-@dataclass(frozen=True)
-class Overfitting:
-    """Chapter 4."""
-
-    origin: Origin
-    big: Networks  # large enough to overfit
-    activations: Mapping[str, Networks]  # a size between, by activation, in the book's order
-    excess: np.ndarray  # (networks,) of the big ones: test loss at the end above its lowest, as a share of that
-    memorised: np.ndarray  # (networks,) whether training accuracy and excess meet the criterion stated in advance
 
 
 @dataclass(frozen=True)
@@ -124,18 +112,6 @@ def data(result: Result) -> Data:
         normalised_std=found.normalised["std"],
         images_per_second=found.images_per_second,
         bytes=found.bytes,
-    )
-
-
-def overfitting(result: Result) -> Overfitting:
-    found = result.typed
-    big = conversion.networks("big network", found.big, result.config, "relu")
-    return Overfitting(
-        origin=conversion.origin(result),
-        big=big,
-        activations=conversion.by_activation(found.activations, result.config["activations"]),
-        excess=criterion.excess(big.history.test_loss),
-        memorised=criterion.overfitted(result["big"]["history"]),
     )
 
 

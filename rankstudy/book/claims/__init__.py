@@ -86,7 +86,7 @@ def p_text(p: float) -> str:
 
 REGISTRY: dict[str, Hypothesis] = {}
 # modules of this package, one a chapter
-FAMILIES = ("data", "training", "rank", "overfitting", "approximation", "low_rank_training", "lora")
+FAMILIES = ("data", "training", "rank", "overfitting", "labels", "decay", "approximation", "low_rank_training", "lora")
 
 
 def hypothesis(
@@ -124,8 +124,10 @@ def stated(family: str) -> list[Hypothesis]:
     return [each for each in REGISTRY.values() if each.family == family]
 
 
-def judged(result: Any, planted: Mapping[str, str] | None = None) -> list[Judged]:
+def judged(result: Any, planted: Mapping[str, str] | None = None, family: str = "") -> list[Judged]:
     """What a result says of every hypothesis of its family, p-values corrected; see `corrected`.
+
+    Of a result that is None, a control that has not been computed, every hypothesis of `family` is inconclusive.
 
     `planted`: verdicts to use instead, by id ("*": for all), so that a page can be read under any; unset: those of the
     environment variable PLANT.
@@ -133,7 +135,8 @@ def judged(result: Any, planted: Mapping[str, str] | None = None) -> list[Judged
     Raises:
         ValueError: a planted verdict is none of VERDICTS.
     """
-    found = corrected([judge(each, each.test(result)) for each in stated(result.origin.experiment)])
+    asked = stated(family if result is None else result.origin.experiment)
+    found = corrected([judge(each, None if result is None else each.test(result)) for each in asked])
     wanted = planted_verdicts() if planted is None else planted
     if unknown := set(wanted.values()) - set(VERDICTS):
         raise ValueError(f"a planted verdict is {min(unknown)!r}; allowed are {', '.join(VERDICTS)}")
