@@ -273,10 +273,10 @@ def test_figures_draw_what_there_is(drawing):
     made = {
         "turn": lambda: plots.turn(view.big.history),
         "by_width": lambda: plots.by_width(view.widths),
-        "by_distance": lambda: plots.by_distance(found, found.square),
+        "by_distance": lambda: plots.by_distance(found),
     }[drawing]()
     assert len(made.svgs()) == 2 and all("nan" not in each for each in made.svgs())
-    assert not plots.by_distance(None, []).svgs()
+    assert not plots.by_distance(None).svgs()
 
 
 @pytest.mark.parametrize("page", ["04-overfitting.qmd", "evidence/04-overfitting.qmd"])

@@ -113,6 +113,45 @@ class Overfitting:
         return self.big if self.big.trajectory is not None else self.activations["relu"]
 
     @property
+    def observed_layers(self) -> list[str]:
+        """Numbers of their layers, as printed."""
+        return [str(layer + 1) for layer in range(len(self.observed.full_rank))]
+
+    @property
+    def update_at_lowest(self) -> np.ndarray:
+        """(networks, layers) entropy rank of their update at the epoch of the lowest validation loss."""
+        group = self.observed
+        if group.trajectory is None:
+            return np.full(group.update.entropy_rank.shape, np.nan)
+        best = 1 + group.history.validation_loss[:, 1:].argmin(axis=1)
+        return group.trajectory.update_entropy_rank[np.arange(group.n), best]
+
+    @property
+    def feature_layers(self) -> list[str]:
+        """What features are taken after, as printed; 0: the images themselves."""
+        return [str(layer) for layer in range(len(self.activations["relu"].full_rank) + 1)]
+
+    @property
+    def seeds(self) -> list[str]:
+        """Of the big networks, as printed."""
+        return [f"seed {seed}" for seed in self.big.history.seeds]
+
+    @property
+    def labels(self) -> list[str]:
+        """Of the sizes."""
+        return [size.label for size in self.sizes]
+
+    @property
+    def parameters(self) -> np.ndarray:
+        """(sizes,)"""
+        return np.array([size.parameters for size in self.sizes])
+
+    def by_doubling(self, layers: str) -> np.ndarray | None:
+        """(networks,) change per doubling of the width of the share of full rank that the update takes in the "first"
+        layer or the "square" ones, by least squares; None where fewer than two widths trained."""
+        return by_doubling([(s, s.share([0] if layers == "first" else s.square)) for s in self.widths])
+
+    @property
     def lowest(self) -> np.ndarray:
         """(networks,) epoch of the big ones' lowest test loss."""
         return 1 + self.big.history.test_loss[:, 1:].argmin(axis=1)
@@ -127,6 +166,17 @@ class Overfitting:
         field, as "test_accuracy"; of as many networks as every size has."""
         count = min(size.n for size in self.sizes)
         return np.stack([_of(size, measure)[:count] for size in self.sizes], axis=1)
+
+
+def by_doubling(shares: Sequence[tuple[Size, np.ndarray]]) -> np.ndarray | None:
+    """(networks,) change of a share per doubling of the width, by least squares in each; of as many networks as every
+    width has. None where fewer than two widths trained."""
+    trained = [(size, share) for size, share in shares if size.did_train]
+    if len(trained) < 2:
+        return None
+    count = min(len(share) for _, share in trained)
+    doublings = np.log2([size.widths[1] for size, _ in trained])
+    return np.polyfit(doublings, np.stack([share[:count] for _, share in trained]), 1)[0].round(12)
 
 
 def _of(size: Size, measure: str) -> np.ndarray:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from rankstudy.book.claims import hypothesis
 from rankstudy.book.numbers import per_layer
-from rankstudy.book.overfitting import Overfitting, Size
+from rankstudy.book.overfitting import Overfitting, by_doubling
 
 CRITERION = "sec-evidence-overfitting-criterion"
 RANKS = "sec-evidence-overfitting-ranks"
@@ -83,9 +81,8 @@ def after_minimum(overfitting: Overfitting) -> np.ndarray | None:
     group = overfitting.observed
     if group.trajectory is None:
         return None
-    best = group.history.validation_loss[:, 1:].argmin(axis=1) + 1
-    share = (group.trajectory.update_entropy_rank / group.full_rank)[:, :, group.square].mean(axis=2)
-    return share[:, -1] - share[np.arange(group.n), best]
+    share = (group.update.entropy_rank - overfitting.update_at_lowest) / group.full_rank
+    return share[:, group.square].mean(axis=1)
 
 
 @hypothesis(
@@ -118,7 +115,7 @@ def tanh_square(overfitting: Overfitting) -> np.ndarray | None:
     evidence=SIZES,
 )
 def width_square(overfitting: Overfitting) -> np.ndarray | None:
-    return _by_doubling([(size, size.share(size.square)) for size in overfitting.widths])
+    return overfitting.by_doubling("square")
 
 
 @hypothesis(
@@ -132,7 +129,7 @@ def width_square(overfitting: Overfitting) -> np.ndarray | None:
     evidence=SIZES,
 )
 def width_first(overfitting: Overfitting) -> np.ndarray | None:
-    return _by_doubling([(size, size.share([0])) for size in overfitting.widths])
+    return overfitting.by_doubling("first")
 
 
 @hypothesis(
@@ -150,7 +147,7 @@ def width_first(overfitting: Overfitting) -> np.ndarray | None:
 def width_inputs(overfitting: Overfitting) -> np.ndarray | None:
     shares = [(size, size.share([0]), size.baseline_share([0])) for size in overfitting.widths]
     measured = [(size, share - baseline) for size, share, baseline in shares if baseline is not None]
-    return _by_doubling(measured) if len(measured) == len(shares) else None
+    return by_doubling(measured) if len(measured) == len(shares) else None
 
 
 @hypothesis(
@@ -182,17 +179,6 @@ def big_square(overfitting: Overfitting) -> np.ndarray | None:
 )
 def big_first(overfitting: Overfitting) -> np.ndarray | None:
     return _difference(overfitting.narrower.share([0]), overfitting.widths[-1].share([0]))
-
-
-def _by_doubling(shares: Sequence[tuple[Size, np.ndarray]]) -> np.ndarray | None:
-    """(networks,) change of a share per doubling of the width, by least squares in each; of as many networks as every
-    width has. None where fewer than two widths trained."""
-    trained = [(size, share) for size, share in shares if size.did_train]
-    if len(trained) < 2:
-        return None
-    count = min(len(share) for _, share in trained)
-    doublings = np.log2([size.widths[1] for size, _ in trained])
-    return np.polyfit(doublings, np.stack([share[:count] for _, share in trained]), 1)[0].round(12)
 
 
 def _difference(narrow: np.ndarray, wide: np.ndarray) -> np.ndarray:

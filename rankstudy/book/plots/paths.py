@@ -45,29 +45,28 @@ def turn(history: History) -> Drawing:
     return Drawing(drawn)
 
 
-def by_distance(view: Labels | Decay | None, layers: Sequence[int]) -> Drawing:
-    """Entropy rank of what is learned against its distance from the start (log), a panel a layer, a line for each
-    learning rate of a condition: means over networks at each look, from the smallest distance that is compared."""
+def by_distance(view: Labels | Decay | None, layers: str = "square") -> Drawing:
+    """Entropy rank of what is learned against its distance from the start (log), a panel a layer ("square" ones or all
+    "hidden" ones), a line for each learning rate of a condition: means over networks at each look, from the smallest
+    distance that is compared. None: it has not been computed."""
+    if view is None:
+        return Drawing([])
     drawn = []
-    for layer in layers if view is not None else ():
+    for layer in view.square if layers == "square" else range(len(view.widths) - 2):
         figure, axes = panel(f"layer {layer + 1}")
         ends = {}
-        for index, (name, entries) in enumerate(view.conditions.items()):  # type: ignore[union-attr]
+        for index, (name, entries) in enumerate(view.conditions.items()):
             shade = colour(CONDITIONS.get(name, name), index)
             for paths in entries:
                 x = np.exp(np.log(paths.distance[:, :, layer]).mean(axis=0))
                 y = paths.entropy_rank[:, :, layer].mean(axis=0)
                 axes.plot(x[x >= NEAREST], y[x >= NEAREST], color=shade, marker="o", markersize=2, linewidth=1.2)
                 ends[name] = (float(y[-1]), shade)
-        axes.set(xscale="log", xlabel="distance from the start", ylabel=f"entropy rank (of {_full(view, layer)})")
+        axes.set(xscale="log", xlabel="distance from the start", ylabel=f"entropy rank (of {min(view.widths[layer : layer + 2])})")
         plain_log(axes.xaxis, (1, 2, 5))
         direct(axes, ends)
         drawn.append(figure)
     return Drawing(drawn)
-
-
-def _full(view: Labels | Decay | None, layer: int) -> int:
-    return min(view.widths[layer : layer + 2]) if view is not None else 0
 
 
 def by_width(sizes: Sequence[Size]) -> Drawing:
