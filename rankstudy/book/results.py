@@ -6,13 +6,14 @@ Each is what the chapter shows under the current profile, and is computed where 
 from __future__ import annotations
 
 from rankstudy.book import approximation as chapter5
-from rankstudy.book import conversion, measured, views
+from rankstudy.book import conversion, measured, paths, views
 from rankstudy.book import directions as directions8
+from rankstudy.book import dissection as dissection3
 from rankstudy.book import frontier as frontier8
 from rankstudy.book import lora as chapter8
 from rankstudy.book import low_rank_training as chapter6
-from rankstudy.book import dissection as dissection3
 from rankstudy.book import optimizers as optimizers3
+from rankstudy.book import overfitting as chapter4
 from rankstudy.study import questions
 
 
@@ -41,9 +42,19 @@ def training() -> measured.Training:
     return conversion.training(questions.result("training"))
 
 
-def overfitting() -> views.Overfitting:
-    """Chapter 4's result as the home page tells it, under the current profile, computed where it is missing."""
-    return views.overfitting(questions.result("overfitting"))
+def overfitting() -> chapter4.Overfitting:
+    """Chapter 4's result under the current profile, computed where it is missing."""
+    return chapter4.typed(questions.result("overfitting"))
+
+
+def labels() -> paths.Labels | None:
+    """Chapter 4's control of labels likewise; None where it is not published yet."""
+    return None if questions.missing("labels") else paths.labels(questions.result("labels"))
+
+
+def decay() -> paths.Decay | None:
+    """Chapter 4's control of weight decay likewise."""
+    return None if questions.missing("decay") else paths.decay(questions.result("decay"))
 
 
 def approximation() -> chapter5.Approximation:
@@ -56,14 +67,14 @@ def low_rank_training() -> chapter6.LowRankTraining:
     return chapter6.low_rank_training(questions.result("low_rank_training"))
 
 
-def narrow() -> chapter6.Narrow:
+def narrow() -> chapter6.Narrow | None:
     """Chapter 6's control of fewer neurons likewise."""
-    return chapter6.narrow(questions.result("narrow"))
+    return None if questions.missing("narrow") else chapter6.narrow(questions.result("narrow"))
 
 
-def large_batches() -> chapter6.LargeBatches:
+def large_batches() -> chapter6.LargeBatches | None:
     """Chapter 6's control of large batches likewise."""
-    return chapter6.large_batches(questions.result("large_batches"))
+    return None if questions.missing("large_batches") else chapter6.large_batches(questions.result("large_batches"))
 
 
 def lora() -> chapter8.LoRA:

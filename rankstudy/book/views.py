@@ -1,8 +1,4 @@
-"""Chapters 1 and 4 as far as their pages and the home page tell them: typed views of their results, no torch.
-
-As in `results`, arrays have networks first and layers count from the input side. `results.overfitting()` and its like
-make them; a chapter that is told on this layer gets the rest of its fields with its page.
-"""
+"""Chapter 1 as its page and the home page tell it: a typed view of its result, no torch."""
 
 from __future__ import annotations
 
@@ -12,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rankstudy.book import conversion
-from rankstudy.book.measured import Networks, Origin
+from rankstudy.book.measured import Origin
 from rankstudy.data import scaling
-from rankstudy.study.experiments import overfitting as criterion
 from rankstudy.study.questions import Result
 
 
@@ -46,17 +41,6 @@ class Data:
         return self.dark.size - max(0, int(self.dark.sum()) - 1)
 
 
-@dataclass(frozen=True)
-class Overfitting:
-    """Chapter 4."""
-
-    origin: Origin
-    big: Networks  # large enough to overfit
-    activations: Mapping[str, Networks]  # a size between, by activation, in the book's order
-    excess: np.ndarray  # (networks,) of the big ones: test loss at the end above its lowest, as a share of that
-    memorised: np.ndarray  # (networks,) whether training accuracy and excess meet the criterion stated in advance
-
-
 def data(result: Result) -> Data:
     found = result.typed
     mean, std = scaling(result.data)
@@ -74,16 +58,4 @@ def data(result: Result) -> Data:
         normalised_std=found.normalised["std"],
         images_per_second=found.images_per_second,
         bytes=found.bytes,
-    )
-
-
-def overfitting(result: Result) -> Overfitting:
-    found = result.typed
-    big = conversion.networks("big network", found.big, result.config, "relu")
-    return Overfitting(
-        origin=conversion.origin(result),
-        big=big,
-        activations=conversion.by_activation(found.activations, result.config["activations"]),
-        excess=criterion.excess(big.history.test_loss),
-        memorised=criterion.overfitted(result["big"]["history"]),
     )

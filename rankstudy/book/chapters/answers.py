@@ -9,8 +9,6 @@ import numpy as np
 
 from rankstudy.book.chapters.common import over
 from rankstudy.book.chapters.crossings import NONE
-from rankstudy.book.chapters.rank_views import Arm, accuracies, average, did_train
-from rankstudy.book.stats import estimate, paired
 
 
 def texts(chapters: Mapping[str, Any], check: Mapping[str, Any]) -> dict[str, str]:
@@ -19,7 +17,6 @@ def texts(chapters: Mapping[str, Any], check: Mapping[str, Any]) -> dict[str, st
         "answer_rank": _rank(chapters["rank"].text, chapters["overfitting"].text),
         "answer_cut": _cut(chapters["approximation"].text, chapters["low_rank_training"].text),
         "answer_tuning": _tuning(chapters["lora"], chapters["intrinsic_dimension"].transfer.text),
-        "answer_why": why(chapters["overfitting"].unshuffled, chapters["overfitting"].shuffled),
         "answer_uses": _uses(chapters["low_rank_training"].text, chapters["lora"]),
         "answer_svd": _svd(check),
     }
@@ -59,26 +56,6 @@ def _tuning(lora: Any, transfer: Mapping[str, str]) -> str:
         f"{transfer['pre']} of them from pre-trained weights and {transfer['scratch']} from scratch on test "
         f"data{ratio} (training data: {transfer['pre_train']} and {transfer['scratch_train']}; "
         f"{over(int(transfer['seeds']), 'seeds')})."
-    )
-
-
-def why(true: Arm, shuffled: Arm) -> str:
-    """The data alone, or what has to be memorised? The same images under true and under shuffled labels."""
-    found = [average(arm, "update", "effective_rank", normalised=True) for arm in (true, shuffled)]
-    count = min(map(len, found))
-    change = paired(found[1][:count], found[0][:count])
-    if not did_train(shuffled):
-        verdict = "an effective rank that answers nothing, since they were not memorised"
-    elif change.low > 0:
-        verdict = "a higher effective rank, so the images alone do not explain its rank: what is learned matters"
-    elif change.high < 0:
-        verdict = "a lower effective rank, so memorising did not take a higher rank than learning"
-    else:
-        verdict = "no effective rank that these networks could tell apart, so the two explanations stay open"
-    return (
-        f"On the same images, shuffled labels give the update {verdict} ({estimate(found[1]).percent()} of full rank "
-        f"against {estimate(found[0]).percent()}, difference {change.points()}; {over(count)}, paired; true labels: "
-        f"{accuracies({'': true})}; shuffled labels: {accuracies({'': shuffled})})."
     )
 
 

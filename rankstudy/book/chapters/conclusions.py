@@ -66,8 +66,6 @@ class Chapter(Book):
             # how far from the bound, as a share of it; no less than rounding can say
             "closest": _share(check["closest"] - 1),
             "svd_share": _share(abs(check["svd"] - 1)),
-            "bound": self.chapters["overfitting"].text["bound"],
-            "memorising": self.chapters["overfitting"].text["memorising"],
             "shape": f"{check['shape'][0]} × {check['shape'][1]}",
             "rank": str(check["rank"]),
             **answers.texts(self.chapters, check),

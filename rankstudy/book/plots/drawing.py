@@ -72,6 +72,8 @@ class Drawing:
 
     def _repr_markdown_(self) -> str:
         found = self.svgs()
+        if not found:
+            return "*Not run under this profile.*"
         count = min(self.columns, len(found))
         inline = "\n".join(themed(each) for each in found)
         images = ",\n".join(f'image(bytes("{_quoted(each)}"), format: "svg", width: 100%)' for each in found)
