@@ -54,10 +54,17 @@ def mnist(where: torch.device | str = "cpu") -> Dataset:
     return load(config.Data("mnist"), where)
 
 
-def report(name: str, rows: list[Row], seconds: float, tables: dict[str, list[list]] | None = None) -> None:
+def report(
+    name: str,
+    rows: list[Row],
+    seconds: float,
+    tables: dict[str, list[list]] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> None:
     """Print the table and keep it with its provenance in `results/<name>.json`; other tables (heads first) go along."""
     origin = provenance.describe(device.describe(device.choose()), seconds)
     origin["load"] = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    origin["clock"] = clock.__name__
     print(f"# {name}: {origin['device']}, torch {origin['torch']}, load {origin['load']}, commit {origin['commit']}\n")
     heads = ["what", "against", "ours", "theirs", "ratio", "target", "n", "note"]
     print(tabulate([row.cells() for row in rows], headers=heads, tablefmt="pipe"))
@@ -69,7 +76,12 @@ def report(name: str, rows: list[Row], seconds: float, tables: dict[str, list[li
 
 
 def alternate(
-    jobs: dict[str, Callable[[], object]], repeats: int, *, warm: bool = True, block: float = 0.0
+    jobs: dict[str, Callable[[], object]],
+    repeats: int,
+    *,
+    warm: bool = True,
+    block: float = 0.0,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Seconds of a call of each job, in turns of as many calls as fill `block` seconds, at least one.
 
@@ -79,25 +91,33 @@ def alternate(
     """
     counts = dict.fromkeys(jobs, 1)
     if block:
-        counts = {name: max(1, round(block / min(_turn(job, 1) for _ in range(3)))) for name, job in jobs.items()}
+        counts = {name: max(1, round(block / min(_turn(job, 1, clock) for _ in range(3)))) for name, job in jobs.items()}
     for name, job in jobs.items() if warm else ():
-        _turn(job, counts[name])
+        _turn(job, counts[name], clock)
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(repeats):
         for name, job in jobs.items():
             time.sleep(PAUSE)
-            seconds[name].append(_turn(job, counts[name]))
+            seconds[name].append(_turn(job, counts[name], clock))
     return seconds
 
 
-def _turn(job: Callable[[], object], count: int) -> float:
+def one_thread() -> Callable[[], float]:
+    """The clock of what computes in this process alone: on one thread (OMP_NUM_THREADS=1) the processor's seconds.
+
+    On an idle machine they are those on the wall, and neighbours hardly lengthen them.
+    """
+    return time.process_time if os.environ.get("OMP_NUM_THREADS") == "1" else time.perf_counter
+
+
+def _turn(job: Callable[[], object], count: int, clock: Callable[[], float]) -> float:
     """Seconds of each of so many calls."""
-    start = time.perf_counter()
+    start = clock()
     for _ in range(count):
         job()
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
-    return (time.perf_counter() - start) / count
+    return (clock() - start) / count
 
 
 def processor_seconds() -> float:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from benchmarks import Row, alternate, ratio, report
+from benchmarks import Row, alternate, one_thread, ratio, report
 from rankstudy.rank import matrix_rank
 
 PLATEAUS = (0.1, 0.5, 0.9, 1.1, 2.0, 10.0)
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> None:
         factors = rng.standard_normal((options.batch, 784, 100)) @ rng.standard_normal((options.batch, 100, 256))
         low = torch.from_numpy(factors).to(dtype)
         rows.append(against_torch(f"{options.batch} of 784×256 {name}, rank 100", low, options.repeats))
-    report("rank", rows, time.perf_counter() - begun)
+    report("rank", rows, time.perf_counter() - begun, clock=one_thread())
 
 
 def near(n: int, rng: np.random.Generator, heights: Sequence[float]) -> list[tuple[str, np.ndarray]]:
@@ -78,7 +78,7 @@ def row(what: str, against: str, ours: Callable, theirs: Callable, target: str, 
         reference: object = None, warm: bool = True) -> Row:  # fmt: skip
     found: dict[str, object] = {}
     jobs = {"theirs": lambda: found.update(theirs=theirs()), "ours": lambda: found.update(ours=ours())}
-    seconds = alternate(jobs, repeats, warm=warm)
+    seconds = alternate(jobs, repeats, warm=warm, clock=one_thread())
     if not np.array_equal(found["ours"], expected := found["theirs"] if reference is None else reference):
         raise SystemExit(f"{what}: ranks differ, {found['ours']} here and {expected} there")
     ranks = np.unique(found["ours"])
