@@ -10,13 +10,11 @@ from matplotlib.ticker import MaxNLocator
 from rankstudy.book.measured import History
 from rankstudy.book.overfitting import Size
 from rankstudy.book.paths import NEAREST, Decay, Labels
-from rankstudy.book.plots.drawing import INK, SERIES, Drawing, colour, direct, line, panel, plain_log
+from rankstudy.book.plots.drawing import INK, SERIES, Drawing, colour, direct, line, panel
 
-CONDITIONS = {
-    "true": "weights",
-    "shuffled": "error",
-    "drawn anew": "muted",
-}  # condition -> the series whose colour it has
+# condition -> the series whose colour it has
+CONDITIONS = {"true": "weights", "shuffled": "error", "drawn anew": "muted"}
+TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10)  # distances
 
 
 def turn(history: History) -> Drawing:
@@ -60,10 +58,15 @@ def by_distance(view: Labels | Decay | None, layers: str = "square") -> Drawing:
             for paths in entries:
                 x = np.exp(np.log(paths.distance[:, :, layer]).mean(axis=0))
                 y = paths.entropy_rank[:, :, layer].mean(axis=0)
-                axes.plot(x[x >= NEAREST], y[x >= NEAREST], color=shade, marker="o", markersize=2, linewidth=1.2)
-                ends[name] = (float(y[-1]), shade)
-        axes.set(xscale="log", xlabel="distance from the start", ylabel=f"entropy rank (of {min(view.widths[layer : layer + 2])})")
-        plain_log(axes.xaxis, (1, 2, 5))
+                if x[-1] >= NEAREST:
+                    axes.plot(x[x >= NEAREST], y[x >= NEAREST], color=shade, marker="o", markersize=2, linewidth=1.2)
+                    ends[name] = (float(y[-1]), shade)
+        full_rank = min(view.widths[layer : layer + 2])
+        axes.set(xscale="log", xlabel="distance from the start", ylabel=f"entropy rank (of {full_rank})")
+        axes.set_xlim(left=NEAREST)
+        axes.set_xticks([tick for tick in TICKS if tick <= axes.get_xlim()[1]], minor=False)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.minorticks_off()
         direct(axes, ends)
         drawn.append(figure)
     return Drawing(drawn)
