@@ -22,6 +22,7 @@ DONE = (  # grows page by page
     "report/01-data.qmd",
     "report/02-training.qmd",
     "report/03-rank.qmd",
+    "report/04-overfitting.qmd",
     "report/05-approximation.qmd",
 )
 WORDS, LONGER = 1200, {"report/08-lora.qmd": 1500, "report/07-conclusions.qmd": 1500, "index.qmd": 400}

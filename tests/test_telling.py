@@ -21,7 +21,7 @@ from tests import page_checks
 
 ROOT = Path(__file__).parents[1]
 FILTER = ROOT / "report" / "styles" / "telling.lua"
-EVIDENCE = ("01-data", "02-training", "03-rank", "05-approximation")
+EVIDENCE = ("01-data", "02-training", "03-rank", "04-overfitting", "05-approximation")
 PAGES = [*page_checks.DONE, *(f"report/evidence/{page}.qmd" for page in EVIDENCE)]  # told on the new layer
 VERDICT = {
     "verdict": "supported",
@@ -212,6 +212,25 @@ NEUTRAL = {  # sentences with such a word that say nothing about a result, or so
         "a tolerance just above it",
         "what training adds concentrated",
         "singular values above τ",
+    ),
+    "report/04-overfitting.qmd": (
+        "How does the rank increase as we go to deeper layers?",  # the assignment's question
+        "Every network does better on the images that it was trained on.",
+        "if it was better before",  # a definition
+        "is at least 5 % above the lowest that it had",  # likewise
+        "Does memorising take more directions?",
+        "a random start has full rank",  # mathematics
+        "in the square layers changes by N of full rank",
+        "Does weight decay, the textbook’s remedy, lower it?",
+        "if its test *accuracy* ended below its best",  # a definition
+        "The best of several epochs is never below the last one",  # of any numbers
+        "How low can weight decay alone push a rank?** A step",
+        "No rank exceeds the smaller side of its matrix",  # mathematics
+    ),
+    "report/evidence/04-overfitting.qmd": (
+        "Shares: entropy rank of W − W₀ in per cent of full rank",
+        "at equal distance, less that without decay",
+        "it was above the width for each that learned",
     ),
     "report/05-approximation.qmd": (
         "How good is it on average as you increase r?",  # the assignment's question

@@ -50,6 +50,16 @@ class Size:
         return f"{len(hidden)} × {hidden[0]}"
 
     @property
+    def histories(self) -> dict[str, History]:
+        """Of the sizes, by label."""
+        return {size.label: size.history for size in self.sizes}
+
+    @property
+    def sizes_that_overfit(self) -> int:
+        """How many of them do so with every seed."""
+        return sum(bool(size.memorised.all()) for size in self.sizes)
+
+    @property
     def parameters(self) -> int:
         return sum(out * inp for out, inp in self.shapes)
 
@@ -127,6 +137,12 @@ class Overfitting:
         return group.trajectory.update_entropy_rank[np.arange(group.n), best]
 
     @property
+    def since_lowest(self) -> np.ndarray:
+        """(networks,) change of that from then to the end, as a share of full rank, mean over the square layers."""
+        group = self.observed
+        return ((group.update.entropy_rank - self.update_at_lowest) / group.full_rank)[:, group.square].mean(axis=1)
+
+    @property
     def feature_layers(self) -> list[str]:
         """What features are taken after, as printed; 0: the images themselves."""
         return [str(layer) for layer in range(len(self.activations["relu"].full_rank) + 1)]
@@ -140,6 +156,16 @@ class Overfitting:
     def labels(self) -> list[str]:
         """Of the sizes."""
         return [size.label for size in self.sizes]
+
+    @property
+    def histories(self) -> dict[str, History]:
+        """Of the sizes, by label."""
+        return {size.label: size.history for size in self.sizes}
+
+    @property
+    def sizes_that_overfit(self) -> int:
+        """How many of them do so with every seed."""
+        return sum(bool(size.memorised.all()) for size in self.sizes)
 
     @property
     def parameters(self) -> np.ndarray:
@@ -160,6 +186,13 @@ class Overfitting:
     def accuracy_at_lowest(self) -> np.ndarray:
         """(networks,) test accuracy of the big ones at that epoch."""
         return self.big.history.test_accuracy[np.arange(self.big.n), self.lowest]
+
+    def against_narrower(self, measure: str) -> tuple[np.ndarray, np.ndarray]:
+        """The end of a history's field, of the big networks and of the narrower ones, (networks,) each, of as many as
+        both have."""
+        wide, narrow = (_of(size, measure) for size in (self.widths[-1], self.narrower))
+        count = min(len(wide), len(narrow))
+        return wide[:count], narrow[:count]
 
     def by_size(self, measure: str) -> np.ndarray:
         """(networks, sizes) of "excess", "share of layer 1", "share of square layers", or the end of a history's

@@ -78,11 +78,7 @@ def depth_update(overfitting: Overfitting) -> np.ndarray | None:
     evidence="sec-evidence-overfitting-time",
 )
 def after_minimum(overfitting: Overfitting) -> np.ndarray | None:
-    group = overfitting.observed
-    if group.trajectory is None:
-        return None
-    share = (group.update.entropy_rank - overfitting.update_at_lowest) / group.full_rank
-    return share[:, group.square].mean(axis=1)
+    return overfitting.since_lowest if overfitting.observed.trajectory is not None else None
 
 
 @hypothesis(

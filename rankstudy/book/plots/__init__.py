@@ -8,7 +8,7 @@ from rankstudy.book.plots.curves import by_rank, convergence, curves, trade_off
 from rankstudy.book.plots.drawing import Drawing, beside
 from rankstudy.book.plots.forest import forest
 from rankstudy.book.plots.images import digits, mean_image, slider, truncation, weight_images
-from rankstudy.book.plots.paths import by_distance, by_width, turn
+from rankstudy.book.plots.paths import by_distance, by_width, turn, turns
 from rankstudy.book.plots.ranks import by_condition, by_layer, by_tolerance, trajectory
 from rankstudy.book.plots.spectra import sizes, spectra
 
@@ -33,5 +33,6 @@ __all__ = [
     "trajectory",
     "truncation",
     "turn",
+    "turns",
     "weight_images",
 ]

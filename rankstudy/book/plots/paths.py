@@ -2,47 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rankstudy.book.measured import History
 from rankstudy.book.overfitting import Size
 from rankstudy.book.paths import NEAREST, Decay, Labels
-from rankstudy.book.plots.drawing import INK, SERIES, Drawing, colour, direct, line, panel, plain_log
+from rankstudy.book.plots.drawing import INK, SERIES, Drawing, colour, direct, line, panel
 
-CONDITIONS = {
-    "true": "weights",
-    "shuffled": "error",
-    "drawn anew": "muted",
-}  # condition -> the series whose colour it has
+# condition -> the series whose colour it has
+CONDITIONS = {"true": "weights", "shuffled": "error", "drawn anew": "muted"}
+TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10)  # distances
 
 
 def turn(history: History) -> Drawing:
     """Loss on a linear axis and accuracy, from the first epoch on; dotted: the epoch of the lowest mean test loss."""
+    return Drawing([_turn("loss", history, "loss"), _turn("accuracy", history, "accuracy")])
+
+
+def turns(histories: Mapping[str, History]) -> Drawing:
+    """The loss of each condition likewise, a panel each."""
+    return Drawing([_turn(name, history, "loss") for name, history in histories.items()])
+
+
+def _turn(title: str, history: History, what: str) -> Figure:
     epochs = np.arange(1, history.epochs + 1)
+    scale, ylabel, series = {
+        "loss": (1, "cross-entropy (nats)", "error"),
+        "accuracy": (100, "accuracy (%)", "accuracy"),
+    }[what]
+    figure, axes = panel(title)
+    ends = {}
+    for split, shade in (("train", SERIES["muted"][0]), ("test", SERIES[series][0])):
+        mean = line(axes, epochs, scale * getattr(history, f"{split}_{what}")[:, 1:], shade, marker="o", markersize=3)
+        ends[split] = (float(mean[-1]), shade)
     lowest = int(epochs[history.test_loss[:, 1:].mean(axis=0).argmin()])
-    drawn = []
-    for what, ylabel, scale, shade in (
-        ("loss", "cross-entropy (nats)", 1, SERIES["error"][0]),
-        ("accuracy", "accuracy (%)", 100, SERIES["accuracy"][0]),
-    ):
-        figure, axes = panel(what)
-        ends = {}
-        for split, own in (("train", SERIES["muted"][0]), ("test", shade)):
-            mean = line(axes, epochs, scale * getattr(history, f"{split}_{what}")[:, 1:], own, marker="o", markersize=3)
-            ends[split] = (float(mean[-1]), own)
-        axes.axvline(lowest, color=INK, linewidth=1, linestyle=":")
-        axes.set(xlabel="epoch", ylabel=ylabel)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if what == "loss":
-            axes.set_ylim(bottom=0)
-        else:
-            axes.set_ylim(top=100.1)
-        direct(axes, ends)
-        drawn.append(figure)
-    return Drawing(drawn)
+    axes.axvline(lowest, color=INK, linewidth=1, linestyle=":")
+    axes.set(xlabel="epoch", ylabel=ylabel)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylim(**({"bottom": 0} if what == "loss" else {"top": 100.1}))
+    direct(axes, ends)
+    return figure
 
 
 def by_distance(view: Labels | Decay | None, layers: str = "square") -> Drawing:
@@ -60,14 +63,15 @@ def by_distance(view: Labels | Decay | None, layers: str = "square") -> Drawing:
             for paths in entries:
                 x = np.exp(np.log(paths.distance[:, :, layer]).mean(axis=0))
                 y = paths.entropy_rank[:, :, layer].mean(axis=0)
-                axes.plot(x[x >= NEAREST], y[x >= NEAREST], color=shade, marker="o", markersize=2, linewidth=1.2)
-                ends[name] = (float(y[-1]), shade)
-        axes.set(
-            xscale="log",
-            xlabel="distance from the start",
-            ylabel=f"entropy rank (of {min(view.widths[layer : layer + 2])})",
-        )
-        plain_log(axes.xaxis, (1, 2, 5))
+                if x[-1] >= NEAREST:
+                    axes.plot(x[x >= NEAREST], y[x >= NEAREST], color=shade, marker="o", markersize=2, linewidth=1.2)
+                    ends[name] = (float(y[-1]), shade)
+        full_rank = min(view.widths[layer : layer + 2])
+        axes.set(xscale="log", xlabel="distance from the start", ylabel=f"entropy rank (of {full_rank})")
+        axes.set_xlim(left=NEAREST)
+        axes.set_xticks([tick for tick in TICKS if tick <= axes.get_xlim()[1]], minor=False)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.minorticks_off()
         direct(axes, ends)
         drawn.append(figure)
     return Drawing(drawn)
