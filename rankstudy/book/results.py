@@ -5,8 +5,10 @@ Each is what the chapter shows under the current profile, and is computed where 
 
 from __future__ import annotations
 
+from typing import Any
+
 from rankstudy.book import approximation as chapter5
-from rankstudy.book import conversion, measured, views
+from rankstudy.book import claims, conversion, intrinsic, measured, views
 from rankstudy.study import questions
 
 
@@ -45,6 +47,17 @@ def lora() -> views.LoRA:
     return views.lora(questions.result("lora"))
 
 
+def intrinsic_dimension() -> intrinsic.IntrinsicDimension:
+    """The appendix's result on intrinsic dimension likewise."""
+    return intrinsic.typed(questions.result("intrinsic_dimension"))
+
+
 def origin(experiment: str) -> measured.Origin:
     """Where the numbers of a chapter come from, before it has a typed result of its own."""
     return conversion.origin(questions.result(experiment))
+
+
+def book() -> dict[str, Any]:
+    """The result of every family of hypotheses, by the family's name; None where none is published yet."""
+    there = questions.published() if questions.profile() == "published" else questions.known()
+    return {family: globals()[family]() if family in there else None for family in claims.FAMILIES}

@@ -86,7 +86,16 @@ def p_text(p: float) -> str:
 
 REGISTRY: dict[str, Hypothesis] = {}
 # modules of this package, one a chapter
-FAMILIES = ("data", "training", "rank", "overfitting", "approximation", "low_rank_training", "lora")
+FAMILIES = (
+    "data",
+    "training",
+    "rank",
+    "overfitting",
+    "approximation",
+    "low_rank_training",
+    "lora",
+    "intrinsic_dimension",
+)
 
 
 def hypothesis(
@@ -124,8 +133,9 @@ def stated(family: str) -> list[Hypothesis]:
     return [each for each in REGISTRY.values() if each.family == family]
 
 
-def judged(result: Any, planted: Mapping[str, str] | None = None) -> list[Judged]:
-    """What a result says of every hypothesis of its family, p-values corrected; see `corrected`.
+def judged(result: Any, planted: Mapping[str, str] | None = None, family: str = "") -> list[Judged]:
+    """What a result says of every hypothesis of its family, p-values corrected; see `corrected`. None says nothing of
+    those of `family`.
 
     `planted`: verdicts to use instead, by id ("*": for all), so that a page can be read under any; unset: those of the
     environment variable PLANT.
@@ -133,11 +143,17 @@ def judged(result: Any, planted: Mapping[str, str] | None = None) -> list[Judged
     Raises:
         ValueError: a planted verdict is none of VERDICTS.
     """
-    found = corrected([judge(each, each.test(result)) for each in stated(result.origin.experiment)])
+    asked = stated(family or result.origin.experiment)
+    found = corrected([judge(each, None if result is None else each.test(result)) for each in asked])
     wanted = planted_verdicts() if planted is None else planted
     if unknown := set(wanted.values()) - set(VERDICTS):
         raise ValueError(f"a planted verdict is {min(unknown)!r}; allowed are {', '.join(VERDICTS)}")
     return [replace(each, verdict=wanted.get(each.hypothesis.id, wanted.get("*", each.verdict))) for each in found]
+
+
+def all_judged(book: Mapping[str, Any]) -> list[Judged]:
+    """What the results say of every hypothesis of the book; `book`: family -> result, or None where there is none."""
+    return [each for family, result in book.items() for each in judged(result, family=family)]
 
 
 def planted_verdicts() -> dict[str, str]:
