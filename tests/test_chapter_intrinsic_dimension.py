@@ -102,7 +102,7 @@ def test_the_entries_of_a_start_are_the_trained_ones_in_random_order():
     assert inside.run.start == start
     begun = starts.model(moved.network, seed, scrambled.model())
     for weight, value in zip(begun.parameters(), scrambled.weights, strict=True):
-        np.testing.assert_array_equal(weight.numpy(), value)
+        np.testing.assert_array_equal(weight.detach().numpy(), value)
 
 
 def test_every_start_has_the_same_left_to_learn(found):

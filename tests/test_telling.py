@@ -219,6 +219,25 @@ NEUTRAL = {  # sentences with such a word that say nothing about a result, or so
         "where you know what the matrix is used for: the inputs, as above",
         "Each is the best of its rank in its own norm",  # Eckart and Young
     ),
+    "report/07-conclusions.qmd": (
+        "Each has a limit, named below.",
+        "The cells below check it.",
+        "A random matrix has full rank.",  # mathematics
+        "Why full rank?",
+        "Why is the update concentrated?",
+        "saw an update at least as concentrated",  # a test of its own, see what chapter 3 says
+        "maps the unit circle to an ellipse (@fig-conclusions-ellipse), in more dimensions",
+        "The best it can do is to spend",  # Eckart and Young
+        "is the best matrix with that column space",
+        "For a dense matrix of moderate size the SVD is simply better.",
+        "Gradients projected to low rank shrink",  # as published
+        "How far is its product from `best`?",
+        "Add noise to `best`, a matrix of rank 32",
+        "Which rank comes nearest to `best` again?",
+        "it is better to give them up",  # its test is below
+        "How far is `best` off in it?",
+        "No matrix of that rank does better in this norm either.",  # Mirsky
+    ),
     "report/evidence/05-approximation.qmd": ("the largest rank compared below the effective one",),
     "report/evidence/03-rank.qmd": (
         "A singular value above the 95 % quantile",
@@ -363,6 +382,19 @@ def test_what_chapter_3_says_of_the_example_network_s_inputs():
         for inputs in (network.inputs_before[layer], network.inputs_after[layer]):
             made = effective_rank(input_baseline(inputs, network.trained[layer].shape[0]))
             assert update > made.mean() - 2 * made.std()
+
+
+def test_what_chapter_7_says_of_its_cells():
+    """No direction is stretched further than σ₁, no competitor comes nearer than the truncated SVD, alternating updates
+    reach it, and strong noise leaves the nearest rank below the signal's."""
+    page = (ROOT / "report/07-conclusions.qmd").read_text(encoding="utf-8")
+    names: dict = {}
+    exec("\n".join(page_checks.open_cells(page)), names)
+    assert np.linalg.norm(names["W"] @ names["x"], axis=0).max() < names["sigma"][0]
+    assert names["errors"].shape == (200,) and names["errors"].min() > 1 - 1e-12
+    assert 0 <= names["fit"].gap < 1e-3
+    weak, strong = names["off"].argmin(axis=1) + 1
+    assert weak == names["r"] > strong
 
 
 def test_what_chapter_3_says_of_pivoting():

@@ -12,8 +12,10 @@ import numpy as np
 
 from rankstudy.book import conversion
 from rankstudy.book.measured import History, Origin
+from rankstudy.book.numbers import mean
 from rankstudy.book.published import INTRINSIC
 from rankstudy.book.stats import estimate, number_text
+from rankstudy.book.tables import Markdown
 from rankstudy.study.experiments.crossing import crossing
 from rankstudy.study.experiments.intrinsic_dimension import Measured
 from rankstudy.study.experiments.transfer import Moved
@@ -23,9 +25,9 @@ LEVELS = (0.8, 0.9, 0.95)  # shares of what training all parameters from scratch
 ABSOLUTE = 0.9  # test accuracy: Li et al.'s threshold
 STARTS = {
     "pre-trained": "pre-trained",
-    "scratch": "random start",
-    "shuffled": "pre-trained on shuffled labels",
-    "entries": "pre-trained, entries shuffled",
+    "scratch": "random",
+    "shuffled": "labels shuffled",
+    "entries": "entries shuffled",
 }
 
 
@@ -60,9 +62,11 @@ class Curve:
         """(networks,) the same for 90 % of the network's own test accuracy with all parameters trained."""
         return crossing(self.dimension, self.test_accuracy, ABSOLUTE * self.direct.test_accuracy[:, -1])
 
-    def history(self, dimension: int) -> History:
-        """Of the dimension that was tried next to this one."""
-        return self.histories[int(np.abs(np.log(self.dimension / dimension)).argmin())]
+    def takes(self) -> Markdown:
+        """`absolute` for running text: 610, or on which side of the dimensions tried it lies."""
+        if np.isfinite(self.absolute).all():
+            return mean(self.absolute)
+        return Markdown(needed(self.absolute, self.dimension, self.test_accuracy >= ABSOLUTE))
 
     def at(self, dimension: int) -> np.ndarray | None:
         """(networks,) test accuracy at the end in just this dimension; None where it was not tried."""
@@ -196,7 +200,7 @@ def starts(arms: Sequence[Moved]) -> dict[str, Start]:
             end = {split: ends["scratch"][split][:, -1] for split in ("train", "test")}
             share = {split: (arm.mean[split][:, :, -1] / end[split]).T for split in end}
             name = f"{origin}, scales" if scales else origin
-            label = STARTS[origin] + (", one scale per layer" if scales else "")
+            label = STARTS[origin] + (", scales" if scales else "")
             made[name] = Start(label, arm.dimension, share["train"], share["test"], end["test"])
     return made
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from rankstudy import registry, sources
@@ -21,7 +21,10 @@ WORDS = {"supported": "Supported", "refuted": "Refuted", "inconclusive": "Inconc
 
 
 def page(*results: Any) -> Markdown:
-    """For results of `book.results`: verdict and effect of each hypothesis about them, and one line of provenance."""
+    """For results of `book.results`: verdict and effect of each hypothesis about them, and one line of provenance.
+
+    One that is a mapping is the whole book's, as `results.book()` gives it.
+    """
     verdicts = {
         each.hypothesis.id: {
             "verdict": each.verdict,
@@ -30,9 +33,10 @@ def page(*results: Any) -> Markdown:
             **evidence(each.hypothesis),
         }
         for result in results
-        for each in claims.judged(result)
+        for each in (claims.all_judged(result) if isinstance(result, Mapping) else claims.judged(result))
     }
-    origins = [result.origin for result in results]
+    whole = [each for result in results for each in (result.values() if isinstance(result, Mapping) else [result])]
+    origins = [result.origin for result in whole if result is not None]
     content = {"claims": verdicts, "provenance": provenance(*origins), "warning": warning(*origins)}
     text = json.dumps(content, ensure_ascii=False)
     return Markdown(f"::: {{.told}}\n````{{.json}}\n{text}\n````\n:::")
