@@ -78,6 +78,7 @@ GIVEN = {  # what is asked, and what the words on the page mean; never what came
         "directions that hold 90 % of the energy",
     ),
     "07-conclusions": (
+        "GPT-3",
         "the bar its 95 % interval",
         "of so many 95 % intervals",
         "(exercise 1)",

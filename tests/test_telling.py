@@ -22,7 +22,8 @@ from tests import page_checks
 ROOT = Path(__file__).parents[1]
 FILTER = ROOT / "report" / "styles" / "telling.lua"
 EVIDENCE = ("01-data", "02-training", "03-rank", "05-approximation")
-PAGES = [*page_checks.DONE, *(f"report/evidence/{page}.qmd" for page in EVIDENCE)]  # told on the new layer
+APPENDICES = ("report/09-intrinsic-dimension.qmd", *(f"report/evidence/{page}.qmd" for page in EVIDENCE))
+PAGES = [*page_checks.DONE, *APPENDICES]  # told on the new layer
 VERDICT = {
     "verdict": "supported",
     "sentence": "Rank *falls* with depth.",
@@ -237,6 +238,13 @@ NEUTRAL = {  # sentences with such a word that say nothing about a result, or so
         "it is better to give them up",  # its test is below
         "How far is `best` off in it?",
         "No matrix of that rank does better in this norm either.",  # Mirsky
+    ),
+    "report/09-intrinsic-dimension.qmd": (
+        "can have full rank in every layer",  # mathematics
+        "Does pre-training lower",  # what is asked
+        "smaller initial weights, a falling learning rate and fewer epochs",  # settings
+        "For a larger network and all images the authors report",
+        "since less is left to learn",
     ),
     "report/evidence/05-approximation.qmd": ("the largest rank compared below the effective one",),
     "report/evidence/03-rank.qmd": (
