@@ -89,6 +89,13 @@ def test_a_sentence_bound_to_nothing_is_an_error():
         rendered(told() + '[It falls.]{claim="y"}')
 
 
+def test_a_link_to_a_claim_leads_to_its_evidence():
+    page = rendered(told() + '```{=html}\n<a href="claim:x">x</a> <a href="claims.html">other</a>\n```')
+    assert '<a href="evidence-03-rank.html#claim-x">x</a> <a href="claims.html">' in page
+    with pytest.raises(RuntimeError, match="no claim has the id 'y'"):
+        rendered(told() + '```{=html}\n<a href="claim:y">y</a>\n```')
+
+
 def test_provenance_ends_the_page_wherever_it_was_told():
     seen = visible(rendered("# One\n\n" + told() + "Text.\n\n## Two\n\nMore."))
     assert seen.endswith("More. Profile full · MNIST")
