@@ -36,7 +36,7 @@ def test_what_is_not_published_is_not_measured(book):
 
 
 def test_the_page_has_a_verdict_and_a_row_for_each(book):
-    content = json.loads(told.page(book).split("````{.json}\n")[1].split("\n````")[0])
+    content = json.loads(told.page(**book).split("````{.json}\n")[1].split("\n````")[0])
     ids = [each.hypothesis.id for each in claims.all_judged(book)]
     assert list(content["claims"]) == ids and content["provenance"]
     figure = plots.forest(claims.all_judged(book))._repr_markdown_()

@@ -47,14 +47,14 @@ def lora() -> views.LoRA:
     return views.lora(questions.result("lora"))
 
 
-def intrinsic_dimension() -> intrinsic.IntrinsicDimension:
-    """The appendix's result on intrinsic dimension likewise."""
-    return intrinsic.typed(questions.result("intrinsic_dimension"))
-
-
 def origin(experiment: str) -> measured.Origin:
     """Where the numbers of a chapter come from, before it has a typed result of its own."""
     return conversion.origin(questions.result(experiment))
+
+
+def intrinsic_dimension() -> intrinsic.IntrinsicDimension:
+    """The appendix's result on intrinsic dimension likewise."""
+    return intrinsic.typed(questions.result("intrinsic_dimension"))
 
 
 def book() -> dict[str, Any]:

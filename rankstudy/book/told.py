@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 from rankstudy import registry, sources
@@ -20,11 +20,12 @@ from rankstudy.study import questions
 WORDS = {"supported": "Supported", "refuted": "Refuted", "inconclusive": "Inconclusive"}
 
 
-def page(*results: Any) -> Markdown:
+def page(*results: Any, **controls: Any) -> Markdown:
     """For results of `book.results`: verdict and effect of each hypothesis about them, and one line of provenance.
 
-    One that is a mapping is the whole book's, as `results.book()` gives it.
+    `controls` by name: None where one has not been computed yet, and its hypotheses are then inconclusive.
     """
+    shown = [(result.origin.experiment, result) for result in results] + list(controls.items())
     verdicts = {
         each.hypothesis.id: {
             "verdict": each.verdict,
@@ -32,11 +33,10 @@ def page(*results: Any) -> Markdown:
             "summary": each.summary(),
             **evidence(each.hypothesis),
         }
-        for result in results
-        for each in (claims.all_judged(result) if isinstance(result, Mapping) else claims.judged(result))
+        for family, result in shown
+        for each in claims.judged(result, family=family)
     }
-    whole = [each for result in results for each in (result.values() if isinstance(result, Mapping) else [result])]
-    origins = [result.origin for result in whole if result is not None]
+    origins = [result.origin for _, result in shown if result is not None]
     content = {"claims": verdicts, "provenance": provenance(*origins), "warning": warning(*origins)}
     text = json.dumps(content, ensure_ascii=False)
     return Markdown(f"::: {{.told}}\n````{{.json}}\n{text}\n````\n:::")

@@ -134,8 +134,9 @@ def stated(family: str) -> list[Hypothesis]:
 
 
 def judged(result: Any, planted: Mapping[str, str] | None = None, family: str = "") -> list[Judged]:
-    """What a result says of every hypothesis of its family, p-values corrected; see `corrected`. None says nothing of
-    those of `family`.
+    """What a result says of every hypothesis of its family, p-values corrected; see `corrected`.
+
+    Of a result that is None, a control that has not been computed, every hypothesis of `family` is inconclusive.
 
     `planted`: verdicts to use instead, by id ("*": for all), so that a page can be read under any; unset: those of the
     environment variable PLANT.
@@ -143,7 +144,7 @@ def judged(result: Any, planted: Mapping[str, str] | None = None, family: str = 
     Raises:
         ValueError: a planted verdict is none of VERDICTS.
     """
-    asked = stated(family or result.origin.experiment)
+    asked = stated(family if result is None else result.origin.experiment)
     found = corrected([judge(each, None if result is None else each.test(result)) for each in asked])
     wanted = planted_verdicts() if planted is None else planted
     if unknown := set(wanted.values()) - set(VERDICTS):

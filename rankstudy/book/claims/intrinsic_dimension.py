@@ -90,7 +90,6 @@ def labels(intrinsic: IntrinsicDimension) -> np.ndarray | None:
     "training all parameters from scratch reaches.",
     family="intrinsic_dimension",
     expects="below",
-    tier="secondary",
     matters=0.1,
     unit="(log₂)",
     evidence=PRETRAINING,
