@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from rankstudy.data import Dataset, Split
 from rankstudy.layers import MLP
 from rankstudy.lora import add_lora, merged
+from rankstudy.registry import OPTIMIZERS
 from rankstudy.training import EVALUATION_BATCH, evaluate
 
 METHODS = ("lora", "full", "last", "row")
@@ -109,10 +110,13 @@ def finetune(
     steps: int = 1000,
     batch_size: int = 64,
     seed: int = 0,
+    optimizer: str = "adam",
     look: Callable[[int], object] | None = None,
     at: Sequence[int] = (),
 ) -> Steps:
-    """Train the model in place with Adam on cross-entropy, the rate falling to 0 as half a cosine.
+    """Train the model in place on cross-entropy, the rate falling to 0 as half a cosine.
+
+    `optimizer` is a name of `registry.OPTIMIZERS`.
 
     A batch is of `new` images, or half of it of `old` ones where there are any; each kind is shuffled anew, by the seed
     alone, whenever all of it has been seen. `look(step)` is called after each of the steps `at` (0: before the first).
@@ -141,7 +145,7 @@ def finetune(
             raise TypeError(f"{name} must be a Split, such as dataset.train; got {type(split).__name__}")
         if split is not None and len(split) == 0:
             raise ValueError(f"{name} must hold at least one image")
-    optimizer = torch.optim.Adam(trained, lr=learning_rate, fused=True)
+    moving = OPTIMIZERS[optimizer].torch([{"params": trained}], learning_rate=learning_rate, weight_decay=0.0)
     generator = torch.Generator().manual_seed(seed)
     replayed = 0 if old is None else batch_size // 2
     parts = [(new, _orders(len(new), steps, batch_size - replayed, generator))]
@@ -162,12 +166,12 @@ def finetune(
         images = torch.cat([split.images[index] for split, index in chosen])
         labels = torch.cat([split.labels[index] for split, index in chosen])
         rates.append(learning_rate * (1 + math.cos(math.pi * step / steps)) / 2)
-        optimizer.param_groups[0]["lr"] = rates[-1]
-        optimizer.zero_grad()
+        moving.param_groups[0]["lr"] = rates[-1]
+        moving.zero_grad()
         logits = model(images)
         loss = F.cross_entropy(logits, labels)
         loss.backward()
-        optimizer.step()
+        moving.step()
         batches.append(torch.stack([loss.detach(), (logits.detach().argmax(1) == labels).float().mean()]))
     losses, accuracies = torch.stack(batches).double().cpu().numpy().T
     looked = np.array([step for step, *_ in evaluated], dtype=np.int64)
@@ -200,6 +204,76 @@ def new_and_old(model: nn.Module, split: Split, digit: int) -> np.ndarray:
     return found if np.isfinite(found).all() else np.full((2, 2), np.nan)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What a network gets right of a split, digit by digit, and with the new digit's logit masked: never predicted."""
+
+    loss: np.ndarray  # (new, old) mean cross-entropy, nats; NaN if the network has diverged
+    right: np.ndarray  # (10,) int, images of each digit that are classified correctly
+    masked: np.ndarray  # (10,) int, the same among the old digits alone: 0 for the new one
+
+
+def reading(model: nn.Module, split: Split, digit: int) -> Reading:
+    """Loss and right answers on a small split, in one pass.
+
+    >>> from rankstudy.data import load
+    >>> reading(MLP(784, 32, 10), load("digits").test, 9).right.shape
+    (10,)
+    """
+    with torch.no_grad():
+        logits = model(split.images)
+        loss = F.cross_entropy(logits, split.labels, reduction="none")
+        new = split.labels == digit
+        losses = torch.stack([loss[new].mean(), loss[~new].mean()]).double().cpu().numpy()
+        counts = []
+        for by in (0.0, -math.inf):
+            right = shift(logits, digit, by).argmax(1) == split.labels
+            counts.append(torch.bincount(split.labels[right], minlength=DIGITS).cpu().numpy())
+    return Reading(losses if np.isfinite(losses).all() else np.full(2, np.nan), *counts)
+
+
+def shift(logits: Tensor, digit: int, by: float) -> Tensor:
+    """The logits (images, 10) with so much added to one digit's; −inf masks it.
+
+    >>> shift(torch.zeros(1, 3), 1, 2.0).tolist()
+    [[0.0, 2.0, 0.0]]
+    """
+    shifted = logits.clone()
+    shifted[:, digit] += by
+    return shifted
+
+
+def confusions(model: nn.Module, split: Split, digit: int, offsets: Sequence[float]) -> np.ndarray:
+    """(offsets, 10, 10) int: `confusion` with each offset added to one digit's logit. That moves one threshold, and
+    trains nothing.
+
+    >>> from rankstudy.data import load
+    >>> confusions(MLP(784, 32, 10), load("digits").test, 9, [0.0, math.inf])[1, :, 9].sum()
+    360
+    """
+    counts = torch.zeros(len(offsets), DIGITS * DIGITS, dtype=torch.int64, device=split.labels.device)
+    with torch.no_grad():
+        for x, y in zip(split.images.split(EVALUATION_BATCH), split.labels.split(EVALUATION_BATCH), strict=True):
+            logits = model(x)
+            for row, by in enumerate(offsets):
+                predicted = shift(logits, digit, by).argmax(1)
+                counts[row] += torch.bincount(DIGITS * y + predicted, minlength=DIGITS * DIGITS)
+    return counts.cpu().numpy().reshape(-1, DIGITS, DIGITS)
+
+
+def margins(model: nn.Module, split: Split, digit: int) -> np.ndarray:
+    """(images,) float64: by how much the digit's logit exceeds the largest of the others.
+
+    >>> from rankstudy.data import load
+    >>> margins(MLP(784, 32, 10), load("digits").test, 9).shape
+    (360,)
+    """
+    with torch.no_grad():
+        logits = model(split.images)
+        others = shift(logits, digit, -math.inf).amax(1)
+        return (logits[:, digit] - others).double().cpu().numpy()
+
+
 def confusion(model: nn.Module, split: Split) -> np.ndarray:
     """(10, 10) int: images of digit i that the model calls j.
 
@@ -207,11 +281,7 @@ def confusion(model: nn.Module, split: Split) -> np.ndarray:
     >>> int(confusion(MLP(784, 32, 10), load("digits").test).sum())
     360
     """
-    counts = torch.zeros(DIGITS * DIGITS, dtype=torch.int64, device=split.labels.device)
-    with torch.no_grad():
-        for x, y in zip(split.images.split(EVALUATION_BATCH), split.labels.split(EVALUATION_BATCH), strict=True):
-            counts += torch.bincount(DIGITS * y + model(x).argmax(1), minlength=DIGITS * DIGITS)
-    return counts.cpu().numpy().reshape(DIGITS, DIGITS)
+    return confusions(model, split, 0, [0.0])[0]
 
 
 def merging_error(model: MLP, images: Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -134,6 +134,8 @@ class Optimizer:
     states: int  # float32 numbers kept for each parameter
     counts: bool = False  # whether it keeps a step count for each tensor as well
     options: Mapping[str, float] = field(default_factory=dict)
+    fused: bool = True  # torch has it in one kernel, for the same result
+    elementwise: bool = True  # every number by itself, so that the networks of a stack can be stepped as one tensor
 
     def decisive(self) -> dict[str, object]:
         """What results depend on."""
@@ -148,8 +150,14 @@ class Optimizer:
         """
         import torch
 
-        shared = {"lr": learning_rate, "weight_decay": weight_decay, "fused": True}
+        shared = {"lr": learning_rate, "weight_decay": weight_decay} | ({"fused": True} if self.fused else {})
         return getattr(torch.optim, self.function)(groups, **shared, **self.options)
+
+    def there(self) -> bool:
+        """Whether the torch that is installed has it; imports torch."""
+        import torch
+
+        return hasattr(torch.optim, self.function)
 
 
 OPTIMIZERS: dict[str, Optimizer] = {
@@ -157,6 +165,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "adamw": Optimizer("AdamW", "AdamW", states=2, counts=True),
     "sgd": Optimizer("SGD", "SGD", states=0),
     "momentum": Optimizer("SGD with momentum 0.9", "SGD", states=1, options={"momentum": 0.9}),
+    "muon": Optimizer("Muon", "Muon", states=1, fused=False, elementwise=False),  # of matrices; torch has it from 2.9
 }
 
 

@@ -12,11 +12,11 @@ from rankstudy.study import questions
 
 @pytest.fixture(scope="module")
 def book():
-    """The published results, one of them missing."""
-    there = questions.published()
+    """The published results, all controls missing."""
+    there = {name: each for name, each in questions.published().items() if name not in questions.CONTROLS}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RANKSTUDY_PROFILE", "published")
-        patch.setattr(questions, "published", lambda: {name: each for name, each in there.items() if name != "lora"})
+        patch.setattr(questions, "published", lambda: there)
         yield results.book()
 
 
@@ -26,11 +26,11 @@ def test_every_family_has_its_result():
 
 
 def test_what_is_not_published_is_not_measured(book):
-    assert book["lora"] is None and book["rank"].origin.experiment == "rank"
+    assert book["labels"] is None and book["rank"].origin.experiment == "rank"
     assert list(book) == list(claims.FAMILIES)
     judged = claims.all_judged(book)
     assert len(judged) == sum(len(claims.stated(family)) for family in claims.FAMILIES)
-    missing = [each for each in judged if each.hypothesis.family == "lora"]
+    missing = [each for each in judged if each.hypothesis.family in questions.CONTROLS]
     assert missing and {each.verdict for each in missing} == {"inconclusive"}
     assert {each.size() for each in missing} == {"not measured under this profile"}
 

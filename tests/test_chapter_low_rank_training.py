@@ -1,26 +1,25 @@
-"""Chapter 6: it computes, is told and executes under smoke; its helpers keep their laws."""
+"""Chapter 6: what is asked, what is counted and timed, and what its hypotheses make of it."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from itertools import groupby
 
 import numpy as np
 import pytest
 
 from rankstudy import config
-from rankstudy.book.chapters import low_rank_training_claims, rates
-from rankstudy.book.chapters import statements as claims
+from rankstudy.book import claims, results
+from rankstudy.book.low_rank_training import BLOCK, USUAL
 from rankstudy.study import engine
-from rankstudy.study.experiments import inference, low_rank_training
+from rankstudy.study.experiments import inference, large_batches, low_rank_training, narrow
 from rankstudy.study.experiments.low_rank_training import DENSE, PLAIN
-
-CHAPTER = Path(__file__).parents[1] / "report" / "06-low-rank-training.qmd"
+from rankstudy.study.experiments.training import parameters
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def smoke(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RANKSTUDY_PROFILE", "smoke")
         patch.setenv("RANKSTUDY_RESULTS", str(tmp_path_factory.mktemp("results")))
@@ -28,179 +27,175 @@ def results(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def chapter(results):
-    from rankstudy.book.chapters.low_rank_training import Chapter
-
-    return Chapter()
+def low_rank(smoke):
+    return results.low_rank_training()
 
 
-def test_what_was_named_in_advance_is_corrected_for_being_several(chapter):
-    tested = [claim for claim in chapter.claims() if claim.confirmatory and np.isfinite(claim.p)]
-    assert tested and all(claim.evidence.endswith("after Holm's correction") for claim in tested)
+@pytest.fixture(scope="module")
+def against(smoke):
+    return results.narrow()
 
 
-def test_the_chapter_is_told_from_its_result(chapter):
-    assert all(isinstance(value, str) and value for value in chapter.text.values())
-    assert all(claim.verdict in claims.VERDICTS for claim in chapter.claims())
-    for draw in (
-        chapter.curves,
-        chapter.arms_figure,
-        chapter.costs,
-        chapter.ladder_figure,
-        chapter.inference,
-        chapter.speed,
-    ):
-        assert draw().axes
-    for tell in (
-        chapter.memory,
-        chapter.accuracies,
-        chapter.convergence,
-        chapter.tuning,
-        chapter.latencies,
-        chapter.published,
-    ):
-        assert tell().count("\n") > 2
+@pytest.fixture(scope="module")
+def large(smoke):
+    return results.large_batches()
 
 
-class TwoArms:
-    """The epochs in which each network of two arms first reached each level."""
-
-    networks = 3
-
-    def __init__(self, dense, low):
-        self.epochs = {DENSE: dense, PLAIN: low}
-
-    def reached(self, name, level):
-        return (self.epochs[name] if level <= 0.95 else []), []
-
-    def history(self, name):
-        return {"seeds": np.arange(3)}
+def verdict(result, hypothesis: str) -> str:
+    (found,) = (each for each in claims.judged(result, {}) if each.hypothesis.id == hypothesis)
+    return found.verdict
 
 
-@pytest.mark.parametrize(
-    ("dense", "low", "words"),
-    [
-        ([2, 3, 2], [5, 6, 5], "needs more epochs"),
-        ([5, 6, 5], [2, 3, 2], "needs fewer epochs"),
-        ([2, 3, 2], [2, 2, 3], "not decided"),
-        ([2, 3], [2, 2, 3], "Not every network reached a validation accuracy of 90 %"),
-    ],
-)
-def test_convergence_is_told_as_it_was(dense, low, words):
-    said = low_rank_training_claims.convergence(TwoArms(dense, low))
-    assert words in said and ("95 %" in said or "90 %" in said)
+# the chapter's own networks
 
 
-def speeds(*medians, spread=0.1):
-    speed = np.array(medians)
-    return {"speedup": speed, "low": speed - spread, "high": speed + spread}
+def test_the_rank_comes_from_chapter_5(low_rank):
+    assert low_rank.rank == results.approximation().rank
+    assert low_rank.conditions[PLAIN].rank == low_rank.rank
+    assert low_rank.conditions[DENSE].rank is None
 
 
-@pytest.mark.parametrize(
-    ("found", "words"),
-    [
-        (speeds(2.0, 4.0, 8.0), "the highest at the largest batch"),
-        (speeds(2.0, 8.0, 7.9), "not told apart"),
-        (speeds(2.0, 8.0, 3.0), "lies between the ratio of bytes"),
-        (speeds(2.0, 8.0, 1.0), "Why is open"),
-    ],
-)
-def test_the_speed_at_the_largest_batch_is_told_as_it_was(found, words):
-    said = low_rank_training_claims.largest_batch(np.array([1, 64, 1024]), found, 1.5, 12.0)
-    assert words in said and ("likely" in said) == ("There it lies" in said)
+def test_networks_whose_results_are_read_have_seeds_of_their_own(low_rank, against):
+    for history in (low_rank.dense, low_rank.low_rank, *against.factorised.histories, *against.narrow.histories):
+        assert min(history.seeds) >= engine.FIRST_SEED and engine.TUNING_SEED not in history.seeds
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "words"), [(1.1, 1.3, "gain more"), (0.7, 0.9, "costs more"), (0.9, 1.1, "neither")]
-)
-def test_the_speed_of_one_image_is_told_as_it_was(low, high, words):
-    assert words in low_rank_training_claims.small_batch(1, (low + high) / 2, low, high)
+def test_formula_and_count_of_parameters_agree(low_rank):
+    for held in low_rank.memory.values():
+        assert held.parameters == held.formula == held.weights / inference.FLOAT
+    assert low_rank.parameters == low_rank.rank * sum(out + inp for out, inp in low_rank.shapes)
 
 
-def test_the_range_of_speeds_names_its_batches():
-    said = low_rank_training_claims.speed_range(np.array([1, 8, 64]), np.array([2.0, 9.0, 0.5]))
-    assert "0.5 (batch 64) to 9.0 (batch 8)" in said
+def test_an_arm_that_begins_dense_trains_as_long_in_all():
+    settings = low_rank_training.CONFIGS["smoke"]
+    run = low_rank_training.make(low_rank_training.Arm("warm", start="warm"), settings, 4, 101)
+    assert run.start is not None and run.start.network.rank is None and run.network.rank == 4
+    assert run.training.epochs + run.start.training.epochs == settings.training.epochs
+    assert run.start.seed == run.seed == 101
 
 
-def test_a_rate_at_the_edge_of_those_tried_is_named():
-    tried = {"learning_rate": np.array([1e-3, 3e-3, 1e-2])}
-    arms = {"warm": (1e-2, tried), "dense": (3e-3, tried), "fixed": (1e-3, {})}
-    found = [
-        name for name, (rate, tuning) in arms.items() if rates.arm_at_edge({"learning_rate": rate, "tuning": tuning})
+def test_dense_epochs_that_a_condition_begins_with_are_kept(low_rank):
+    warm, trained = low_rank.others["dense warm-up, then low rank"], low_rank.others["truncate, then fine-tune"]
+    assert warm.dense_epochs + warm.history.epochs == low_rank.dense.epochs
+    assert trained.dense_epochs > 0 and (trained.dense_seconds > 0).all()
+    assert low_rank.conditions[PLAIN].dense_epochs == 0
+
+
+@pytest.mark.parametrize("profile", ["smoke", "quick", "full"])
+@pytest.mark.parametrize("experiment", [low_rank_training, narrow], ids=lambda module: module.__name__[-6:])
+def test_the_plan_names_every_training(experiment, profile):
+    def at_no_rate(runs):
+        return {replace(run, training=replace(run.training, learning_rate=0.0)) for run in runs}
+
+    settings = experiment.CONFIGS[profile]
+    rank = low_rank_training.approximation.known_rank(settings.approximation, settings.expected_rank)
+    if experiment is narrow:
+        asked = [run for _, each in narrow.conditions(settings, rank) for run in narrow.runs(settings, each)]
+    else:
+        seeds = engine.seeds(settings.seeds)
+        asked = [low_rank_training.make(arm, settings, rank, seed) for arm in settings.arms for seed in seeds]
+    assert at_no_rate(asked) <= at_no_rate(experiment.plan(settings))
+
+
+def test_the_story_s_conditions_are_asked_under_every_profile():
+    for settings in low_rank_training.CONFIGS.values():
+        names = [arm.name for arm in settings.arms]
+        assert len(set(names)) == len(names) and names[:2] == [DENSE, PLAIN]
+
+
+def test_epochs_and_seconds_to_a_level_are_those_of_the_first_epoch_there(low_rank):
+    reached = np.array([[0.1, 0.5, 0.96, 0.97, 0.97], [0.1, 0.96, 0.8, 0.96, 0.96]])
+    seconds = np.array([[0.0, 1.0, 2.0, 3.0, 4.0], [0.0, 2.0, 4.0, 6.0, 8.0]])
+    history = replace(low_rank.dense, validation_accuracy=reached)
+    each = replace(low_rank.conditions[DENSE], history=history, seconds=seconds)
+    changed = replace(low_rank, conditions={DENSE: each, PLAIN: each})
+    assert changed.level == 0.95
+    assert list(changed.epochs(history)) == [2, 1] and list(changed.seconds(DENSE)) == [2.0, 2.0]
+
+
+def test_a_changed_accuracy_changes_the_verdict(low_rank):
+    def shifted(by: float):
+        accuracy = np.array([[0.9, 0.9], [0.9, 0.901], [0.9, 0.899]])
+        dense = replace(low_rank.dense, seeds=np.arange(3), test_accuracy=accuracy)
+        lower = replace(dense, test_accuracy=accuracy + by + np.array([[0.0], [1e-5], [-1e-5]]))
+        made = {DENSE: dense, PLAIN: lower}
+        return replace(
+            low_rank,
+            conditions={name: replace(low_rank.conditions[name], history=history) for name, history in made.items()},
+        )
+
+    assert [verdict(shifted(by), "low-rank-costs-accuracy") for by in (-0.1, 0.1)] == ["supported", "refuted"]
+    assert [verdict(shifted(by), "low-rank-within-half-a-point") for by in (-0.004, -0.006)] == ["supported", "refuted"]
+
+
+# against fewer neurons
+
+
+@pytest.mark.parametrize("rank", [1, 8, 32, 128])
+def test_the_narrow_network_has_as_many_parameters_as_units_allow(rank):
+    whole = config.Network((784, 1024, 1024, 1024, 10), rank=rank)
+    width = narrow.as_large(whole).widths[1]
+    wanted = parameters(whole)
+    off = {w: abs(parameters(config.Network((784, w, w, w, 10))) - wanted) for w in (width - 1, width, width + 1) if w}
+    assert min(off, key=off.__getitem__) == width
+    assert off[width] / wanted < 0.02 or rank == 1
+
+
+def test_both_kinds_are_tuned_alike_and_are_as_large(against):
+    settings = narrow.CONFIGS["full"]
+    assert len(settings.factorised_rates) == len(settings.narrow_rates)
+    assert settings.seeds >= 10 and 1.0 in settings.scales
+    assert np.allclose(against.factorised.parameters, against.narrow.parameters, rtol=0.02)
+    assert [len(set(widths[1:-1])) for widths in against.narrow.widths] == [1] * len(against.ranks)
+    assert against.ranks[against.at] == against.rank
+
+
+def test_the_chapter_s_low_rank_networks_are_among_them():
+    """So the two experiments share their trainings, and say the same of them."""
+    chapter, beside = low_rank_training.CONFIGS["full"], narrow.CONFIGS["full"]
+    plain = low_rank_training.make(chapter.arms[1], chapter, 32, 100)
+    assert plain in narrow.runs(beside, plain.network)[:1] or plain.at(0.0) in [
+        run.at(0.0) for run in narrow.runs(beside, plain.network)
     ]
-    assert found == ["warm"] and rates.warning(found).endswith("in mind: warm.")
-    assert "lies between others" in rates.warning([])
-    assert rates.scores([1e-3, np.nan, 1e-2], [0.9, 0.1, 0.95], 1) == "0.001: 90.0 %; 0.01: 95.0 %"
+    assert narrow.plan(beside)[0].data == plain.data and beside.factorised_rates == chapter.learning_rates
 
 
-class Finals:
-    """Final accuracies of the four combinations of spectral initialisation and Frobenius decay."""
-
-    rank = 4
-
-    def __init__(self, **finals):
-        self.finals = finals
-
-    def final(self, name, split):
-        return np.array(self.finals[name.replace(" ", "_")])
+def test_images_read_right_add_up_to_the_accuracy(against):
+    for kind in (against.factorised, against.narrow):
+        np.testing.assert_allclose(kind.right.mean(axis=1), kind.scores.test_accuracy.mean(axis=0), atol=1e-9)
+    np.testing.assert_allclose(against.image_gain.mean(axis=0), against.gain().mean(axis=0), atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("both", "words"),
-    [
-        ((0.95, 0.951, 0.949), "adds more to (or takes less from)"),
-        ((0.90, 0.901, 0.899), "adds less to (or takes more from)"),
-        ((0.95, 0.90, 0.94), "does more or less"),
-    ],
-)
-def test_main_effects_are_averages_and_the_interaction_is_a_difference_of_effects(both, words):
-    finals = Finals(
-        low_rank=(0.90, 0.901, 0.902),
-        spectral=(0.91, 0.912, 0.911),
-        decay=(0.92, 0.921, 0.922),
-        **{"spectral_+_decay": both},
-    )
-    spectral, decay, interaction = low_rank_training_claims._factorial(finals)
-    assert words in interaction.sentence and "with decay and" in interaction.evidence
-    assert "averaged over" in spectral.sentence and "averaged over both initialisations" in decay.sentence
+def test_every_network_is_timed_at_every_batch(against):
+    shape = (len(against.ranks), len(against.batches), inference.BLOCKS)
+    for kind in (against.factorised, against.narrow):
+        assert kind.forward.shape == shape and kind.step.shape == (shape[0], shape[2])
+        assert (kind.forward > 0).all() and (kind.step > 0).all()
 
 
-def test_the_qmd_executes(results, chapter):
-    from rankstudy.book.preview import execute
+def test_a_timed_training_step_leaves_the_weights():
+    import torch
 
-    execute(CHAPTER)
+    from rankstudy import layers
 
-
-def test_the_rank_comes_from_chapter_5(results, chapter):
-    from rankstudy.study import questions
-
-    assert chapter.rank == questions.result("approximation")["rank"]
-    assert chapter.arms[PLAIN]["rank"] == chapter.rank
-    assert chapter.arms[DENSE]["rank"] is None
-
-
-def test_formula_and_count_of_parameters_agree(chapter):
-    for held in chapter.result["memory"].values():
-        assert held["parameters"] == held["formula"] == held["weights"] / inference.FLOAT
+    model = layers.build(config.Network((6, 5, 10)), 0)
+    before = [weight.clone() for weight in layers.weights(model)]
+    once = narrow.step(model, torch.randn(7, 6), config.Training(1))
+    once()
+    assert all(torch.equal(a, b) for a, b in zip(before, layers.weights(model), strict=True))
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
 
 
-def test_dense_epochs_that_an_arm_begins_with_are_told(chapter):
-    dense, own = chapter.epochs("trained")
-    assert dense > 0 and f"{dense} dense epochs" in chapter.meanings() and f"{dense + own} in all" in chapter.meanings()
-    (claim,) = (claim for claim in chapter.claims() if claim.name == "low-rank-trained")
-    assert f"({dense} dense epochs, then {own} in low rank)" in claim.sentence
-    assert f"{dense + own} epochs in all" in claim.evidence
+@pytest.mark.parametrize(("by", "expected"), [(0.004, "supported"), (0.0, "refuted"), (-0.004, "refuted")])
+def test_the_primary_hypothesis_asks_for_a_tenth_of_a_point(against, by, expected):
+    noise = np.linspace(-1e-4, 1e-4, 10)[:, None] * np.ones(len(against.ranks))
+    scores = {kind: replace(getattr(against, kind).scores, test_accuracy=0.97 + noise) for kind in narrow.KINDS}
+    scores["factorised"] = replace(scores["factorised"], test_accuracy=0.97 + by - noise)
+    made = {kind: replace(getattr(against, kind), scores=scores[kind]) for kind in narrow.KINDS}
+    assert verdict(replace(against, **made), "narrow-accuracy") == expected
 
 
-def test_a_changed_accuracy_flips_the_claim(chapter, monkeypatch):
-    def verdict(shift: float) -> str:
-        accuracy = chapter.history(DENSE)["test_accuracy"]
-        moved = {**chapter.arms[PLAIN], "history": {**chapter.history(PLAIN), "test_accuracy": accuracy + shift}}
-        monkeypatch.setitem(chapter.arms, PLAIN, moved)
-        found = {claim.name: claim.verdict for claim in chapter.claims()}
-        return found["low-rank-costs-accuracy"]
-
-    assert [verdict(-0.1), verdict(0.1)] == ["holds", "fails"]
+# inference
 
 
 def test_operations_and_bytes_at_full_size():
@@ -212,31 +207,19 @@ def test_operations_and_bytes_at_full_size():
     assert inference.moved(shapes, 32, 1) == 4 * (2 * 32 * 1024 + 2 * (1024 + 32))
 
 
-def test_an_arm_that_begins_dense_trains_as_long_in_all():
-    settings = low_rank_training.CONFIGS["smoke"]
-    run = low_rank_training.make(low_rank_training.Arm("warm", start="warm"), settings, 4, 1)
-    assert run.start is not None and run.start.network.rank is None and run.network.rank == 4
-    assert run.training.epochs + run.start.training.epochs == settings.training.epochs
-    assert run.start.seed == run.seed == 1
+def test_the_usual_batch_is_the_nearest_that_was_timed(low_rank):
+    assert low_rank.batches[low_rank.usual] == 64
+    many = replace(low_rank, batches=np.array([1, 64, 256, USUAL, 8192]))
+    assert many.batches[many.usual] == USUAL
 
 
-@pytest.mark.parametrize("profile", ["smoke", "quick", "full"])
-def test_the_plan_names_every_training(profile):
-    settings = low_rank_training.CONFIGS[profile]
-    plan = low_rank_training.plan(settings)
-    planned = {replace(run, training=replace(run.training, learning_rate=0.0)) for run in plan}
-    rank = low_rank_training.approximation.known_rank(settings.approximation, settings.expected_rank)
-    for arm in settings.arms:
-        for seed in range(settings.seeds):
-            run = low_rank_training.make(arm, settings, rank, seed)
-            assert replace(run, training=replace(run.training, learning_rate=0.0)) in planned
-    assert engine.TUNING_SEED not in range(settings.seeds)
-
-
-def test_names_of_arms_are_unique():
-    for settings in low_rank_training.CONFIGS.values():
-        names = [arm.name for arm in settings.arms]
-        assert len(set(names)) == len(names) and {DENSE, PLAIN} <= set(names)
+def test_calls_take_turns():
+    order = []
+    calls = {name: partial(order.append, name) for name in "ab"}
+    found = inference.in_turns(calls, 1e-9)  # one call a block
+    assert {name: times.shape for name, times in found.items()} == dict.fromkeys("ab", (inference.BLOCKS,))
+    turns = [name for name, _ in groupby(order)]
+    assert turns[-2 * inference.BLOCKS :] == ["a", "b"] * inference.BLOCKS
 
 
 def test_a_compiled_network_is_timed_beside_the_others(monkeypatch):
@@ -271,9 +254,54 @@ def test_where_nothing_can_be_compiled_that_is_said(monkeypatch, capsys):
 def test_merging_keeps_the_outputs():
     import torch
 
-    from rankstudy import config, layers
+    from rankstudy import layers
 
     model = layers.build(config.Network((7, 6, 5), rank=3), 0)
     merged = inference.merged(model)
     images = torch.randn(4, 7, generator=torch.Generator().manual_seed(0))
     np.testing.assert_allclose(merged(images).detach(), model(images).detach(), rtol=1e-4, atol=1e-6)
+
+
+# large batches
+
+
+def test_each_way_is_measured_in_a_process_of_its_own(large):
+    for way in large_batches.WAYS:
+        for network in large_batches.NETWORKS:
+            assert large.seconds[way][network].shape == (1, 2) == large.faults[way][network].shape
+            assert (large.seconds[way][network] > 0).all()
+
+
+def test_no_small_batch_answers_for_large_ones(large):
+    assert not large.large.any()
+    assert {each.verdict for each in claims.judged(large, {})} == {"inconclusive"}
+
+
+@pytest.mark.parametrize(
+    ("user", "kept", "expected"),
+    [(20_000, 0, "supported"), (5_000, 0, "refuted"), (20_000, 300, "refuted"), (np.nan, np.nan, "inconclusive")],
+)
+def test_faults_are_compared_with_the_pages_of_a_layer(large, user, kept, expected):
+    shape = {"dense": np.zeros((2, 4)), "low rank": np.zeros((2, 4))}
+    changed = replace(
+        large,
+        widths=(784, 1024, 10),
+        batches=np.array([4096, BLOCK // 4096]),
+        page=4096,
+        seconds={way: {name: 1 + each for name, each in shape.items()} for way in large_batches.WAYS},
+        faults={
+            way: {name: count + each for name, each in shape.items()}
+            for way, count in zip(large_batches.WAYS, (user, kept), strict=True)
+        },
+    )
+    assert list(changed.large) == [False, True] and changed.outputs[1] / changed.page == 8192
+    assert verdict(changed, "large-batches-faults") == expected
+
+
+def test_page_faults_are_counted_where_memory_is_touched():
+    """An array too large for malloc to have kept meets each of its pages for the first time."""
+    before = large_batches.page_faults()
+    if np.isnan(before):
+        pytest.skip("this system does not count page faults")
+    touched = np.ones(2**23)
+    assert large_batches.page_faults() - before > 0 and touched.sum() == 2**23

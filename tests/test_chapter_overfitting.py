@@ -1,25 +1,27 @@
-"""Chapter 4: the criterion by hand, ranks while training, and the chapter under `smoke`, top to bottom."""
+"""Chapter 4: the criterion by hand, paths against the engine's trainings, verdicts that follow, its pages."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rankstudy.book.chapters import bound, overfitting_claims
-from rankstudy.book.chapters import statements as claims
-from rankstudy.book.chapters.sizes import Sizes
-from rankstudy.registry import OPTIMIZERS
-from rankstudy.study import engine, observers, questions
-from rankstudy.study.experiments import arms, battery, decay, overfitting
+from rankstudy import config
+from rankstudy.book import claims, notebook, paths, plots, results
+from rankstudy.spectrum import Spectrum, effective_rank, input_baseline
+from rankstudy.study import engine, questions
+from rankstudy.study.experiments import baselines, decay, labels, overfitting
+from rankstudy.study.experiments import paths as walking
+from rankstudy.study.experiments.paths import Paths, Walk
 
-CHAPTER = Path(__file__).parents[1] / "report" / "04-overfitting.qmd"
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def results(tmp_path_factory):
+def smoke(tmp_path_factory):
     """A store of its own, under `smoke`, for all tests of this module."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RANKSTUDY_RESULTS", str(tmp_path_factory.mktemp("results")))
@@ -27,17 +29,11 @@ def results(tmp_path_factory):
         yield
 
 
-@pytest.fixture(scope="module")
-def chapter():
-    from rankstudy.book.chapters.overfitting import Chapter
-
-    return Chapter()
+def verdicts(result) -> dict[str, str]:
+    return {each.hypothesis.id: each.verdict for each in claims.judged(result)}
 
 
-@pytest.fixture(scope="module")
-def found():
-    settings = questions.settings("overfitting")
-    return engine.trained(overfitting.runs(settings)[0])
+# the criterion
 
 
 @pytest.mark.parametrize(
@@ -51,191 +47,245 @@ def found():
     ],
 )
 def test_the_criterion_by_hand(train_accuracy, test_loss, expected):
-    history = {"train_accuracy": np.array([[0.1, 0.9, train_accuracy]]), "test_loss": np.array([test_loss])}
-    assert overfitting.overfitted(history).tolist() == [expected]
+    accuracy, loss = np.array([[0.1, 0.9, train_accuracy]]), np.array([test_loss])
+    assert overfitting.overfitted(accuracy, loss).tolist() == [expected]
 
 
-def test_the_last_epoch_observed_is_the_network_that_was_stored(found):
-    measured, seen = battery.measure(found), arms.trajectory(found)
-    for matrix in ("weights", "update"):
-        for name in observers.DEFINITIONS:
-            wanted = getattr(getattr(measured, matrix), name)
-            np.testing.assert_allclose(seen[f"{matrix}.{name}"][:, -1], wanted, rtol=1e-4)
+# paths
 
 
-def test_before_training_there_is_no_update(found):
-    seen = arms.trajectory(found)
-    assert all((seen[f"update.{name}"][:, 0] == 0).all() for name in observers.DEFINITIONS)
-    assert all((seen[f"update.{name}"][:, 1:] > 0).all() for name in observers.DEFINITIONS)
+def walk(**changes) -> Walk:
+    small = Walk(config.Network((784, 32, 32, 10)), config.Training(3, 50), config.Data("digits", 200, 200), seed=4)
+    return replace(small, **changes)
 
 
-NAMES = ("activations", "decay", "undecayed", "shuffled", "unshuffled")
+@pytest.mark.parametrize("training", [config.Training(3, 50), config.Training(3, 50, "adamw", weight_decay=1.0)])
+def test_a_walk_ends_where_the_engine_ends(training):
+    """The same steps on the same batches: to the bit."""
+    asked = walk(training=training)
+    path = walking.walked(asked)
+    (alone,) = engine.trained([engine.Run(asked.network, training, asked.data, asked.seed)])
+    for name in engine.METRICS:
+        assert path.history[name][-1] == alone.history[name][-1]
+    left = path.kept[-1]
+    for layer, (w, w0) in enumerate(zip(alone.weights, alone.initial, strict=True)):
+        learned = w.astype(float) - left * w0.astype(float)
+        assert path.distance[-1, layer] == pytest.approx(np.linalg.norm(learned) / np.linalg.norm(w0))
+        assert path.entropy_rank[-1, layer] == pytest.approx(effective_rank(learned))
+        assert path.weights_entropy_rank[-1, layer] == pytest.approx(effective_rank(w.astype(float)))
+        assert path.update_entropy_rank[-1, layer] == pytest.approx(effective_rank(w.astype(float) - w0.astype(float)))
+    assert path.steps[0] == 1 and path.steps[-1] == 3 * 4 and (np.diff(path.steps) > 0).all()
 
 
-@pytest.mark.parametrize("profile", overfitting.CONFIGS)
-def test_the_controls_differ_from_the_arm_in_one_thing(profile):
-    settings = overfitting.CONFIGS[profile]
-    groups = overfitting.groups(settings)
-    arm, decayed, undecayed, shuffled, alike = (groups[name] for name in NAMES)
-    pairs = [(decayed, undecayed)]
-    if "faster_decay" in groups:
-        pairs.append((groups["faster_decay"], groups["faster_undecayed"]))
-    for with_it, without in pairs:
-        # AdamW without decay is Adam
-        assert with_it.training.weight_decay > 0 and with_it.training.optimizer == "adamw"
-        assert replace(with_it, training=without.training, observed=without.observed) == without
-        assert replace(with_it.training, weight_decay=0.0, optimizer="adam") == without.training == arm.training
-        assert (without.network, without.data, without.seeds) == (arm.network, arm.data, arm.seeds)
-        ((_, rates),) = without.rates
-        assert len(rates) == 1, "one rate for both, so that the decay alone differs"
-    ((_, lower),) = undecayed.rates
-    assert set(lower) <= set(dict(arm.rates)["relu"])
-    assert shuffled.data.shuffled_labels == 1 and replace(shuffled, data=arm.data) == alike
-    assert (alike.network, alike.data, alike.training.weight_decay) == (arm.network, arm.data, 0)
-    assert [len(rates) for _, rates in shuffled.rates] == [1], "no validation set can choose a rate for such labels"
-
-
-def test_text_is_ready_to_print(chapter):
-    assert all(isinstance(value, str) and value and "nan" not in value for value in chapter.text.values())
-
-
-@pytest.mark.parametrize("slow, fast, verdicts", [(-0.02, -0.08, "holds holds"), (0.02, 0.08, "fails fails")])
-def test_claims_on_decay_follow_the_ranks(chapter, monkeypatch, slow, fast, verdicts):
-    """Each arm's ranks are those of its twin, and what decay adds."""
-    added = {id(arm): value for pair, value in zip(chapter.decays, (slow, fast), strict=True) for arm in pair[:1]}
-    noise = np.array([0.001, -0.001, 0.0])
-    monkeypatch.setattr(
-        overfitting_claims, "average", lambda arm, *_, **__: 0.5 + noise * (id(arm) in added) + added.get(id(arm), 0)
-    )
-    monkeypatch.setattr(overfitting_claims, "did_train", lambda _: True)
-    found = [*overfitting_claims._with_decay(*chapter.decays[0]), *overfitting_claims._at_a_higher_rate(chapter.decays)]
-    # the noise of the two rates cancels in their difference
-    assert " ".join(claim.verdict for claim in found) == verdicts
-
-
-def test_every_claim_is_decided(chapter):
-    stated = chapter.claims()
-    assert len({claim.name for claim in stated}) == len(stated) >= 3
-    assert all(claim.verdict in claims.VERDICTS and claim.evidence for claim in stated)
-
-
-def test_the_chapter_executes(chapter):
-    preview = pytest.importorskip("rankstudy.book.preview")
-    preview.execute(CHAPTER)
-
-
-def test_galantis_bound_by_hand():
-    """(1 − μλ)^k ≤ ε at μλ = ½: k = 4 for 0.1, 7 for 0.01; times B. Momentum ½ doubles μ."""
-    assert decay.bound(16, 0.5, 1.0, 0.0, 0.1) == 16 * 4
-    assert decay.bound(2, 0.5, 1.0, 0.0, 0.01) == 2 * 7
-    assert decay.bound(2, 0.25, 1.0, 0.5, 0.01) == 2 * 7
-    assert decay.bound(1, 0.01, 1e-3, 0.0, 0.01) == pytest.approx(np.log(100) / 1e-5, rel=1e-3)
-
-
-@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
-def test_what_is_left_of_a_weight_is_what_torch_leaves(momentum):
+def test_what_is_left_of_a_weight_is_what_torch_leaves():
+    """Without gradients a step of AdamW is the decay alone."""
     import torch
+    from torch.optim.lr_scheduler import LambdaLR
 
+    from rankstudy.training import share_of_peak
+
+    training, steps = config.Training(1, 50, "adamw", learning_rate=0.02, weight_decay=0.5), 40
     weight = torch.ones(1, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.SGD([weight], lr=0.1, momentum=momentum, weight_decay=0.02)
-    for _ in range(50):
+    optimizer = torch.optim.AdamW([weight], lr=0.02, weight_decay=0.5)
+    schedule = LambdaLR(optimizer, share_of_peak(training, steps))
+    expected = [1.0]
+    for _ in range(steps):
         weight.grad = torch.zeros_like(weight)
         optimizer.step()
-    found = decay.remainder(0.1, 0.02, momentum, 50)
-    assert found == pytest.approx(weight.item(), rel=200 * np.finfo(float).eps)
-    if not momentum:
-        assert found == pytest.approx((1 - 0.1 * 0.02) ** 50)
+        schedule.step()
+        expected.append(weight.item())
+    np.testing.assert_allclose(walking.kept(training, steps), expected, rtol=1e-12)
+    assert (walking.kept(config.Training(1), steps) == 1).all()
+    with pytest.raises(ValueError, match="optimizer must be adamw"):
+        walking.kept(config.Training(1, weight_decay=0.1), steps)
 
 
-def test_at_matched_loss_the_bound_gets_what_it_explains_itself():
-    """Ranks made as bound^0.25 · loss^0.5, with losses that go with the bound: alone it would get more."""
-    losses, bounds = np.array([[1.0], [4.0], [8.0], [64.0]]), np.array([[16.0], [64.0], [1024.0], [4096.0]])
-    history = {
-        str(i): {"train_loss": np.tile(loss, (2, 3)), "train_accuracy": np.ones((2, 3))}
-        for i, loss in enumerate(losses)
-    }
-    ranks = np.tile((bounds**0.25 * losses**0.5)[:, None, None, :], (1, 2, 3, 2))
-    found = {
-        "arms": np.zeros((4, 4)),
-        "bound": np.tile(bounds, (1, 2)),
-        "ranks": {"learned": ranks},
-        "history": history,
-    }
-    assert bound.exponent(found, matched=True) == pytest.approx([0.25, 0.25])
-    assert (bound.exponent(found) > 0.3).all()
+def test_shuffled_labels_can_be_memorised_and_labels_drawn_anew_cannot():
+    """Few images, many epochs; and the data set that others use keeps its labels."""
+    asked = walk(data=config.Data("digits", 60, 200), training=config.Training(80, 10, learning_rate=3e-3))
+    before = engine.dataset_on_device(asked.data).train.labels.clone()
+    shuffled = walking.walked(replace(asked, data=replace(asked.data, shuffled_labels=1.0)))
+    anew = walking.walked(replace(asked, anew=True))
+    assert shuffled.history["train_accuracy"][-1] == 1
+    assert anew.history["train_accuracy"][-1] < 0.6
+    assert (engine.dataset_on_device(asked.data).train.labels == before).all()
 
 
-@pytest.mark.parametrize("profile", overfitting.CONFIGS)
-def test_the_arms_of_the_bound_last_equally_many_decay_times(profile):
-    settings = overfitting.CONFIGS[profile].bound
-    for arm in settings.arms:
-        run = settings.runs(arm)[0]
-        steps = run.training.epochs * settings.images / run.training.batch_size
-        assert steps * arm[1] * arm[2] / (1 - arm[3]) == pytest.approx(settings.times, rel=0.02)
-        optimizer = OPTIMIZERS[run.training.optimizer]
-        assert (optimizer.options.get("momentum", 0.0), run.training.schedule) == (arm[3], "constant")
+@pytest.mark.parametrize("profile", labels.CONFIGS)
+def test_conditions_differ_in_their_labels_alone(profile):
+    settings = labels.CONFIGS[profile]
+    for true, shuffled, anew in zip(*(settings.walks(name) for name in labels.CONDITIONS), strict=True):
+        assert [replace(each, data=replace(each.data, shuffled_labels=0.0)) for each in shuffled] == true
+        assert [replace(each, anew=False) for each in anew] == true and anew != true != shuffled
+        assert [each.seed for each in true] == list(engine.seeds(settings.seeds))
 
 
-def test_ranks_within_an_error_are_ordered(chapter):
-    """A smaller error takes a higher rank, and none exceeds the shape."""
-    found = chapter.result["bound"]
-    assert ((0 < found["left"]) & (found["left"] < 1)).all()
-    for ranks in found["ranks"].values():
-        assert (ranks <= found["limits"][:, None]).all() and (ranks[..., 0] <= ranks[..., 1]).all()
+@pytest.mark.parametrize("profile", decay.CONFIGS)
+def test_weight_decay_is_all_that_differs(profile):
+    settings = decay.CONFIGS[profile]
+    assert settings.weight_decays[0] == 0 and len(settings.weight_decays) == 3
+    none, *others = (settings.walks(each) for each in settings.weight_decays)
+    for chosen in others:
+        assert [replace(each, training=replace(each.training, weight_decay=0.0)) for each in chosen] == none
 
 
-def test_every_size_is_told_with_the_big_one_among_them(chapter):
-    sizes = chapter.sizes
-    assert len(sizes.arms) == len(chapter.result["ladder"]) + 1 and chapter.big["history"] is not None
-    counts = [sizes.parameters(arm) for arm in sizes.arms]
-    assert counts == sorted(counts) and counts[0] == 784 * 16 + 16 * 16 * 2 + 160
-    assert {sizes.label(arm) for arm in sizes.arms} == {"3 × 16", "4 × 16", "3 × 64"}
-    rows = str(sizes.rows()).replace("\u00a0", " ")
-    assert all(sizes.label(arm) in rows for arm in sizes.arms) and sizes.figure() and sizes.curves()
+def made(distance: np.ndarray, rank: np.ndarray, left: float = 1.0) -> Paths:
+    """Paths of networks, (networks, looks), in three equal layers."""
+    d, r = (np.repeat(np.asarray(each, dtype=float)[:, :, None], 3, axis=2) for each in (distance, rank))
+    none = np.zeros(d.shape[:2])
+    history = engine.Histories(none, none + 1, none, none, none, none, seeds=np.arange(len(d)))
+    return Paths(np.arange(d.shape[1]), history, np.full(d.shape[1], left), d, r, r, r, r)
 
 
-def made(width: int, share: float, *, met: bool = True, seeds: int = 3) -> dict:
-    """An arm of three hidden layers whose update has that share of full rank."""
-    loss = np.tile([2.3, 1.0, 1.5 if met else 0.9], (seeds, 1))
-    history = {"train_accuracy": np.ones((seeds, 3)), "test_accuracy": np.ones((seeds, 3)), "test_loss": loss}
-    noise = 1e-3 * np.arange(seeds)[:, None]
-    ranks = {"limits": np.full(4, 10.0), "update": {"effective_rank": 10 * (share + noise) * np.ones((seeds, 4))}}
-    return {"widths": [784, width, width, width, 10], "history": history, "ranks": ranks}
+def ranks(distance: np.ndarray) -> np.ndarray:
+    return 100 + 20 * np.log(distance)
 
 
-@pytest.mark.parametrize(
-    ("shares", "verdict"), [((0.5, 0.4, 0.3), "holds"), ((0.3, 0.4, 0.5), "fails"), ((0.4, 0.4, 0.4), "open")]
-)
-def test_the_claim_on_width_follows_the_shares(shares, verdict):
-    arms = [made(width, share) for width, share in zip((64, 128, 256), shares, strict=True)]
-    if verdict == "open":
-        for arm, seed in zip(arms, (0, 1, 2), strict=True):
-            arm["ranks"]["update"]["effective_rank"][seed] += 1
-    (claim,) = Sizes(arms[:2], arms[2], arms[2]["widths"]).claims()
-    assert claim.verdict == verdict
+SLOW, FAST = np.geomspace(0.05, 0.9, 30)[None], np.geomspace(0.2, 2.0, 7)[None]
 
 
-def test_the_text_on_sizes_names_the_smallest_that_overfits():
-    arms = [made(64, 0.5, met=False), made(128, 0.5), made(256, 0.5), made(256, 0.5, met=False)]
-    text = Sizes([*arms[:2], arms[3]], arms[2], arms[2]["widths"]).text()
-    assert "the smallest has 3 × 128 hidden units" in text and "3 × 64, 3 × 256 do not" in text
-    none = [made(64, 0.5, met=False), made(128, 0.5, met=False)]
-    assert "None of the 2 sizes" in Sizes(none[:1], none[1], none[1]["widths"]).text()
+def test_the_same_way_at_another_speed_makes_no_difference():
+    found = paths.at_equal_distance(made(FAST, ranks(FAST)), made(SLOW, ranks(SLOW)))
+    np.testing.assert_allclose(found, 0, atol=1e-9)
 
 
-@pytest.mark.parametrize(("smallest", "rank", "verdict"), [(50.0, 8, "open"), (9.0, 8, "holds"), (7.0, 8, "fails")])
-def test_a_bound_above_the_width_decides_nothing(smallest, rank, verdict):
-    found = {
-        "ranks": {"weights": np.full((2, 3, 1, 1), float(rank))},  # (arms, seeds, layers, errors)
-        "bound": np.array([[smallest], [2 * smallest]]),
-        "limits": np.array([10]),
-        "arms": [(16, 0.1, 1e-3, 0.9)] * 2,
-        "history": {str(arm): {"train_accuracy": np.ones((3, 2))} for arm in range(2)},
-    }
-    (claim,) = bound.stated(found)
-    assert claim.verdict == verdict
-    found["history"]["0"]["train_accuracy"][0] = 0.1  # a network that did not learn takes its arm's bound with it
-    (claim,) = bound.stated(found)
-    assert claim.verdict == ("open" if 2 * smallest >= 10 else "holds") and "each of 1 arms" in claim.evidence
-    found["history"]["1"]["train_accuracy"][0] = 0.1
-    assert bound.stated(found) == [] and bound.text(found) == "No arm learned."
+def test_a_difference_at_equal_distance_is_found_whatever_the_epochs_say():
+    higher, lower = made(SLOW, ranks(SLOW) + 7), made(FAST, ranks(FAST))
+    assert higher.entropy_rank[0, -1, 0] < lower.entropy_rank[0, -1, 0]
+    np.testing.assert_allclose(paths.at_equal_distance(higher, lower), 7)
+    back = made(np.array([[0.2, 0.5, 0.4, 1.0]]), ranks(np.array([[0.2, 0.5, 0.5, 1.0]])) + np.array([[7, 7, 99, 7]]))
+    np.testing.assert_allclose(paths.at_equal_distance(back, lower), 7)  # a step back is left out
+
+
+def test_paths_that_do_not_meet_are_not_compared():
+    near, far = np.array([[0.1, 0.2]]), np.array([[0.3, 0.4]])
+    assert np.isnan(paths.at_equal_distance(made(near, near), made(far, far))).all()
+    handful = np.array([[0.01, 0.09]])  # before NEAREST
+    assert np.isnan(paths.at_equal_distance(made(handful, handful), made(handful, handful))).all()
+    diverged = made(far * np.nan, far)
+    assert np.isnan(paths.at_equal_distance(diverged, made(far, far))).all()
+    some = [np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[9.0, np.nan], [9.0, 9.0]])]
+    np.testing.assert_allclose(paths.over_rates(some, [0, 1]), [1.5, 3.5])
+    assert paths.over_rates(some[1:], [0, 1]) is None
+
+
+NOISE = 0.1 * np.arange(4)[:, None]
+
+
+@pytest.mark.parametrize(("added", "verdict"), [(20, "supported"), (-20, "refuted"), (5, "inconclusive")])
+def test_verdicts_on_labels_follow_the_ranks_at_equal_distance(added, verdict):
+    found = results.labels()
+    base = made(np.repeat(SLOW, 4, axis=0), ranks(SLOW) + NOISE)
+    other = made(np.repeat(FAST, 4, axis=0), ranks(FAST) + added + 2 * NOISE - 0.15)
+    view = replace(found, widths=(784, 8, 8, 8), true=(base,), shuffled=(other,), anew=(base,))
+    asked = verdicts(view)
+    assert asked["labels-shuffled-higher"] == asked["labels-memorising"] == asked["labels-first-layer"] == verdict
+    assert asked["labels-memorised"] == "supported"  # of those made here
+
+
+@pytest.mark.parametrize(("added", "verdict"), [(-20, "supported"), (20, "refuted")])
+def test_verdicts_on_weight_decay_follow_what_was_learned(added, verdict):
+    found = results.decay()
+    base = made(np.repeat(SLOW, 4, axis=0), ranks(SLOW) + NOISE)
+    other = made(np.repeat(FAST, 4, axis=0), ranks(FAST) + added + 2 * NOISE, left=0.4)
+    view = replace(found, widths=(784, 8, 8, 8), paths=(base, base, other))
+    assert verdicts(view)["decay-learned-lower"] == verdict
+    assert verdicts(view)["decay-learned-little"] == "refuted"  # the same paths: not lower by what matters
+    np.testing.assert_allclose(view.kept, [1, 1, 0.4])
+
+
+# sizes
+
+
+def test_the_baseline_is_that_of_the_networks_own_inputs():
+    settings = questions.settings("overfitting")
+    runs = overfitting.runs(settings)[0][:1]
+    measured = baselines.Baselines(tuple(runs), 150).compute()
+    (trained,) = engine.trained(runs)
+    pictures = engine.dataset_on_device(settings.data).train.images[:150].double().numpy()
+    given = [pictures]
+    for weight in trained.weights[:-1]:
+        given.append(np.maximum(given[-1] @ weight.T.astype(float), 0))
+    for layer, (x, w) in enumerate(zip(given, trained.weights, strict=True)):
+        alone = effective_rank(input_baseline(Spectrum.of(x), w.shape[0], draws=baselines.DRAWS)).mean()
+        assert measured.after[0, layer] == pytest.approx(alone, rel=0.03)  # other random draws
+    assert measured.before.shape == measured.after.shape and measured.before[0, 0] == measured.after[0, 0]
+    assert (measured.before[0, 1:] != measured.after[0, 1:]).all()
+
+
+def test_every_size_is_told_with_the_big_one_among_them():
+    view = results.overfitting()
+    assert [size.label for size in view.sizes] == ["3 × 16", "1 × 32", "3 × 32", "6 × 32", "3 × 64"]
+    assert [size.label for size in view.widths] == ["3 × 16", "3 × 32", "3 × 64"] and view.deep.label == "6 × 32"
+    assert view.sizes[0].parameters == 784 * 16 + 16 * 16 * 2 + 160
+    assert view.narrower.label == "3 × 32" and view.by_size("excess").shape == (2, 5)
+    np.testing.assert_array_equal(view.sizes[-1].excess, view.excess)
+    assert all(size.baseline is not None for size in view.sizes)
+
+
+def sized(view, squares, firsts, baseline=None):
+    """The view with these shares of full rank in the square and the first layers of its three widths."""
+    changed = []
+    for size, square, first, random in zip(view.widths, squares, firsts, baseline or firsts, strict=True):
+        share = np.tile([first, *[square] * 2, 0.9], (4, 1)) + 1e-3 * np.arange(4)[:, None]
+        update = replace(size.update, entropy_rank=share * size.full_rank)
+        after = np.tile([random, 0.5, 0.5, 0.9], (4, 1)) * size.full_rank
+        history = replace(size.history, train_accuracy=np.ones((4, 3)), seeds=np.arange(4))
+        errors = baselines.Baseline(before=after, after=after)
+        changed.append(replace(size, update=update, history=history, baseline=errors))
+    return replace(view, sizes=tuple(changed))
+
+
+def test_claims_on_width_follow_the_layer_they_are_about():
+    view = results.overfitting()
+    found = verdicts(sized(view, (0.4, 0.5, 0.6), (0.7, 0.6, 0.5)))
+    names = ("width-square", "big-square", "width-first", "big-first", "width-inputs")
+    assert [found[f"overfitting-{name}"] for name in names] == ["refuted"] * 2 + ["supported"] * 3
+    found = verdicts(sized(view, (0.6, 0.5, 0.4), (0.5, 0.6, 0.7), baseline=(0.5, 0.5, 0.5)))
+    assert [found[f"overfitting-{name}"] for name in names] == ["supported"] * 2 + ["refuted"] * 3
+    without = [replace(size, baseline=None) for size in view.sizes]
+    assert verdicts(replace(view, sizes=tuple(without)))["overfitting-width-inputs"] == "inconclusive"
+
+
+def test_the_turn_is_looked_for_after_training_began():
+    view = results.overfitting()
+    loss = np.tile([0.1, 0.9, 0.5, 0.6], (2, 1))
+    accuracy = np.tile([0.1, 0.5, 0.7, 0.8], (2, 1))
+    history = replace(view.big.history, test_loss=loss, test_accuracy=accuracy, seeds=np.arange(2))
+    turned = replace(view, big=replace(view.big, history=history))
+    assert turned.lowest.tolist() == [2, 2] and turned.accuracy_at_lowest.tolist() == [0.7, 0.7]
+    assert verdicts(turned)["overfitting-accuracy-keeps"] == "supported"
+
+
+# first edition and pages
+
+
+def test_the_first_editions_results_can_still_be_read():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RANKSTUDY_PROFILE", "published")
+        view = results.overfitting()
+    assert view.memorised.all() and view.observed.trajectory is not None and len(view.widths) == 3
+
+
+@pytest.mark.parametrize("drawing", ["turn", "by_width", "by_distance"])
+def test_figures_draw_what_there_is(drawing):
+    view, found = results.overfitting(), results.labels()
+    made = {
+        "turn": lambda: plots.turn(view.big.history),
+        "by_width": lambda: plots.by_width(view.widths),
+        "by_distance": lambda: plots.by_distance(found),
+    }[drawing]()
+    assert len(made.svgs()) == 2 and all("nan" not in each for each in made.svgs())
+    assert not plots.by_distance(None).svgs()
+
+
+@pytest.mark.parametrize("page", ["04-overfitting.qmd", "evidence/04-overfitting.qmd"])
+@pytest.mark.parametrize("profile", ["smoke", "published"])
+def test_the_page_and_its_evidence_are_whole(page, profile, tmp_path, monkeypatch):
+    """Under few networks of other shapes, and where a control has not been computed: it says what it is."""
+    monkeypatch.setenv("RANKSTUDY_PROFILE", profile)
+    shown = notebook.markdown(notebook.execute(ROOT / "report" / page), tmp_path)
+    assert "nan" not in re.sub(r"[A-Za-z]nan|nan[A-Za-z]", "", shown) and "no value" not in shown
+    assert ("This is not MNIST" in shown) == (
+        profile == "smoke"
+    ) and f"rofile {'smoke' * (profile == 'smoke')}" in shown

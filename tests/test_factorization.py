@@ -347,6 +347,29 @@ def test_where_nothing_is_left_the_error_is_rounding(known, method):
         assert abs(fit.errors[-1] - fit.certificate.error) <= 2 * rounding(a)
 
 
+@pytest.mark.parametrize("seed", [1295, 630, 2846, 1070])
+def test_an_ill_conditioned_start_leaves_no_more_than_rounding_either(seed):
+    """A random C of condition 50 to 100: steps along A·Cᵀ − B·(C·Cᵀ) stood still at 20 to 200 times max(m, n)·eps."""
+    rng = np.random.default_rng(seed)
+    m, n = rng.integers(1, 13, 2)
+    rank = int(rng.integers(1, min(m, n) + 1))
+    a = own.with_spectrum(np.sort(rng.uniform(1, 4, rank))[::-1], (m, n), rng)
+    fit = fac.alternating_gradient(a, rank)
+    assert fit.stopped == "tolerance" and fit.certificate.error <= rounding(a)
+
+
+def test_where_factors_cancel_rounding_is_that_of_their_product():
+    """Entries of B and C are right to eps, so B·C is right to eps·‖B‖‖C‖, here 1e8 times ‖A‖, and gets no better."""
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((6, 2)) @ rng.standard_normal((2, 8))
+    vt = np.linalg.svd(a)[2]
+    turn = np.array([[1.0, 1e4], [1.0, 1e4 + 1e-4]])  # of condition 1e12
+    fit = fac.alternating_gradient(a, 2, start=Factors(a @ vt[:2].T @ turn, np.linalg.solve(turn, vt[:2])))
+    size = norm(fit.factors.b) * norm(fit.factors.c) / norm(a)
+    assert size > 1e8
+    assert fit.stopped == "tolerance" and rounding(a) < fit.certificate.error <= rounding(a) * size
+
+
 def decaying(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
     """A trained layer's kind of spectrum: a slow decay over two decades."""
     return own.with_spectrum(np.geomspace(1, 1e-2, min(shape)), shape, np.random.default_rng(seed))
@@ -482,20 +505,24 @@ def test_conjugate_steps_solve_the_least_squares_problem_in_as_many_as_c_has_row
     rng = np.random.default_rng(0)
     a, c, x = rng.standard_normal((9, 12)), rng.standard_normal((4, 12)), rng.standard_normal((9, 4))
     target, gram = a @ c.T, c @ c.T
-    found, explained = alternating.descend(x, target, gram, 100)
+
+    def descended(x, steps):
+        return alternating.descend(x, target - x @ gram, target, gram, steps)
+
+    found, explained = descended(x, 100)
     slope, start = (norm((a - y @ c) @ c.T) for y in (found, x))
     assert 1e-6 * start <= slope <= 0.1 * start  # it ends early
     assert explained == pytest.approx(norm(a) ** 2 - norm(a - found @ c) ** 2)
     monkeypatch.setattr(alternating, "_REDUCTION", 0.0)
-    left = [norm(a - alternating.descend(x, target, gram, steps)[0] @ c) for steps in (1, 2, 3)]
+    left = [norm(a - descended(x, steps)[0] @ c) for steps in (1, 2, 3)]
     best = norm(a - target @ np.linalg.solve(gram, c))
     assert norm(a - x @ c) > left[0] > left[1] > left[2] > best
     plain = x
     for steps in range(3):
-        plain = alternating.descend(plain, target, gram, 1)[0]
+        plain = descended(plain, 1)[0]
         assert left[steps] <= norm(a - plain @ c) * (1 + 1e-12)
     assert left[2] - best < 0.9 * (norm(a - plain @ c) - best)
-    assert norm(a - alternating.descend(x, target, gram, 4 * 9)[0] @ c) == pytest.approx(best, rel=1e-12)
+    assert norm(a - descended(x, 4 * 9)[0] @ c) == pytest.approx(best, rel=1e-12)
 
 
 def test_the_listed_step_is_short_and_is_what_the_fit_does():

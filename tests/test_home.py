@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rankstudy.book import claims, notebook, plots, readme, results, stats, views
-from rankstudy.book.chapters import lora, low_rank_training, overfitting
+from rankstudy.book import claims, notebook, plots, readme, results, views
+from rankstudy.book.chapters import lora, low_rank_training
 from rankstudy.study import questions
 from tests import page_checks
 from tests.test_prose import prose
@@ -34,9 +34,7 @@ def old():
     """The same results as the chapters of the first edition read them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RANKSTUDY_PROFILE", "published")
-        yield {
-            module.__name__.rpartition(".")[2]: module.Chapter() for module in (overfitting, low_rank_training, lora)
-        }
+        yield {module.__name__.rpartition(".")[2]: module.Chapter() for module in (low_rank_training, lora)}
 
 
 def test_the_questions_are_the_assignments_in_its_order():
@@ -71,14 +69,6 @@ def test_the_home_page_defines_no_words_and_types_no_result():
 
 
 # views: equal numbers
-
-
-def test_overfitting_has_the_chapters_numbers(told, old):
-    view, chapter = told["overfitting"], old["overfitting"]
-    assert stats.estimate(view.excess).percent() == chapter.text["excess"]
-    assert str(view.memorised.sum()) == chapter.text["met"] and view.big.n == len(view.memorised)
-    np.testing.assert_array_equal(view.big.weights.rank_float64, chapter.big["ranks"]["weights"]["elimination_float64"])
-    assert set(view.activations) == set(chapter.activations_found)
 
 
 def test_low_rank_training_has_the_chapters_numbers(told, old):

@@ -283,7 +283,7 @@ def test_the_example_network_is_a_trained_one_of_full_rank():
 def test_a_page_is_told_verdicts_and_provenance(rank):
     text = told.page(rank, results.training())
     assert '"rank-full": {"verdict": "supported"' in text and '"training-reaches-95"' in text
-    assert "Published results of profile full · MNIST · AMD EPYC" in text
+    assert re.search(r'Published results of [^"]* · MNIST · ', text)
     origin = dataclasses.replace(rank.origin, data="digits", computed_under="smoke", profile="smoke", stale=True)
     assert "fallback data set" in told.provenance(origin) and "changed since" in told.provenance(origin)
     assert told.warning(origin).startswith("This is not MNIST") and told.warning(rank.origin) == ""

@@ -169,7 +169,7 @@ def test_the_ellipse_is_the_image_of_the_circle():
 
 
 def test_nothing_to_draw_is_said():
-    assert "Not run under this profile" in plots.by_dimension({}, "%")
+    assert "Not run under this profile" in plots.by_dimension({}, "%")._repr_markdown_()
 
 
 def test_names_of_lines_do_not_cover_each_other():

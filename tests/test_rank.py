@@ -337,6 +337,23 @@ def test_a_gap_is_seen_by_the_lu_alone(no_svd_at_all, monkeypatch, rank):
         assert matrix_rank(a) == matrix_rank(a.T) == rank
 
 
+@pytest.mark.parametrize("height, expected", [(0.5, 30), (1.1, 60)])
+def test_a_very_tall_matrix_is_reduced_to_a_square_one(no_svd_at_all, height, expected):
+    """Its R has its singular values; its first rows have not."""
+    b = adversarial.plateau(60, 5 * height, 30, np.random.default_rng(3))  # five times as many rows below
+    tall = np.vstack([np.zeros((60, 60)), b, b, b, b])
+    assert matrix_rank(tall) == matrix_rank(tall.T) == expected
+    low = np.random.default_rng(4).standard_normal((600, 20)) @ np.random.default_rng(5).standard_normal((20, 120))
+    assert matrix_rank(low) == matrix_rank(low.T) == 20
+
+
+def test_a_full_rank_that_is_not_far_above_the_tolerance(no_svd_at_all, capfd):
+    """60τ: the LU does not vouch for it, and nothing is left to eliminate; BLAS, which prints, is asked nothing empty."""
+    a = adversarial.plateau(120, 60, 119, np.random.default_rng(6))
+    assert matrix_rank(a) == 120
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_any_mixing_gives_the_same_rank(no_svd_when_small, monkeypatch, seed):
     monkeypatch.setattr(inertia, "_SEED", 1000 + seed)

@@ -140,7 +140,7 @@ def test_seeds_add_up(fresh, monkeypatch):
     more = replace(training.CONFIGS["smoke"], seeds=3)
     monkeypatch.setitem(training.CONFIGS, "smoke", more)
     result = questions.result("training")
-    assert result["history"]["seeds"].tolist() == [0, 1, 2]
+    assert result["history"]["seeds"].tolist() == [100, 101, 102]
     assert files(fresh / "results" / "trained").items() >= trained.items()
     assert len(files(fresh / "results" / "trained")) == len(trained) + 1
 

@@ -233,7 +233,7 @@ NEUTRAL = {  # sentences with such a word that say nothing about a result, or so
         "A random matrix has full rank.",  # mathematics
         "Why full rank?",
         "Why is the update concentrated?",
-        "saw an update at least as concentrated",  # a test of its own, see what chapter 3 says
+        "Is it the low rank, or only the number of parameters?",
         "maps the unit circle to an ellipse (@fig-conclusions-ellipse), in more dimensions",
         "The best it can do is to spend",  # Eckart and Young
         "is the best matrix with that column space",

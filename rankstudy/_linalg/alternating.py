@@ -41,9 +41,15 @@ def run(
             b, c = factors()
             errors[-1] = float(np.linalg.norm(a - b @ c))
             errors[-2] = min([max(errors[-2:]), *errors[-3:-2]])  # lies between its neighbours
-        if errors[-1] <= (1 + tol) * tail + 10 * rounding:
+        stands_still = len(errors) > 2 and errors[-3] ** 2 - errors[-1] ** 2 <= rounding * (
+            errors[-1] ** 2 if small else total
+        )
+        # entries of B and C, and sums of their products, are right to eps: so is B·C to rounding times ‖B‖‖C‖
+        # (Higham 2002, §3.5), which is more than ‖A‖ where factors are ill-conditioned and cancel
+        size = frobenius(b) * frobenius(c) if small and stands_still else 1.0
+        if errors[-1] <= (1 + tol) * tail + 10 * rounding * max(size, 1.0):
             stopped = "tolerance"
-        elif len(errors) > 2 and errors[-3] ** 2 - errors[-1] ** 2 <= rounding * (errors[-1] ** 2 if small else total):
+        elif stands_still:
             stopped = "stationary"
         elif len(errors) == 2 * max_iterations:
             stopped = "iterations"
@@ -119,11 +125,24 @@ def gradient(a: np.ndarray, rank: int, b: np.ndarray, c: np.ndarray, rng: np.ran
     fresh = _balanced((a - b @ c) @ fresh.T, fresh)[1]  # as large as suits the columns of b that will go with them
     b = np.concatenate([b, np.zeros((len(a), len(fresh)))], axis=1)  # the product stays as it is
     c = np.concatenate([c, fresh])
+    nearly = (1 - _SMALL_TAIL**2) * float(np.vdot(a, a))
+    after_c = 0.0
     while True:
-        b, after_b = descend(b, a @ c.T, c @ c.T, steps)
-        ct, after_c = descend(c.T, a.T @ b, b.T @ b, steps)
+        near = after_c >= nearly
+        b, after_b = descend(b, *_normal(a, b, c, near), steps)
+        ct, after_c = descend(c.T, *_normal(a.T, c.T, b.T, near), steps)
         c = ct.T
         yield after_b, after_c, lambda b=b, c=c: (b, c)
+
+
+def _normal(a: np.ndarray, x: np.ndarray, c: np.ndarray, near: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Half the negative gradient (A − x·C)·Cᵀ of ‖A − x·C‖², A·Cᵀ and C·Cᵀ.
+
+    As A·Cᵀ − x·(C·Cᵀ) it is cheaper, and all rounding of a product where x·C is `near` A: an error of eps·‖x‖‖C‖² in
+    it moves x·C by κ(C) times as much as rounding must. So there A − x·C is formed (iterative refinement).
+    """
+    target, gram = a @ c.T, c @ c.T
+    return (a - x @ c) @ c.T if near else target - x @ gram, target, gram
 
 
 def _balanced(b: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -134,14 +153,15 @@ def _balanced(b: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return b * scale, c / scale[:, None]
 
 
-def descend(x: np.ndarray, target: np.ndarray, gram: np.ndarray, steps: int) -> tuple[np.ndarray, float]:
-    """Down ‖A − x·C‖² from x, given target = A·Cᵀ and gram = C·Cᵀ; the new x and ‖A‖² − ‖A − x·C‖².
+def descend(
+    x: np.ndarray, rest: np.ndarray, target: np.ndarray, gram: np.ndarray, steps: int
+) -> tuple[np.ndarray, float]:
+    """Down ‖A − x·C‖² from x, given `_normal`'s three; the new x and ‖A‖² − ‖A − x·C‖².
 
     The first step goes along the gradient, exactly as long as is best: the error is a parabola there. Each further one
     is turned so as not to undo those before it (conjugate gradients; Hestenes & Stiefel 1952), until the gradient is a
     tenth of what it was.
     """
-    rest = target - x @ gram  # half the negative gradient
     way, size = rest, float(np.vdot(rest, rest))
     enough = _REDUCTION**2 * size
     for _ in range(steps):

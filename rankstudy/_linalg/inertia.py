@@ -27,7 +27,9 @@ from scipy.linalg import blas, lapack, solve_triangular
 from rankstudy._linalg.arrays import FLOAT64_EPS
 
 _SEED = 0  # of the mixing and of the start vectors
-_SMALL_GRAM, _SMALL_LU = 200, 800  # shorter side up to which the SVD is asked (measured: benchmarks/rank.py)
+_SMALL_GRAM, _SMALL_LU = 200, 384  # shorter side, and root of m·n, up to which the SVD is asked (benchmarks/rank.py)
+_TALL = 4  # m/n from which QR comes first, as it does in LAPACK's SVD (measured, as above)
+_BLOCK = 128  # columns a step of the QR: 10 % faster than LAPACK's own 32 from side 2048 on
 _CLEAR = 30.0  # a block whose smallest singular value is above _CLEAR·τ is far above τ
 _NEGLIGIBLE = 0.03  # rows of norm ≤ _NEGLIGIBLE·τ are left out
 _HOPELESS = 10.0  # pivots of the rest above _HOPELESS·τ: it will not turn out far below τ (measured, as above)
@@ -39,7 +41,9 @@ Operator = Callable[[np.ndarray], np.ndarray]
 def count_above(values: np.ndarray, unit: float, limits: np.ndarray | None) -> np.ndarray:
     """(..., m, n) with entries ≤ 1 -> (...,) number of singular values > limits, or > unit·σ₁ where limits is None."""
     m, n = values.shape[-2:]
-    if min(m, n) <= (_SMALL_GRAM if _gram_suffices(unit, min(m, n)) else _SMALL_LU):
+    short, long = sorted((m, n))
+    size = short if long >= _TALL * short else (short * long) ** 0.5
+    if short <= _SMALL_GRAM or (size <= _SMALL_LU and not _gram_suffices(unit, short)):
         return count_by_svd(values, unit, limits)
     stack = values.reshape(-1, m, n) if m >= n else values.reshape(-1, m, n).swapaxes(-1, -2)
     each = [None] * len(stack) if limits is None else limits.ravel()
@@ -72,7 +76,7 @@ def _count(a: np.ndarray, unit: float, tau: float | None) -> int:
         return _count_by_gram(a, unit, tau)
     if ratio < 0.9 * max(m, n) * FLOAT64_EPS:  # finer than float64's own τ, where an LU's rounding is no longer small
         return int(count_by_svd(a, unit, tau))
-    mixed = _mix_columns(a)
+    mixed = _mix_columns(_triangle(a) if m >= _TALL * n else a)
     rank = _clear_rank(mixed, ratio * sigma)
     return _count_near(mixed, unit, tau) if rank is None else rank
 
@@ -95,7 +99,7 @@ def _mix_columns(a: np.ndarray) -> np.ndarray:
     """
     for signs in np.random.default_rng(_SEED).choice([-1.0, 1.0], (2, a.shape[1])):
         a = fft.dct(a * signs, axis=1, norm="ortho")
-    return a
+    return np.asfortranarray(a)  # as LAPACK reads it
 
 
 def _clear_rank(a: np.ndarray, tau: float) -> int | None:
@@ -174,7 +178,7 @@ def _count_near(a: np.ndarray, unit: float, tau: float | None) -> int:
 def _triangle(a: np.ndarray) -> np.ndarray:
     """(m, n), m ≥ n -> (n, n) R of its QR factorization."""
     n = a.shape[1]
-    return np.triu(lapack.dgeqrf(a, lwork=64 * n)[0][:n])
+    return np.triu(lapack.dgeqrt(min(_BLOCK, n), a)[0][:n])
 
 
 def _positive_eigenvalues(s: np.ndarray) -> int:
@@ -256,6 +260,8 @@ def _inverse_of_identity_plus(t: np.ndarray) -> Operator:
 
 def _gram(a: np.ndarray) -> np.ndarray:
     """The lower triangle of a·aᵀ, (m, m) in Fortran's order; the upper one is zero."""
+    if 0 in a.shape:  # BLAS refuses
+        return np.zeros((len(a), len(a)), order="F")
     a, trans = _for_blas(a)
     return blas.dsyrk(1.0, a, trans=trans, lower=1)
 

@@ -8,7 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 from rankstudy.book import approximation as chapter5
-from rankstudy.book import claims, conversion, intrinsic, measured, views
+from rankstudy.book import claims, conversion, intrinsic, measured, paths, views
+from rankstudy.book import directions as directions8
+from rankstudy.book import dissection as dissection3
+from rankstudy.book import frontier as frontier8
+from rankstudy.book import lora as chapter8
+from rankstudy.book import low_rank_training as chapter6
+from rankstudy.book import optimizers as optimizers3
+from rankstudy.book import overfitting as chapter4
 from rankstudy.study import questions
 
 
@@ -22,14 +29,34 @@ def rank() -> measured.Rank:
     return conversion.rank(questions.result("rank"))
 
 
+def optimizers() -> optimizers3.Optimizers | None:
+    """Chapter 3's control of optimisers likewise; None where it is not published yet."""
+    return None if questions.missing("optimizers") else optimizers3.typed(questions.result("optimizers"))
+
+
+def dissection() -> dissection3.Dissection | None:
+    """Chapter 3's control of inputs and directions likewise."""
+    return None if questions.missing("dissection") else dissection3.typed(questions.result("dissection"))
+
+
 def training() -> measured.Training:
     """Chapter 2's result under the current profile, computed where it is missing."""
     return conversion.training(questions.result("training"))
 
 
-def overfitting() -> views.Overfitting:
-    """Chapter 4's result as the home page tells it, under the current profile, computed where it is missing."""
-    return views.overfitting(questions.result("overfitting"))
+def overfitting() -> chapter4.Overfitting:
+    """Chapter 4's result under the current profile, computed where it is missing."""
+    return chapter4.typed(questions.result("overfitting"))
+
+
+def labels() -> paths.Labels | None:
+    """Chapter 4's control of labels likewise; None where it is not published yet."""
+    return None if questions.missing("labels") else paths.labels(questions.result("labels"))
+
+
+def decay() -> paths.Decay | None:
+    """Chapter 4's control of weight decay likewise."""
+    return None if questions.missing("decay") else paths.decay(questions.result("decay"))
 
 
 def approximation() -> chapter5.Approximation:
@@ -37,14 +64,34 @@ def approximation() -> chapter5.Approximation:
     return chapter5.typed(questions.result("approximation"))
 
 
-def low_rank_training() -> views.LowRankTraining:
+def low_rank_training() -> chapter6.LowRankTraining:
     """Chapter 6's result likewise."""
-    return views.low_rank_training(questions.result("low_rank_training"))
+    return chapter6.low_rank_training(questions.result("low_rank_training"))
 
 
-def lora() -> views.LoRA:
+def narrow() -> chapter6.Narrow | None:
+    """Chapter 6's control of fewer neurons likewise."""
+    return None if questions.missing("narrow") else chapter6.narrow(questions.result("narrow"))
+
+
+def large_batches() -> chapter6.LargeBatches | None:
+    """Chapter 6's control of large batches likewise."""
+    return None if questions.missing("large_batches") else chapter6.large_batches(questions.result("large_batches"))
+
+
+def lora() -> chapter8.LoRA:
     """Chapter 8's result likewise."""
-    return views.lora(questions.result("lora"))
+    return chapter8.typed(questions.result("lora"))
+
+
+def frontier() -> frontier8.Frontier | None:
+    """Chapter 8's control of forgetting likewise; None where it is not published yet."""
+    return None if questions.missing("frontier") else frontier8.typed(questions.result("frontier"))
+
+
+def directions() -> directions8.Directions | None:
+    """Chapter 8's control of directions likewise."""
+    return None if questions.missing("directions") else directions8.typed(questions.result("directions"))
 
 
 def origin(experiment: str) -> measured.Origin:
@@ -59,5 +106,4 @@ def intrinsic_dimension() -> intrinsic.IntrinsicDimension:
 
 def book() -> dict[str, Any]:
     """The result of every family of hypotheses, by the family's name; None where none is published yet."""
-    there = questions.published() if questions.profile() == "published" else questions.known()
-    return {family: globals()[family]() if family in there else None for family in claims.FAMILIES}
+    return {family: None if questions.missing(family) else globals()[family]() for family in claims.FAMILIES}

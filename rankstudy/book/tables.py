@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -174,14 +175,63 @@ def down(
     rows = []
     for index, value in enumerate(values):
         cells: list[Any] = []
-        for each in columns.values():
+        for header, each in columns.items():
             if np.ndim(each) < 2:
                 cells.append(short(float(each[index])))
                 continue
             found = estimate(np.asarray(each, dtype=float)[:, index])
-            cells.append(interval_text(found) if intervals else found.short())
+            if not math.isfinite(found.mean):
+                cells.append("")
+            elif header.endswith("%") and intervals:
+                cells.append(interval_text(found, "%", highest=100.0).removesuffix(" %"))
+            else:
+                cells.append(found.short() if not intervals else interval_text(found))
         rows.append([value if isinstance(value, str) else short(float(value)), *cells])
     return show([head, *columns], rows)
+
+
+def baselines(sizes: Sequence[Any]) -> Markdown:
+    """Entropy rank of the update, and of random errors on the same inputs before and after training, of each hidden
+    layer of `overfitting.Size`s; those that have no baseline are left out."""
+    rows = [
+        [f"{size.label}, layer {layer + 1}"]
+        + [estimate(each[:, layer]) for each in (size.update.entropy_rank, size.baseline.before, size.baseline.after)]
+        for size in sizes
+        if size.baseline is not None
+        for layer in range(len(size.shapes) - 1)
+    ]
+    return show(["hidden", "W − W₀", "random errors, inputs before training", "after it"], rows)
+
+
+def labels(view: Any) -> Markdown:
+    """What each condition of `paths.Labels` reaches at each learning rate, and differences at equal distance, in the
+    square layers; None: it has not been computed."""
+    if view is None:
+        return show([], [])
+    columns: dict[str, np.ndarray] = {}
+    for name in ("true", "shuffled", "anew"):
+        columns[f"{name}: right in training, %"] = 100 * view.end(name, "train_accuracy")
+        columns[f"{name}: distance"] = view.end(name, "distance", view.square)
+        columns[f"{name}: entropy rank"] = view.end(name, "entropy_rank", view.square)
+    for one, other in (("shuffled", "true"), ("shuffled", "anew"), ("anew", "true")):
+        columns[f"{one} − {other}"] = view.by_rate(one, other, view.square)
+    return down("learning rate", [f"{rate:g}" for rate in view.learning_rates], columns)
+
+
+def decay(view: Any) -> Markdown:
+    """What each weight decay of `paths.Decay` leaves and reaches, in the square layers; None: not computed."""
+    if view is None:
+        return show([], [])
+    columns = {
+        "k": view.kept,
+        "test accuracy, %": 100 * view.end("test_accuracy"),
+        "entropy rank of W": view.end("weights_entropy_rank", view.square),
+        "of W − W₀": view.end("update_entropy_rank", view.square),
+        "of W − k·W₀": view.end("entropy_rank", view.square),
+        "its distance": view.end("distance", view.square),
+        "at equal distance": view.less_than_none,
+    }
+    return down("λ", [f"{each:g}" for each in view.weight_decays], columns)
 
 
 def measures(group: Any, matrix: str) -> Markdown:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from rankstudy import config, data, device, pictures
+from rankstudy.registry import OPTIMIZERS
 from rankstudy.study import jobs, observers, provenance, starts, typed
 from rankstudy.study.jobs import Job
 from rankstudy.study.store import Record
@@ -282,9 +283,11 @@ def _batches(runs: Sequence[Run]) -> list[list[Run]]:
     if not runs or device.choose().type != "cuda":
         return [[run] for run in runs]
     groups: dict[Run, list[Run]] = {}
-    for run in runs:
+    alone = [run for run in runs if not OPTIMIZERS[run.training.optimizer].elementwise]
+    for run in (run for run in runs if run not in alone):
         groups.setdefault(run.alike(), []).append(run)
-    return [part for group in groups.values() for part in fitting(group, memory(group[0]))]
+    stacks = [part for group in groups.values() for part in fitting(group, memory(group[0]))]
+    return stacks + [[run] for run in alone]
 
 
 def _train(runs: Sequence[Run]) -> list[Record]:
@@ -309,6 +312,7 @@ def _train(runs: Sequence[Run]) -> list[Record]:
         dataset,
         [run.seed for run in runs],
         observe=observe(dataset) if observe else None,
+        engine=None if OPTIMIZERS[runs[0].training.optimizer].elementwise else "loop",
         progress=jobs.progress(runs),
         snapshots=unfinished[0] if len(runs) == 1 else None,  # side by side, on a GPU, trainings are short
     )

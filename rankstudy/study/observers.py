@@ -6,11 +6,14 @@ What a stored run was observed by is part of its question, so that a change here
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.linalg import eigh
 
-from rankstudy.spectrum import Spectrum, effective_rank, energy_rank, stable_rank
+from rankstudy._linalg.gram import singular_values
+from rankstudy.spectrum import Spectrum, effective_rank, energy_rank, outlier_rank, stable_rank
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -80,4 +83,64 @@ def digits(dataset: Dataset) -> Observer:
     return observe
 
 
-OBSERVERS: dict[str, Callable[[Dataset], Observer]] = {"spectra": spectra, "ranks": ranks, "digits": digits}
+TOP = 10  # leading singular vectors that are followed, as many as there are classes
+
+
+def motion(dataset: Dataset) -> Observer:
+    """How far each layer is from its start, and along which directions.
+
+    `distance` ‖W − W₀‖/‖W₀‖, `entropy_rank`, `stable_rank` and `outliers` of the update W − W₀ (singular values above
+    the Marchenko–Pastur edge of entries as large as its own), (layers,) each; `aligned` (layers − 1,), the overlap of
+    what a layer writes most strongly with what the next one reads; `right_<layer>` (in, TOP) float32, leading right
+    singular vectors of W. Of spans of k orthonormal vectors the overlap is ‖V₁ᵀV₂‖²/k: 1 for the same, k/n at random.
+    """
+    from rankstudy import layers
+
+    begun: dict[int, list[np.ndarray]] = {}  # id of a network -> its weights before training
+
+    def observe(model: nn.Module, epoch: int) -> Observed:
+        weights = [weight.detach().cpu().numpy().copy() for weight in layers.weights(model)]
+        if epoch == 0:
+            begun[id(model)] = weights
+        found: dict[str, list[float]] = {name: [] for name in ("distance", "entropy_rank", "stable_rank", "outliers")}
+        for w, w0 in zip(weights, begun[id(model)], strict=True):
+            update = w - w0
+            spectrum = Spectrum(singular_values(update), update.shape)  # by a Gram matrix, as exact as float32 is
+            found["distance"].append(float(np.linalg.norm(update) / np.linalg.norm(w0)))
+            found["entropy_rank"].append(float(effective_rank(spectrum)))
+            found["stable_rank"].append(float(stable_rank(spectrum)))
+            found["outliers"].append(float(outlier_rank(spectrum, "entries")))
+        top = [_leading(w) for w in weights]
+        aligned = [overlap(written, read) for (written, _), (_, read) in pairwise(top)]
+        vectors = {f"right_{index}": right.astype(np.float32) for index, (_, right) in enumerate(top)}
+        return {name: np.array(each) for name, each in found.items()} | {"aligned": np.array(aligned)} | vectors
+
+    return observe
+
+
+def _leading(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """TOP leading left (out, k) and right (in, k) singular vectors, k at most the number of rows."""
+    rows = w.astype(np.float64)
+    gram = rows @ rows.T
+    count = min(TOP, *rows.shape)
+    squares, left = eigh(gram, subset_by_index=(len(gram) - count, len(gram) - 1))
+    left, squares = left[:, ::-1], squares[::-1]
+    return left, rows.T @ left / np.sqrt(squares)
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """‖AᵀB‖²/k of two sets of orthonormal columns, k the smaller number of them.
+
+    >>> overlap(np.eye(4)[:, :2], np.eye(4)[:, 1:3])
+    0.5
+    """
+    cosines = a.astype(np.float64).T @ b.astype(np.float64)
+    return float((cosines**2).sum() / min(a.shape[1], b.shape[1]))
+
+
+OBSERVERS: dict[str, Callable[[Dataset], Observer]] = {
+    "spectra": spectra,
+    "ranks": ranks,
+    "digits": digits,
+    "motion": motion,
+}

@@ -39,7 +39,16 @@ CHAPTERS = {
     "09": "intrinsic_dimension",
 }
 # an experiment that stands beside a chapter's, and can be computed by itself -> the chapter that tells it
-CONTROLS: dict[str, str] = {}
+CONTROLS: dict[str, str] = {
+    "optimizers": "03",
+    "dissection": "03",
+    "labels": "04",
+    "decay": "04",
+    "narrow": "06",
+    "large_batches": "06",
+    "frontier": "08",
+    "directions": "08",
+}
 
 
 def known() -> dict[str, str]:
@@ -116,6 +125,11 @@ def result(experiment: str) -> Result:
         job, dataset = _job(name, chosen)
     found = found or jobs.answered(job)
     return Result(name, chosen, dataset, found.config, found.provenance, found.value)
+
+
+def missing(experiment: str) -> bool:
+    """Whether a control is not published yet, under the profile that computes nothing."""
+    return profile() == "published" and experiment in CONTROLS and experiment not in published()
 
 
 def record(experiment: str) -> Record | None:

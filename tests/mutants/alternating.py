@@ -4,14 +4,17 @@
 FILE = "rankstudy/_linalg/alternating.py"
 TESTS = ("tests/test_factorization.py",)
 MUTANTS = [
-    ("the bound is forgotten", "if errors[-1] <= (1 + tol) * tail + 10 * rounding:", "if errors[-1] <= tol:"),
+    ("the bound is forgotten", "if errors[-1] <= (1 + tol) * tail + 10 * rounding * max(size, 1.0):", "if errors[-1] <= tol:"),
     ("stops too early", "(1 + tol) * tail + 10 * rounding", "(1 + 10 * tol) * tail + 10 * rounding"),
     ("stops too early where the error is small", "(1 + tol) * tail + 10 * rounding", "(1 + tol) * tail + 1e-6"),
     ("rounding is no reason to stop", "(1 + tol) * tail + 10 * rounding", "(1 + tol) * tail"),
     ("small errors are lost in a difference", "small = tail < _SMALL_TAIL", "small = False"),
     ("small errors are those of the first half-step", "errors[-1] = float(np.linalg.norm(a - b @ c))", "errors[-2] = float(np.linalg.norm(a - b @ c))"),
     ("an error of half a step is rounding", "            errors[-2] = min([max(errors[-2:]), *errors[-3:-2]])  # lies between its neighbours\n", "            errors[-2] = 1.0\n"),
-    ("never stands still", "elif len(errors) > 2 and errors[-3] ** 2 - errors[-1] ** 2 <= rounding * (errors[-1] ** 2 if small else total):", "elif False:"),
+    ("never stands still", "        elif stands_still:\n", "        elif False:\n"),
+    ("what stands still is compared with ‖A‖", "errors[-1] ** 2 if small else total", "total"),
+    ("rounding of factors that cancel", "if small and stands_still else 1.0", "if False else 1.0"),
+    ("rounding of factors is an excuse before it stands still", "if small and stands_still else 1.0", "if small else 1.0"),
     ("half of the iterations", "elif len(errors) == 2 * max_iterations:", "elif len(errors) >= max_iterations:"),
     ("the wrong reason", 'stopped = "stationary"', 'stopped = "iterations"'),
     ("squared errors for errors", "[max(total - each, 0.0) ** 0.5 for", "[max(total - each, 0.0) for"),
@@ -32,6 +35,8 @@ MUTANTS = [
     ("the start of the gradient is dropped", "    b, c = _balanced(b, c)\n", "    b, c = b[:, :0], c[:0]\n"),
     ("new rows as they come", "fresh = _balanced((a - b @ c) @ fresh.T, fresh)[1]", "fresh = fresh * 30"),
     ("new columns change the product", "b = np.concatenate([b, np.zeros((len(a), len(fresh)))], axis=1)", "b = np.concatenate([b, np.ones((len(a), len(fresh)))], axis=1)"),
+    ("normal equations to the end", "@ c.T if near else", "@ c.T if False else"),
+    ("uphill near A", "(a - x @ c) @ c.T if near", "(x @ c - a) @ c.T if near"),
     ("C is not updated", "        c = ct.T\n", "        pass\n"),
     ("uphill", "x, rest = x + length * way", "x, rest = x - length * way"),
     ("half a step", "length = size / curvature", "length = 0.5 * size / curvature"),

@@ -90,10 +90,18 @@ FAMILIES = (
     "data",
     "training",
     "rank",
+    "optimizers",
+    "dissection",
     "overfitting",
+    "labels",
+    "decay",
     "approximation",
     "low_rank_training",
+    "narrow",
+    "large_batches",
     "lora",
+    "frontier",
+    "directions",
     "intrinsic_dimension",
 )
 

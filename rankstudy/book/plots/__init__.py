@@ -10,6 +10,7 @@ from rankstudy.book.plots.drawing import Drawing, beside
 from rankstudy.book.plots.forest import forest
 from rankstudy.book.plots.geometry import competitors, ellipse
 from rankstudy.book.plots.images import digits, mean_image, slider, truncation, weight_images
+from rankstudy.book.plots.paths import by_distance, by_width, turn
 from rankstudy.book.plots.ranks import by_condition, by_layer, by_tolerance, trajectory
 from rankstudy.book.plots.spectra import sizes, spectra
 
@@ -18,9 +19,11 @@ __all__ = [
     "beside",
     "by_condition",
     "by_dimension",
+    "by_distance",
     "by_layer",
     "by_rank",
     "by_tolerance",
+    "by_width",
     "competitors",
     "convergence",
     "curves",
@@ -34,5 +37,6 @@ __all__ = [
     "trade_off",
     "trajectory",
     "truncation",
+    "turn",
     "weight_images",
 ]

@@ -9,7 +9,6 @@ from matplotlib.ticker import NullLocator
 
 from rankstudy.book.plots.drawing import INK, Drawing, colour, direct, line, panel
 from rankstudy.book.stats import number_text
-from rankstudy.book.tables import Markdown
 
 
 def by_dimension(
@@ -21,14 +20,14 @@ def by_dimension(
     colours: Mapping[str, str] | None = None,
     dashed: Sequence[str] = (),
     title: str = "",
-) -> Drawing | Markdown:
+) -> Drawing:
     """Percentages against the dimension on a log axis: name -> ((dimensions,), (networks, dimensions) fractions).
 
     `levels`: named horizontal lines, fractions; `points`: dimensions and fractions (runs, dimensions) of somebody
     else, as open triangles; `dashed`: names of lines to draw so. Nothing to draw is said in its place.
     """
     if not series:
-        return Markdown("*Not run under this profile.*")
+        return Drawing([])
     figure, axes = panel(title, size=(4.6, 3.1))
     ends, ticks = {}, set()
     for index, (name, (dimension, values)) in enumerate(series.items()):

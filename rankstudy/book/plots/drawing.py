@@ -71,6 +71,8 @@ class Drawing:
         return [svg(figure) for figure in self.figures]
 
     def _repr_markdown_(self) -> str:
+        if not self.figures:
+            return "*Not run under this profile.*"
         inline = "\n".join(themed(each) for each in self.svgs())
         count = min(self.columns, len(self.figures))
         ink = " data-ink" if self.ink else ""

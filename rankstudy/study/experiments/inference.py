@@ -10,8 +10,9 @@ Design choices:
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -106,7 +107,7 @@ def times(setting: Setting) -> Inference:
             for label in compiled:
                 if (fast := _compiled(models[label], images)) is not None:
                     ready[f"{label}, compiled"] = fast
-            rows.append(_in_turns(ready, images, setting.seconds))
+            rows.append(_passes(ready, images, setting.seconds))
         found[name] = {
             label: Times(**{key: np.array([row[label][key] for row in rows]) for key in rows[0][label]})
             for label in rows[0]
@@ -149,28 +150,31 @@ def merged(model: MLP) -> MLP:
     return whole
 
 
-def _in_turns(models: Mapping[str, nn.Module], images: Tensor, seconds: float) -> dict[str, dict[str, float]]:
-    """Times of a forward pass, warm and without gradients, in `BLOCKS` blocks of each model: the fields of `Times`."""
+def _passes(models: Mapping[str, nn.Module], images: Tensor, seconds: float) -> dict[str, dict[str, float]]:
+    """Times of a forward pass, warm and without gradients: the fields of `Times`."""
+    import torch
+
+    with torch.inference_mode():
+        blocks = in_turns({label: partial(model, images) for label, model in models.items()}, seconds)
+    found = {}
+    for label, own in blocks.items():
+        quarter, median, three_quarters = np.quantile(own, [0.25, 0.5, 0.75])
+        low, speedup, high = np.quantile(blocks["dense"] / own, [0.25, 0.5, 0.75])
+        found[label] = {"median": median, "iqr": three_quarters - quarter, "speedup": speedup, "low": low, "high": high}
+    return found
+
+
+def in_turns(calls: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, Floats]:
+    """(BLOCKS,) seconds of each call, warm, a block of calls after the other's, so that a slow moment hits all of them;
+    about so many seconds for each."""
     import torch
     from torch.utils.benchmark import Timer
 
     threads = torch.get_num_threads()
-    timers = {
-        label: Timer("model(images)", globals={"model": model, "images": images}, num_threads=threads)
-        for label, model in models.items()
-    }
-    blocks: dict[str, list[float]] = {label: [] for label in timers}
-    with torch.inference_mode():
-        calls = {label: max(1, int(seconds / BLOCKS / timer.timeit(3).mean)) for label, timer in timers.items()}
-        for _ in range(BLOCKS):
-            for label, timer in timers.items():
-                blocks[label].append(timer.timeit(calls[label]).mean)
-    found = {}
-    for label, own in blocks.items():
-        quarter, median, three_quarters = np.quantile(own, [0.25, 0.5, 0.75])
-        low, speedup, high = np.quantile(np.divide(blocks["dense"], own), [0.25, 0.5, 0.75])
-        found[label] = {"median": median, "iqr": three_quarters - quarter, "speedup": speedup, "low": low, "high": high}
-    return found
+    timers = {label: Timer("call()", globals={"call": call}, num_threads=threads) for label, call in calls.items()}
+    counts = {label: max(1, int(seconds / BLOCKS / timer.timeit(3).mean)) for label, timer in timers.items()}
+    blocks = [{label: timer.timeit(counts[label]).mean for label, timer in timers.items()} for _ in range(BLOCKS)]
+    return {label: np.array([block[label] for block in blocks]) for label in timers}
 
 
 def operations(shapes: Sequence[tuple[int, int]], rank: int | None, batch: int) -> int:

@@ -18,6 +18,7 @@ from rankstudy.study.experiments import blocks, overheads
 from rankstudy.study.experiments import training as training_experiment
 from rankstudy.study.experiments.blocks import Arm, Block, Finetuning
 from rankstudy.study.jobs import Job
+from rankstudy.study.profiles import QUICK, SMOKE, scaled
 from rankstudy.study.typed import Flags, Floats, Integers
 
 
@@ -27,6 +28,7 @@ class Scores:
 
     learning_rate: Floats  # (arms, rates) NaN where fewer were tried
     score: Floats  # (arms, rates) harmonic mean of new and old validation accuracy, mean over the tuning networks
+    at_boundary: Flags | None = None  # (arms,) whether the best rate is the lowest or highest that was tried
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,6 @@ class LoRA(blocks.FineTuned):
     """Chapter 8's result: of all networks, (digits, seeds, arms, …)."""
 
     base: Histories  # of the networks before fine-tuning, those of the first digit first
-    arms: list[str]  # (arms,) what each is called
     replay: Flags  # (arms,)
     rank: Integers  # (arms,) 0 where there is none
     learning_rate: Floats  # (arms,)
@@ -68,7 +69,7 @@ class Config(Job[LoRA]):
     seeds: int  # per digit
     finetuning: Finetuning
     arms: tuple[Arm, ...]
-    learning_rates: tuple[tuple[str, tuple[float, ...]], ...]  # method -> tried
+    learning_rates: tuple[tuple[str, tuple[float, ...]], ...]  # `Arm.kind` -> tried, each twice the one before
     tuning_digits: tuple[int, ...]
     ablation: tuple[Arm, ...]  # variants of LoRA, at `ablation_rate` but for PiSSA, which is tuned
     ablation_digits: tuple[int, ...]
@@ -95,67 +96,61 @@ def _ablation(ranks: Sequence[int], pissa: int) -> tuple[Arm, ...]:
 
 
 ALPHA = 4.0  # of the ablation: both scales are 1 at rank 4
-_WIDE = config.Network(training_experiment.WIDTHS)
-_RATES = (
-    ("lora", (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)),
-    ("full", (1e-4, 3e-4, 1e-3, 3e-3)),
-    ("last", (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)),
-    ("row", (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)),
+FULL = Config(
+    config.Network(training_experiment.WIDTHS),
+    config.Training(4, 128),
+    config.Data("mnist"),
+    digits=tuple(range(10)),
+    seeds=2,
+    finetuning=Finetuning(steps=126, looks=20),
+    arms=_arms((1, 4, 16)),
+    learning_rates=(
+        ("lora", engine.factor2(2.5e-4, 8e-3)),
+        ("full", engine.factor2(5e-5, 1.6e-3)),
+        ("last", engine.factor2(2.5e-4, 8e-3)),
+        ("row", engine.factor2(5e-4, 1.6e-2)),
+        ("lora, replay", engine.factor2(1e-3, 3.2e-2)),
+        ("full, replay", engine.factor2(2e-4, 6.4e-3)),
+        ("last, replay", engine.factor2(5e-3, 0.16)),
+        ("row, replay", engine.factor2(2e-2, 0.64)),
+    ),
+    tuning_digits=(0, 2, 4, 6, 8),
+    ablation=_ablation((1, 4, 16), 4),
+    ablation_digits=tuple(range(10)),
+    costs=overheads.Config(),
 )
-_FEW_RATES = (("lora", (1e-3, 3e-3, 1e-2)), ("full", (3e-4, 1e-3)), ("last", (1e-3, 1e-2)), ("row", (3e-3, 1e-2)))
 CONFIGS = {
-    "smoke": Config(
-        config.Network((784, 32, 32, 32, 10)),
-        config.Training(6, 32, learning_rate=3e-3),
-        config.Data("mnist"),
+    "smoke": replace(
+        scaled(FULL, SMOKE),
+        training=config.Training(6, 32, learning_rate=3e-3),
         digits=(3, 8),
         seeds=1,
         finetuning=Finetuning(steps=24, looks=6, batch_size=32, memory=10, watch=(20, 3)),
-        arms=_arms((1, 4)),
-        learning_rates=(("lora", (1e-2, 3e-2)), ("full", (3e-3,)), ("last", (3e-2,)), ("row", (3e-2,))),
+        learning_rates=tuple(
+            (kind, rates)
+            for method, rates in (("lora", (0.01, 0.02)), ("full", (3e-3,)), ("last", (0.03,)), ("row", (0.03,)))
+            for kind in (method, f"{method}, replay")
+        ),
         tuning_digits=(5,),
-        ablation=_ablation((1, 4), 4),
         ablation_digits=(3, 8),
         costs=overheads.Config(batches=(1, 64), rounds=2, steps=2, seconds=0.01, widths=(32, 64)),
     ),
-    "quick": Config(
-        _WIDE,
-        config.Training(2, 128),
-        config.Data("mnist", train_size=20000),
+    "quick": replace(
+        scaled(FULL, QUICK),
         digits=(0, 2, 4, 7, 9),
         seeds=1,
         finetuning=Finetuning(steps=42, looks=14, watch=(100, 20), train_size=2000),
-        arms=_arms((1, 4, 16)),
-        learning_rates=_FEW_RATES,
         tuning_digits=(5,),
-        ablation=_ablation((16,), 4),
         ablation_digits=(2, 7),
         costs=overheads.Config(batches=(1, 128), rounds=5, steps=4, seconds=0.1, widths=(64, 256, 1024)),
     ),
-    "full": Config(
-        _WIDE,
-        config.Training(4, 128),
-        config.Data("mnist"),
-        digits=tuple(range(10)),
-        seeds=3,
-        finetuning=Finetuning(steps=126, looks=26),
-        arms=_arms((1, 2, 4, 8, 16)),
-        learning_rates=_RATES,
-        tuning_digits=(0, 2, 4, 6, 8),
-        ablation=_ablation((1, 2, 4, 8, 16), 4),
-        ablation_digits=tuple(range(10)),
-        costs=overheads.Config(),
-    ),
+    "full": FULL,
 }
 
 
 def bases(settings: Config, digits: Sequence[int], seeds: Sequence[int]) -> list[engine.Run]:
     """The networks that lack a digit: all seeds of the first digit first."""
-    return [
-        engine.Run(settings.network, settings.training, replace(settings.data, without=(digit,)), seed)
-        for digit in digits
-        for seed in seeds
-    ]
+    return blocks.bases(settings.network, settings.training, settings.data, digits, seeds)
 
 
 def plan(settings: Config) -> list[engine.Run]:
@@ -171,7 +166,6 @@ def compute(settings: Config) -> LoRA:
     return LoRA(
         **_finetunings(settings, chosen, settings.arms, rates),  # type: ignore[arg-type]
         base=engine.histories(found),
-        arms=[arm.label() for arm in settings.arms],
         replay=np.array([arm.replay for arm in settings.arms]),
         rank=np.array([arm.rank or 0 for arm in settings.arms]),
         learning_rate=np.array(rates),
@@ -215,8 +209,9 @@ def ablation(settings: Config, rates: Sequence[float], tuning: Sequence[engine.R
 
 
 def tune(settings: Config, arms: Sequence[Arm], runs: Sequence[engine.Run]) -> tuple[list[float], Scores]:
-    """For each arm the learning rate with the best harmonic mean of new and old validation accuracy, mean over runs."""
-    tried = [dict(settings.learning_rates)[arm.method] for arm in arms]
+    """For each arm the learning rate with the best harmonic mean of new and old validation accuracy, mean over runs; by
+    a parabola between those tried, see `engine.peak`."""
+    tried = [dict(settings.learning_rates)[arm.kind] for arm in arms]
     pairs = tuple((arm, rate) for arm, rates in zip(arms, tried, strict=True) for rate in rates)
     found = jobs.answers([Block(run, settings.finetuning, pairs, validation_only=True) for run in runs])
     scores = iter(np.mean([typed.values(each)["validation_score"] for each in found], axis=0))
@@ -224,5 +219,5 @@ def tune(settings: Config, arms: Sequence[Arm], runs: Sequence[engine.Run]) -> t
     for row, rates in enumerate(tried):
         evidence["learning_rate"][row, : len(rates)] = rates
         evidence["score"][row, : len(rates)] = [next(scores) for _ in rates]
-    best = np.nanargmax(evidence["score"], axis=1)
-    return [float(rates[index]) for rates, index in zip(tried, best, strict=True)], Scores(**evidence)
+    best = [engine.peak(rates, evidence["score"][row, : len(rates)]) for row, rates in enumerate(tried)]
+    return [rate for rate, _ in best], Scores(**evidence, at_boundary=np.array([at for _, at in best]))

@@ -102,9 +102,10 @@ DEEP = (784, 256, 256, 256, 256, 256, 256, 256, 10)
 MNIST = config.Data("mnist")
 TRAINING = config.Training(3, 128)
 ACTIVATIONS = ("relu", "leaky_relu", "gelu", "tanh", "sigmoid", "identity")
-FEW = ("relu", "tanh", "identity")  # in the smallest profile: seconds are short there
+FEW = ("relu", "tanh", "identity")  # where a second shape is asked; all of them in the smallest profile
+SATURATING = ("relu", "tanh", "sigmoid")  # whose answer could be one of their initial weights
 LOW, HIGH = engine.factor2(5e-4, 8e-3), engine.factor2(5e-4, 3.2e-2)
-DEEP_RATES = tuple((name, LOW) for name in ACTIVATIONS)
+DEEP_RATES = tuple((name, LOW) for name in FEW)
 # where the layers are few, sigmoid and no activation want more
 RATES = tuple((name, HIGH if name in ("sigmoid", "identity") else LOW) for name in ACTIVATIONS)
 SHALLOW = Arms(config.Network(training.WIDTHS), TRAINING, MNIST, RATES, seeds=10, observed=("relu",))
@@ -112,7 +113,9 @@ FULL = Config(
     base=training.FULL,
     shallow=SHALLOW,
     deep=replace(SHALLOW, network=config.Network(DEEP), rates=DEEP_RATES, seeds=10),
-    matched=replace(SHALLOW, matched=True, seeds=5, observed=()),
+    matched=replace(
+        SHALLOW, matched=True, rates=tuple(each for each in RATES if each[0] in SATURATING), seeds=5, observed=()
+    ),
     inputs=inputs.Settings(
         config.Network((784, 1024, 10)), config.Training(1, 100, schedule="constant"), MNIST, (0.05, 1e-3), seeds=3
     ),
@@ -138,7 +141,7 @@ def _scaled(scale: Scale, activations: tuple[str, ...], batch: int, known: tuple
         for name in GROUPS
         for group in (getattr(few, name),)
     }
-    wide = replace(few.inputs, network=FULL.inputs.network, data=replace(few.inputs.data, train_size=1000), seeds=1)
+    wide = replace(FULL.inputs, data=replace(few.inputs.data, train_size=1000), seeds=1)
     return replace(few, **groups, inputs=wide, textbook=known)
 
 

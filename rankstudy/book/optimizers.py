@@ -1,0 +1,155 @@
+"""Chapter 3's control of optimisers as a typed result, and updates compared at equal distance, accuracy and epochs.
+
+`results.optimizers()` makes it. Trainings that diverged or ended below `measured.TRAINED` take no part in comparisons;
+what cannot be compared is NaN. No torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from rankstudy.book import conversion
+from rankstudy.book.measured import TRAINED, Origin
+from rankstudy.registry import OPTIMIZERS
+from rankstudy.study.experiments import optimizers as experiment
+from rankstudy.study.experiments.optimizers import Classes, Followed
+from rankstudy.study.questions import Result
+
+ACCURACY = 0.93  # on validation images, at which updates are compared
+POINTS = 20  # distances at which they are compared, equally spaced in log
+OVERLAP = np.log(1.25)  # of distances, below which there is nothing to compare
+
+
+@dataclass(frozen=True)
+class Group:
+    """One network under several optimisers."""
+
+    widths: tuple[int, ...]
+    followed: Mapping[str, Followed]  # by optimiser, in the book's order
+
+    @property
+    def square(self) -> list[int]:
+        """Indices of the layers of equal, square shape."""
+        return [index for index, (inp, out) in enumerate(pairwise(self.widths)) if out == inp]
+
+
+@dataclass(frozen=True)
+class Optimizers:
+    """The control."""
+
+    origin: Origin
+    task2: Group
+    deep: Group
+    classes: Classes
+    top: int  # leading directions whose overlap is told
+
+
+def typed(result: Result) -> Optimizers:
+    found: experiment.Optimizers = result.typed
+    groups = {
+        name: Group(tuple(found.widths[name]), {each: followed[each] for each in OPTIMIZERS if each in followed})
+        for name, followed in found.followed.items()
+    }
+    return Optimizers(conversion.origin(result), **groups, classes=found.classes, top=found.top)
+
+
+def label(optimizer: str) -> str:
+    """What readers call it."""
+    return OPTIMIZERS[optimizer].label if optimizer in OPTIMIZERS else optimizer
+
+
+def did_train(followed: Followed) -> np.ndarray:
+    """(rates, networks) whether it ended at the training accuracy that we ask for before we conclude from it."""
+    return followed.history.train_accuracy[:, :, -1] >= TRAINED
+
+
+def best(followed: Followed) -> int:
+    """Index of the learning rate with the highest mean validation accuracy at the end."""
+    score = followed.history.validation_accuracy[:, :, -1].mean(axis=1)
+    return int(np.nan_to_num(score, nan=-1.0).argmax())
+
+
+Line = tuple[np.ndarray, np.ndarray]  # log distance, ascending, and entropy rank there
+
+
+def line(followed: Followed, rate: int, network: int, layer: int) -> Line:
+    """Entropy rank of a layer's update over the log of its distance, after each epoch of one training."""
+    distance = np.log(followed.distance[rate, network, 1:, layer])
+    order = np.argsort(distance)
+    return distance[order], followed.entropy_rank[rate, network, 1:, layer][order]
+
+
+def lines(followed: Followed, network: int, layer: int) -> list[Line]:
+    """Those of the rates at which this network trained."""
+    rates = np.flatnonzero(did_train(followed)[:, network])
+    return [line(followed, rate, network, layer) for rate in rates]
+
+
+def at(drawn: Sequence[Line], distances: np.ndarray) -> np.ndarray:
+    """Mean over lines at log distances, of those that pass there; NaN where none does."""
+    values = np.array([np.interp(distances, x, y, left=np.nan, right=np.nan) for x, y in drawn])
+    return _mean(values.reshape(len(drawn), len(distances)))
+
+
+def equal_distance(first: Followed, second: Followed, layers: Sequence[int]) -> np.ndarray:
+    """(networks,) first − second in entropy rank at equal distance, mean over layers; NaN where they do not overlap."""
+    found = []
+    for network in range(first.distance.shape[1]):
+        pairs = [(lines(first, network, layer), lines(second, network, layer)) for layer in layers]
+        found.append(np.mean([_difference(*pair) for pair in pairs]))
+    return np.array(found)
+
+
+def _difference(first: Sequence[Line], second: Sequence[Line]) -> float:
+    if not first or not second:
+        return np.nan
+    low = max(min(x[0] for x, _ in each) for each in (first, second))
+    high = min(max(x[-1] for x, _ in each) for each in (first, second))
+    if high - low < OVERLAP:
+        return np.nan
+    places = np.linspace(low, high, POINTS)
+    return float(_mean(at(first, places) - at(second, places)))
+
+
+def equal_accuracy(followed: Followed, layers: Sequence[int], accuracy: float = ACCURACY) -> np.ndarray:
+    """(networks,) entropy rank at the first epoch with that validation accuracy, mean over rates and layers."""
+    reached = followed.history.validation_accuracy[:, :, 1:] >= accuracy  # (rates, networks, epochs)
+    counts = reached.any(axis=2) & did_train(followed)
+    epoch = 1 + reached.argmax(axis=2)
+    ranks = np.take_along_axis(followed.entropy_rank, epoch[:, :, None, None], axis=2)[:, :, 0, :]
+    return _mean(np.where(counts, ranks[:, :, list(layers)].mean(axis=2), np.nan))
+
+
+def equal_epochs(followed: Followed, layers: Sequence[int]) -> np.ndarray:
+    """(networks,) entropy rank after the last epoch at the best rate, mean over layers."""
+    ranks = followed.entropy_rank[:, :, -1, list(layers)].mean(axis=2)
+    return np.where(did_train(followed), ranks, np.nan)[best(followed)]
+
+
+def slopes(followed: Followed, layers: Sequence[int]) -> np.ndarray:
+    """(rates, networks) change of the entropy rank from layer to layer at equal distance within one training."""
+    trained = did_train(followed)
+    found = np.full(trained.shape, np.nan)
+    for rate, network in np.argwhere(trained):
+        drawn = [line(followed, rate, network, layer) for layer in layers]
+        low, high = max(x[0] for x, _ in drawn), min(x[-1] for x, _ in drawn)
+        if high - low >= OVERLAP:
+            places = np.linspace(low, high, POINTS)
+            values = np.array([np.interp(places, x, y) for x, y in drawn])  # (layers, POINTS)
+            found[rate, network] = np.polyfit(np.arange(len(layers)), values, 1)[0].mean()
+    return found
+
+
+def over_rates(values: np.ndarray) -> np.ndarray:
+    """(networks,) mean of (rates, networks) over the rates that have a value."""
+    return _mean(values)
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Over the first axis, of what is no NaN; NaN where nothing is."""
+    counts = np.isfinite(values).sum(axis=0)
+    return np.where(counts, np.nansum(values, axis=0) / np.maximum(counts, 1), np.nan)
