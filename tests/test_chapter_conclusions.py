@@ -1,42 +1,45 @@
-"""Chapter 7's answers say what the data say."""
+"""Chapter 7 tells of every hypothesis of the book, measured or not."""
 
 from __future__ import annotations
 
-import numpy as np
+import json
+
 import pytest
 
-from rankstudy.book.chapters import answers
-from rankstudy.book.chapters.common import over
-from rankstudy.book.chapters.crossings import NONE
+from rankstudy.book import claims, plots, results, told
+from rankstudy.study import questions
 
 
-def test_an_answer_names_its_networks_or_says_that_it_has_no_interval():
-    assert over(5) == "mean ± 95 % interval over n = 5 networks"
-    assert over(1) == "n = 1, so there is no interval"
+@pytest.fixture(scope="module")
+def book():
+    """The published results, all controls missing."""
+    there = {name: each for name, each in questions.published().items() if name not in questions.CONTROLS}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RANKSTUDY_PROFILE", "published")
+        patch.setattr(questions, "published", lambda: there)
+        yield results.book()
 
 
-def test_an_answer_on_fine_tuning_tells_the_ratio_only_where_there_is_one():
-    class Lora:
-        text = dict.fromkeys(
-            [
-                "middle",
-                "over",
-                "base_test",
-                *(
-                    f"{arm}_replay_{group}{split}"
-                    for arm in ("lora", "full", "row")
-                    for group in ("new", "old")
-                    for split in ("", "_train")
-                ),
-            ],
-            "x",
-        )
-
-    transfer = dict.fromkeys(["pre", "pre_train", "scratch", "scratch_train"], "10") | {"verdict": "V.", "seeds": "2"}
-    assert "0.5 times as many" in answers._tuning(Lora, {**transfer, "times": "0.5"})
-    assert "times as many" not in answers._tuning(Lora, {**transfer, "times": NONE})
+def test_every_family_has_its_result():
+    assert set(claims.FAMILIES) <= set(questions.known())
+    assert [family for family in claims.FAMILIES if not callable(getattr(results, family, None))] == []
 
 
-@pytest.mark.parametrize(("ratios", "words"), [([1.0, 1.2], "none came closer"), ([0.9, 1.2], "1 came closer")])
-def test_the_theorem_is_reported_as_checked(ratios, words):
-    assert words in answers._svd({"competitors": 2, "ratios": np.array(ratios)})
+def test_what_is_not_published_is_not_measured(book):
+    assert book["labels"] is None and book["rank"].origin.experiment == "rank"
+    assert list(book) == list(claims.FAMILIES)
+    judged = claims.all_judged(book)
+    assert len(judged) == sum(len(claims.stated(family)) for family in claims.FAMILIES)
+    missing = [each for each in judged if each.hypothesis.family in questions.CONTROLS]
+    assert missing and {each.verdict for each in missing} == {"inconclusive"}
+    assert {each.size() for each in missing} == {"not measured under this profile"}
+
+
+def test_the_page_has_a_verdict_and_a_row_for_each(book):
+    content = json.loads(told.page(**book).split("````{.json}\n")[1].split("\n````")[0])
+    ids = [each.hypothesis.id for each in claims.all_judged(book)]
+    assert list(content["claims"]) == ids and content["provenance"]
+    figure = plots.forest(claims.all_judged(book))._repr_markdown_()
+    assert all(figure.count(f'href="claim:{each}"') == 1 for each in ids)
+    families = {each.hypothesis.family for each in claims.all_judged(book)}
+    assert figure.count('class="forest-head"') == figure.count("```{=typst}") == len(families)

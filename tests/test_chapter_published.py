@@ -7,8 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from rankstudy.book.chapters import bound, li2018, published
-from rankstudy.book.chapters.intrinsic_published import near
+from rankstudy.book.chapters import bound, published
 from rankstudy.book.stats import Estimate
 
 
@@ -55,35 +54,6 @@ def test_a_value_agrees_if_a_narrow_interval_reaches_it(ours, verdict):
 )
 def test_an_accuracy_agrees_if_all_of_the_difference_is_small(difference, verdict):
     assert published.accuracy(difference) == verdict
-
-
-class Changes:
-    """Ablations: one change with a given effect at d = 300."""
-
-    def __init__(self, effect):
-        self.changed, self.effect = {"biases": None}, effect
-
-    def difference(self, name, split):
-        return {300: self.effect}
-
-    def accuracy(self, name, d, split):
-        """Of the changed networks, where ours are 0.05 above what was published."""
-        return Estimate(li2018.at(np.array([d])).mean() + 0.05 + self.effect.mean, 0.005, 3)
-
-
-@pytest.mark.parametrize(
-    ("change", "verdict"),
-    [
-        (Estimate(-0.04, 0.01, 3), "explained by biases"),
-        (Estimate(-0.04, 0.05, 3), "differing"),  # no certain effect
-        (Estimate(0.04, 0.01, 3), "differing"),  # the wrong way
-        (Estimate(-0.01, 0.005, 3), "differing"),  # not far enough
-    ],
-)
-def test_only_an_ablation_that_closes_the_gap_explains_it(change, verdict):
-    assert near(Estimate(0.05, 0.01, 3), 300, Changes(change)) == verdict
-    assert near(Estimate(0.05, 0.01, 3), 750, Changes(change)) == "differing"
-    assert near(Estimate(0.005, 0.01, 3), 300, Changes(change)) == "agreeing"
 
 
 def test_off_mnist_everything_is_open():

@@ -101,7 +101,6 @@ CHAPTERS = [
 LIGHT = [
     "study.engine",
     *CHAPTERS,
-    "book.chapters.conclusions",
     "study.store",
     "rank",
     "spectrum",

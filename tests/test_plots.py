@@ -12,7 +12,9 @@ import pytest
 
 from rankstudy.book import claims, plots, results
 from rankstudy.book.plots.drawing import GRID, INK, SERIES, direct, panel
+from rankstudy.book.plots.forest import place, standardised
 from rankstudy.book.plots.images import signed_png
+from rankstudy.book.stats import Estimate
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,10 @@ def drawings(rank):
             plots.convergence({"a": [2.0, 1.5, 1.2, 1.01], "b": [2.0, 1.1]}, 1.0),
         ),
         "trade_off": plots.trade_off({"a": (errors[:, 0], errors[:, 1])}, "cost", "gain"),
-        "forest": plots.forest(claims.judged(rank)),
+        "forest": plots.forest(claims.judged(rank)).drawings()[0],
+        "ellipse": plots.ellipse([[2.0, 1.0], [0.0, 1.0]]),
+        "competitors": plots.competitors(values, values**2),
+        "by_dimension": plots.by_dimension({"a": (np.array([10, 100]), values[:2] + np.zeros((3, 1)))}, "%"),
         "weight_images": plots.weight_images(np.zeros((2, 3, 4, 4)), ["a", "b"]),
     }
 
@@ -113,6 +118,58 @@ def test_convergence_draws_the_gap_after_whole_iterations():
     (figure,) = plots.convergence({"a": [2.0, 1.5, 1.2, 1.01]}, 0.5).figures
     drawn = figure.axes[0].lines[0]
     assert drawn.get_xdata().tolist() == [1, 2] and drawn.get_ydata().tolist() == pytest.approx([2.0, 1.02])
+
+
+def judged(effect=None, met=None, verdict="supported", **asked):
+    settings = {"matters": 0.0, "expects": "above", "tier": "descriptive", "unit": "", "scale": 1.0} | asked
+    about = claims.Hypothesis(
+        id="rank-x", sentence="It <rises>.", family="rank", evidence="sec-rank", test=lambda _: None, **settings
+    )
+    return claims.Judged(about, verdict, effect, met)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (judged(Estimate(4.0, 2.0, 5)), (1, 2, 3)),  # in half-widths: beyond 1 the interval leaves zero
+        (judged(Estimate(-4.0, 2.0, 5), expects="below"), (1, 2, 3)),  # what was expected lies to the right
+        (judged(Estimate(-4.0, 2.0, 5)), (-3, -2, -1)),
+        (judged(Estimate(-0.5, 0.25, 5), expects="within", matters=0.5), (-1.5, -1, -0.5)),
+        (judged(Estimate(75.0, 25.0, 5), matters=50), (1, 1.5, 2)),
+        (judged(Estimate(0.0, 0.0, 5)), (0, 0, 0)),
+        (judged(Estimate(1.0, float("nan"), 1)), None),
+        (judged(met=(3, 3)), None),
+    ],
+)
+def test_effects_stand_in_units_of_what_would_matter(found, expected):
+    assert standardised(found) == (pytest.approx(expected) if expected else None)
+
+
+def test_places_keep_the_order_and_the_sign():
+    at = [place(value) for value in (-1e9, -10, -1, 0, 1, 10, 1e9)]
+    assert at == sorted(at) and at[0] == -1 and at[3] == 0 and at[-1] == 1 and at[1] == -at[-2]
+
+
+def test_a_row_of_the_forest_is_a_link_that_says_everything():
+    text = plots.forest([judged(Estimate(4.0, 2.0, 5), unit="points"), judged(met=(1, 3), verdict="refuted")])
+    rows = re.findall(r'<a class="forest-row ([\w ]+)" href="claim:rank-x".*?</a>', text._repr_markdown_(), re.S)
+    assert rows == ["supported", "refuted counted"]
+    page = text._repr_markdown_()
+    assert "Chapter 3: rank" in page and "It &lt;rises&gt;." in page and "1 of 3" in page.replace("\u00a0", " ")
+    assert page.count("```{=typst}") == 1 and "claim:" not in page.partition("```{=typst}")[2]
+
+
+def test_the_ellipse_is_the_image_of_the_circle():
+    a = np.array([[2.0, 1.0], [0.0, 1.0]])
+    left, right = (figure.axes[0].lines for figure in plots.ellipse(a).figures)
+    np.testing.assert_allclose(np.array(right[0].get_data()), a @ np.array(left[0].get_data()))
+    ends = [np.array(each.get_data())[:, 1] for each in right[1:]]
+    np.testing.assert_allclose([np.linalg.norm(end) for end in ends], np.linalg.svd(a, compute_uv=False))
+    assert abs(ends[0] @ ends[1]) < 1e-12
+
+
+def test_nothing_to_draw_is_said():
+    assert "Not run under this profile" in plots.by_dimension({}, "%")._repr_markdown_()
 
 
 def test_names_of_lines_do_not_cover_each_other():

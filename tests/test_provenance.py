@@ -144,7 +144,7 @@ def test_mathematics_retrains_nothing():
 
 
 ALL = set(questions.CHAPTERS.values())
-ALTERNATING = {"approximation", "low_rank_training", "intrinsic_dimension"}
+ALTERNATING = {"approximation", "low_rank_training"}
 CHANGES = {  # module -> the experiments that are computed anew when its code changes
     "training": ALL,
     "layers": ALL,
@@ -153,10 +153,10 @@ CHANGES = {  # module -> the experiments that are computed anew when its code ch
     "study.engine": ALL,
     "finetuning": {"lora"},
     "lora": {"lora"},
-    "spectrum": ALL - {"data", "training"},
+    "spectrum": ALL - {"data", "training", "intrinsic_dimension"},
     "_linalg.alternating": ALTERNATING,
     "factorization": ALTERNATING,
-    "study.experiments.overfitting": {"overfitting", "approximation", "low_rank_training", "intrinsic_dimension"},
+    "study.experiments.overfitting": {"overfitting", "approximation", "low_rank_training"},
     "registry": set(),  # what an entry does is in the key of what uses it
     "sources": set(),
     "pictures": ALL,  # what is made of a file decides numbers, where it lies does not

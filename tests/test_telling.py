@@ -22,7 +22,8 @@ from tests import page_checks
 ROOT = Path(__file__).parents[1]
 FILTER = ROOT / "report" / "styles" / "telling.lua"
 EVIDENCE = ("01-data", "02-training", "03-rank", "04-overfitting", "05-approximation")
-PAGES = [*page_checks.DONE, *(f"report/evidence/{page}.qmd" for page in EVIDENCE)]  # told on the new layer
+APPENDICES = ("report/09-intrinsic-dimension.qmd", *(f"report/evidence/{page}.qmd" for page in EVIDENCE))
+PAGES = [*page_checks.DONE, *APPENDICES]  # told on the new layer
 VERDICT = {
     "verdict": "supported",
     "sentence": "Rank *falls* with depth.",
@@ -86,6 +87,13 @@ def test_a_mark_leads_to_the_evidence_and_says_why():
 def test_a_sentence_bound_to_nothing_is_an_error():
     with pytest.raises(RuntimeError, match="no claim has the id 'y'"):
         rendered(told() + '[It falls.]{claim="y"}')
+
+
+def test_a_link_to_a_claim_leads_to_its_evidence():
+    page = rendered(told() + '```{=html}\n<a href="claim:x">x</a> <a href="claims.html">other</a>\n```')
+    assert '<a href="evidence-03-rank.html#claim-x">x</a> <a href="claims.html">' in page
+    with pytest.raises(RuntimeError, match="no claim has the id 'y'"):
+        rendered(told() + '```{=html}\n<a href="claim:y">y</a>\n```')
 
 
 def test_provenance_ends_the_page_wherever_it_was_told():
@@ -238,6 +246,32 @@ NEUTRAL = {  # sentences with such a word that say nothing about a result, or so
         "where you know what the matrix is used for: the inputs, as above",
         "Each is the best of its rank in its own norm",  # Eckart and Young
     ),
+    "report/07-conclusions.qmd": (
+        "Each has a limit, named below.",
+        "The cells below check it.",
+        "A random matrix has full rank.",  # mathematics
+        "Why full rank?",
+        "Why is the update concentrated?",
+        "Is it the low rank, or only the number of parameters?",
+        "maps the unit circle to an ellipse (@fig-conclusions-ellipse), in more dimensions",
+        "The best it can do is to spend",  # Eckart and Young
+        "is the best matrix with that column space",
+        "For a dense matrix of moderate size the SVD is simply better.",
+        "Gradients projected to low rank shrink",  # as published
+        "How far is its product from `best`?",
+        "Add noise to `best`, a matrix of rank 32",
+        "Which rank comes nearest to `best` again?",
+        "it is better to give them up",  # its test is below
+        "How far is `best` off in it?",
+        "No matrix of that rank does better in this norm either.",  # Mirsky
+    ),
+    "report/09-intrinsic-dimension.qmd": (
+        "can have full rank in every layer",  # mathematics
+        "Does pre-training lower",  # what is asked
+        "smaller initial weights, a falling learning rate and fewer epochs",  # settings
+        "For a larger network and all images the authors report",
+        "since less is left to learn",
+    ),
     "report/evidence/05-approximation.qmd": ("the largest rank compared below the effective one",),
     "report/evidence/03-rank.qmd": (
         "A singular value above the 95 % quantile",
@@ -382,6 +416,19 @@ def test_what_chapter_3_says_of_the_example_network_s_inputs():
         for inputs in (network.inputs_before[layer], network.inputs_after[layer]):
             made = effective_rank(input_baseline(inputs, network.trained[layer].shape[0]))
             assert update > made.mean() - 2 * made.std()
+
+
+def test_what_chapter_7_says_of_its_cells():
+    """No direction is stretched further than σ₁, no competitor comes nearer than the truncated SVD, alternating updates
+    reach it, and strong noise leaves the nearest rank below the signal's."""
+    page = (ROOT / "report/07-conclusions.qmd").read_text(encoding="utf-8")
+    names: dict = {}
+    exec("\n".join(page_checks.open_cells(page)), names)
+    assert np.linalg.norm(names["W"] @ names["x"], axis=0).max() < names["sigma"][0]
+    assert names["errors"].shape == (200,) and names["errors"].min() > 1 - 1e-12
+    assert 0 <= names["fit"].gap < 1e-3
+    weak, strong = names["off"].argmin(axis=1) + 1
+    assert weak == names["r"] > strong
 
 
 def test_what_chapter_3_says_of_pivoting():

@@ -5,8 +5,10 @@ Each is what the chapter shows under the current profile, and is computed where 
 
 from __future__ import annotations
 
+from typing import Any
+
 from rankstudy.book import approximation as chapter5
-from rankstudy.book import conversion, measured, paths, views
+from rankstudy.book import claims, conversion, intrinsic, measured, paths, views
 from rankstudy.book import directions as directions8
 from rankstudy.book import dissection as dissection3
 from rankstudy.book import frontier as frontier8
@@ -95,3 +97,13 @@ def directions() -> directions8.Directions | None:
 def origin(experiment: str) -> measured.Origin:
     """Where the numbers of a chapter come from, before it has a typed result of its own."""
     return conversion.origin(questions.result(experiment))
+
+
+def intrinsic_dimension() -> intrinsic.IntrinsicDimension:
+    """The appendix's result on intrinsic dimension likewise."""
+    return intrinsic.typed(questions.result("intrinsic_dimension"))
+
+
+def book() -> dict[str, Any]:
+    """The result of every family of hypotheses, by the family's name; None where none is published yet."""
+    return {family: None if questions.missing(family) else globals()[family]() for family in claims.FAMILIES}

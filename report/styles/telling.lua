@@ -79,6 +79,18 @@ local function tip(span)
   return content
 end
 
+-- Links in raw HTML that name a claim lead to its evidence.
+local function linked(raw)
+  if not raw.format:match("html") or not raw.text:find('href="claim:', 1, true) then return nil end
+  raw.text = raw.text:gsub('href="claim:([%w-]+)"', function(id)
+    local claim = told.claims[id]
+    if claim then return 'href="' .. escape(address(claim.page, claim.anchor)) .. '"' end
+    if told.unread then return "" end
+    error("no claim has the id '" .. id .. "'; told.page() of its result must be the page's first cell")
+  end)
+  return raw
+end
+
 -- A link to a chapter's source with its label, report/03-rank.qmd#sec-rank: Quarto's HTML knows what to do with it.
 local function chapter(link)
   local page, label = link.target:match("^report/(.+)%.qmd#([%w-]+)$")
@@ -221,5 +233,6 @@ return {
     end,
     Span = function(span) return bound(span) or tip(span) end,
     Link = chapter,
+    RawBlock = linked,
   },
 }

@@ -102,6 +102,7 @@ FAMILIES = (
     "lora",
     "frontier",
     "directions",
+    "intrinsic_dimension",
 )
 
 
@@ -157,6 +158,11 @@ def judged(result: Any, planted: Mapping[str, str] | None = None, family: str = 
     if unknown := set(wanted.values()) - set(VERDICTS):
         raise ValueError(f"a planted verdict is {min(unknown)!r}; allowed are {', '.join(VERDICTS)}")
     return [replace(each, verdict=wanted.get(each.hypothesis.id, wanted.get("*", each.verdict))) for each in found]
+
+
+def all_judged(book: Mapping[str, Any]) -> list[Judged]:
+    """What the results say of every hypothesis of the book; `book`: family -> result, or None where there is none."""
+    return [each for family, result in book.items() for each in judged(result, family=family)]
 
 
 def planted_verdicts() -> dict[str, str]:

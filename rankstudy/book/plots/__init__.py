@@ -5,8 +5,10 @@ are drawings of their own and stack on a phone; lines carry their names instead 
 """
 
 from rankstudy.book.plots.curves import by_rank, convergence, curves, trade_off
+from rankstudy.book.plots.dimensions import by_dimension
 from rankstudy.book.plots.drawing import Drawing, beside
 from rankstudy.book.plots.forest import forest
+from rankstudy.book.plots.geometry import competitors, ellipse
 from rankstudy.book.plots.images import digits, mean_image, slider, truncation, weight_images
 from rankstudy.book.plots.paths import by_distance, by_width, turn, turns
 from rankstudy.book.plots.ranks import by_condition, by_layer, by_tolerance, trajectory
@@ -16,14 +18,17 @@ __all__ = [
     "Drawing",
     "beside",
     "by_condition",
+    "by_dimension",
     "by_distance",
     "by_layer",
     "by_rank",
     "by_tolerance",
     "by_width",
+    "competitors",
     "convergence",
     "curves",
     "digits",
+    "ellipse",
     "forest",
     "mean_image",
     "sizes",

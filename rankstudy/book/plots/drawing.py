@@ -71,18 +71,23 @@ class Drawing:
         return [svg(figure) for figure in self.figures]
 
     def _repr_markdown_(self) -> str:
-        found = self.svgs()
-        if not found:
+        if not self.figures:
             return "*Not run under this profile.*"
-        count = min(self.columns, len(found))
-        inline = "\n".join(themed(each) for each in found)
-        images = ",\n".join(f'image(bytes("{_quoted(each)}"), format: "svg", width: 100%)' for each in found)
-        width = "100%" if count > 1 else "62%"
+        inline = "\n".join(themed(each) for each in self.svgs())
+        count = min(self.columns, len(self.figures))
         ink = " data-ink" if self.ink else ""
         return (
             f'```{{=html}}\n<div class="panels"{ink} style="--columns: {count}">\n{inline}\n</div>\n```\n\n'
-            f"```{{=typst}}\n#align(center, block(width: {width}, "
-            f"grid(columns: {count}, gutter: 8pt, {images})))\n```"
+            + self.typst()
+        )
+
+    def typst(self, width: str = "") -> str:
+        """For the PDF alone; width: of all panels together."""
+        images = ",\n".join(f'image(bytes("{_quoted(each)}"), format: "svg", width: 100%)' for each in self.svgs())
+        count = min(self.columns, len(self.figures))
+        width = width or ("100%" if count > 1 else "62%")
+        return (
+            f"```{{=typst}}\n#align(center, block(width: {width}, grid(columns: {count}, gutter: 8pt, {images})))\n```"
         )
 
 

@@ -23,7 +23,8 @@ class Asked:
         """What the search for the learning rates trains, the rates of the first run first."""
         if len(self.learning_rates) == 1:
             return []
-        return [run.seeded(engine.TUNING_SEED).at(rate) for run in self.runs for rate in self.learning_rates]
+        seeds = range(engine.TUNING_SEED, engine.TUNING_SEED + engine.TUNING_SEEDS)
+        return [run.seeded(seed).at(rate) for run in self.runs for rate in self.learning_rates for seed in seeds]
 
     def chosen(self, rates: Sequence[float]) -> list[Run]:
         """All seeds of the first run first, each run at its own rate."""
@@ -47,15 +48,20 @@ class ByDimension:
 
 
 def tune(asked: Asked) -> tuple[list[float], Tuning]:
-    """For each run the rate with the best final validation accuracy, on a seed that no result uses."""
+    """For each run the rate that is best for the final validation accuracy, as `engine.tune` finds it."""
     runs, rates = asked.runs, asked.learning_rates
     if len(rates) == 1:
         return [rates[0]] * len(runs), Tuning()
-    found = iter(engine.trained(asked.grid()))
-    accuracy = np.array([[next(found).history["validation_accuracy"][-1] for _ in rates] for _ in runs])
-    best = np.nan_to_num(accuracy, nan=-1.0).argmax(axis=1)
-    evidence = Tuning(np.array(rates), accuracy, dimension=np.array([dimension(run) for run in runs]))
-    return [rates[i] for i in best], evidence
+    found = [each.history["validation_accuracy"][-1] for each in engine.trained(asked.grid())]
+    accuracy = np.array(found).reshape(len(runs), len(rates), engine.TUNING_SEEDS).mean(axis=-1)
+    best = [engine.peak(rates, each) for each in accuracy]
+    evidence = Tuning(
+        np.array(rates),
+        accuracy,
+        dimension=np.array([dimension(run) for run in runs]),
+        at_boundary=any(at_boundary for _, at_boundary in best),
+    )
+    return [rate for rate, _ in best], evidence
 
 
 def curve(asked: Asked) -> ByDimension:
