@@ -5,10 +5,16 @@ Each is what the chapter shows under the current profile, and is computed where 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from rankstudy.book import approximation as chapter5
 from rankstudy.book import conversion, measured, views
 from rankstudy.book import low_rank_training as chapter6
+from rankstudy.book.missing import Missing
 from rankstudy.study import questions
+
+View = TypeVar("View")
 
 
 def data() -> views.Data:
@@ -41,14 +47,14 @@ def low_rank_training() -> chapter6.LowRankTraining:
     return chapter6.low_rank_training(questions.result("low_rank_training"))
 
 
-def narrow() -> chapter6.Narrow:
+def narrow() -> chapter6.Narrow | Missing:
     """Chapter 6's control of fewer neurons likewise."""
-    return chapter6.narrow(questions.result("narrow"))
+    return _published("narrow", chapter6.narrow)
 
 
-def large_batches() -> chapter6.LargeBatches:
+def large_batches() -> chapter6.LargeBatches | Missing:
     """Chapter 6's control of large batches likewise."""
-    return chapter6.large_batches(questions.result("large_batches"))
+    return _published("large_batches", chapter6.large_batches)
 
 
 def lora() -> views.LoRA:
@@ -59,3 +65,10 @@ def lora() -> views.LoRA:
 def origin(experiment: str) -> measured.Origin:
     """Where the numbers of a chapter come from, before it has a typed result of its own."""
     return conversion.origin(questions.result(experiment))
+
+
+def _published(control: str, typed: Callable[[questions.Result], View]) -> View | Missing:
+    """A control's result; `Missing` under `published` as long as it is not."""
+    if questions.profile() == "published" and control not in questions.published():
+        return Missing(control)
+    return typed(questions.result(control))

@@ -14,6 +14,7 @@ from typing import Any
 from rankstudy import registry, sources
 from rankstudy.book import claims
 from rankstudy.book.measured import Origin
+from rankstudy.book.missing import Missing
 from rankstudy.book.tables import Markdown
 from rankstudy.study import questions
 
@@ -32,7 +33,7 @@ def page(*results: Any) -> Markdown:
         for result in results
         for each in claims.judged(result)
     }
-    origins = [result.origin for result in results]
+    origins = [result.origin for result in results if not isinstance(result, Missing)]
     content = {"claims": verdicts, "provenance": provenance(*origins), "warning": warning(*origins)}
     text = json.dumps(content, ensure_ascii=False)
     return Markdown(f"::: {{.told}}\n````{{.json}}\n{text}\n````\n:::")

@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from rankstudy.book.missing import Missing
 from rankstudy.book.numbers import average
 from rankstudy.book.stats import Estimate, benjamini_hochberg, interval_text, number_text, t_quantile, two_sided
 
@@ -143,7 +144,9 @@ def judged(result: Any, planted: Mapping[str, str] | None = None) -> list[Judged
     Raises:
         ValueError: a planted verdict is none of VERDICTS.
     """
-    found = corrected([judge(each, each.test(result)) for each in stated(result.origin.experiment)])
+    missing = isinstance(result, Missing)
+    family = result.experiment if missing else result.origin.experiment
+    found = corrected([judge(each, None if missing else each.test(result)) for each in stated(family)])
     wanted = planted_verdicts() if planted is None else planted
     if unknown := set(wanted.values()) - set(VERDICTS):
         raise ValueError(f"a planted verdict is {min(unknown)!r}; allowed are {', '.join(VERDICTS)}")

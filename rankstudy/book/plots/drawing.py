@@ -71,6 +71,8 @@ class Drawing:
         return [svg(figure) for figure in self.figures]
 
     def _repr_markdown_(self) -> str:
+        if not self.figures:
+            return "*Not run under this profile.*"
         found = self.svgs()
         count = min(self.columns, len(found))
         inline = "\n".join(themed(each) for each in found)
@@ -90,6 +92,11 @@ def beside(*drawings: Drawing) -> Drawing:
     for figure in figures:
         figure.set_size_inches(3.6, 2.6)
     return Drawing(figures)
+
+
+def nothing(x: np.ndarray | Sequence[float]) -> bool:
+    """Whether there is no place to draw at, since nothing was measured."""
+    return not np.isfinite(np.asarray(x, dtype=float)).any()
 
 
 def panel(title: str = "", *, size: tuple[float, float] = (3.6, 2.6)) -> tuple[Figure, Axes]:
