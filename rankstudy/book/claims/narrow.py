@@ -46,7 +46,6 @@ def low_end(narrow: Narrow) -> np.ndarray:
     "At the effective rank, the low-rank network has a lower test loss than a dense network with as many parameters.",
     family="narrow",
     expects="below",
-    tier="secondary",
     unit="nats",
     evidence=EVIDENCE,
 )
