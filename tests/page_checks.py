@@ -24,6 +24,7 @@ DONE = (  # grows page by page
     "report/03-rank.qmd",
     "report/04-overfitting.qmd",
     "report/05-approximation.qmd",
+    "report/06-low-rank-training.qmd",
     "report/07-conclusions.qmd",
 )
 WORDS, LONGER = 1200, {"report/08-lora.qmd": 1500, "report/07-conclusions.qmd": 1500, "index.qmd": 400}

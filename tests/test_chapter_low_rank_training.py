@@ -113,6 +113,14 @@ def test_epochs_and_seconds_to_a_level_are_those_of_the_first_epoch_there(low_ra
     assert list(changed.epochs(history)) == [2, 1] and list(changed.seconds(DENSE)) == [2.0, 2.0]
 
 
+def test_no_common_level_means_no_epochs(low_rank):
+    plain = low_rank.conditions[PLAIN]
+    poor = replace(plain, history=replace(plain.history, validation_accuracy=0 * plain.history.validation_accuracy))
+    never = replace(low_rank, conditions={**low_rank.conditions, PLAIN: poor})
+    assert never.level is None and np.isnan(never.epochs(never.dense)).all() and np.isnan(never.seconds(PLAIN)).all()
+    assert {verdict(never, each) for each in ("low-rank-slower", "low-rank-seconds")} == {"inconclusive"}
+
+
 def test_a_changed_accuracy_changes_the_verdict(low_rank):
     def shifted(by: float):
         accuracy = np.array([[0.9, 0.9], [0.9, 0.901], [0.9, 0.899]])
@@ -305,3 +313,21 @@ def test_page_faults_are_counted_where_memory_is_touched():
         pytest.skip("this system does not count page faults")
     touched = np.ones(2**23)
     assert large_batches.page_faults() - before > 0 and touched.sum() == 2**23
+
+
+# a control that is not published yet
+
+
+def test_what_is_not_published_is_no_value(monkeypatch):
+    from rankstudy.book import numbers, plots, tables, told
+    from rankstudy.study import questions
+
+    monkeypatch.setenv("RANKSTUDY_PROFILE", "published")
+    there = {name: record for name, record in questions.published().items() if name != "narrow"}
+    monkeypatch.setattr(questions, "published", lambda: there)
+    gone = results.narrow()
+    assert {each.verdict for each in claims.judged(gone, {})} == {"inconclusive"}
+    assert '"narrow-accuracy": {"verdict": "inconclusive"' in told.page(results.low_rank_training(), gone)
+    assert "no value" in numbers.mean(100 * gone.gain()[:, gone.at]) and numbers.fixed(gone.rank / 2) == "no value"
+    assert tables.down("rank", gone.ranks, {"points": gone.gain()}) == "*Not run under this profile.*"
+    assert plots.by_rank(gone.ranks, {"low rank": gone.gain()}, "points")._repr_markdown_().startswith("*Not run")

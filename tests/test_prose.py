@@ -75,7 +75,14 @@ GIVEN = {  # what is asked, and what the words on the page mean; never what came
     ),
     "05-approximation": ("**1. How many", "counts them from 0", "**2. When does", "**3. Does another"),
     "evidence/05-approximation": ("Intervals are 95 % Student t", "the third keeps 90 % of the squared norm"),
-    "06-low-rank-training": ("the control, 1 is expected", "each curve crosses 1 "),
+    "06-low-rank-training": (
+        "(exercise 3)",
+        "From 32 MiB of outputs",
+        "**1. When does the output",
+        "**2. How many units",
+        "**3. How small",
+    ),
+    "evidence/06-low-rank-training": ("Intervals are 95 % Student t",),
     "08-lora": (
         "GPT-3",
         "90 % of full fine-tuning's update lies in",

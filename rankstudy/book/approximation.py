@@ -14,6 +14,7 @@ import numpy as np
 
 from rankstudy.book import conversion
 from rankstudy.book.measured import History, Origin
+from rankstudy.book.stats import Estimate, estimate
 from rankstudy.factorization import eckart_young_error
 from rankstudy.spectrum import Spectrum
 from rankstudy.study.experiments.truncation import SPLITS, STEPS, Truncated
@@ -167,8 +168,30 @@ class Approximation(Truncations):
 
     def mean_gain(self, way: str) -> np.ndarray:
         """(networks,), `gain` averaged over the logarithm of the rank: the area between the two curves."""
+        return self._averaged(self.gain(way))
+
+    def error_change(self, way: str) -> np.ndarray:
+        """(networks, compared), errors on test images over those of the truncated SVD of every W, less 1."""
+        before = 1 - self.truncated.test_accuracy[:, self.tried(self.compared)]
+        return (1 - self.ways[way].test_accuracy) / before - 1
+
+    def mean_error_change(self, way: str) -> np.ndarray:
+        """(networks,), `error_change` averaged as `mean_gain` is."""
+        return self._averaged(self.error_change(way))
+
+    @property
+    def areas(self) -> dict[str, list[Estimate]]:
+        """By way of WAYS: `mean_gain` in points and `mean_error_change` in per cent, with intervals over networks."""
+        return {
+            "points": [estimate(100 * self.mean_gain(way)) for way in WAYS],
+            "errors": [estimate(100 * self.mean_error_change(way)) for way in WAYS],
+        }
+
+    def _averaged(self, values: np.ndarray) -> np.ndarray:
+        """(networks,), of (networks, compared), over the logarithm of the rank."""
         across = np.log(self.compared.astype(float))
-        return np.trapezoid(self.gain(way), across, axis=1) / (across[-1] - across[0])
+        averaged: np.ndarray = np.trapezoid(values, across, axis=1) / (across[-1] - across[0])
+        return averaged
 
     @property
     def best_test_accuracy(self) -> np.ndarray:

@@ -6,6 +6,7 @@ Arrays have networks first, then ranks, then epochs or layers. `results.low_rank
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -99,6 +100,24 @@ class LowRankTraining:
     def parameters(self) -> int:
         return self.low_rank_memory.parameters
 
+    def bars(self) -> dict[str, dict[str, float]]:
+        """MB of a training step, by part: dense, every layer as B·C, and every layer but the last."""
+        shown = {"dense": DENSE, "every layer B·C": f"rank {self.rank}", "all but the last": f"spared {self.rank}"}
+        return {
+            label: {
+                "weights": self.memory[name].weights / 1e6,
+                "gradients": self.memory[name].gradients / 1e6,
+                "optimiser": self.memory[name].optimizer / 1e6,
+                "activations": self.memory[name].activations / 1e6,
+            }
+            for label, name in shown.items()
+        }
+
+    def step_bytes(self, name: str) -> int:
+        """Weights, gradients, optimiser state and saved activations of a training step, "dense" or "low rank"."""
+        held = self.dense_memory if name == DENSE else self.low_rank_memory
+        return held.weights + held.gradients + held.optimizer + held.activations
+
     @property
     def break_even(self) -> int:
         """The rank from which on B·C of a hidden layer has as many numbers as the layer."""
@@ -140,6 +159,18 @@ class LowRankTraining:
             return reached
         return chosen.seconds[np.arange(len(reached)), reached.astype(int)]
 
+    def validation(self, name: str) -> np.ndarray:
+        """(networks, epochs), validation accuracy in per cent after each epoch of a condition."""
+        return 100 * self.conditions[name].history.validation_accuracy[:, 1:]
+
+    def own_epochs(self, name: str) -> np.ndarray:
+        """(epochs,), 1 and on: what `validation` took."""
+        return np.arange(1, self.conditions[name].history.epochs + 1)
+
+    def own_seconds(self, name: str) -> np.ndarray:
+        """(networks, epochs), of training: the same."""
+        return self.conditions[name].seconds[:, 1:]
+
     def epoch_seconds(self, name: str) -> np.ndarray:
         """(networks,), seconds of training for an epoch of a condition."""
         chosen = self.conditions[name]
@@ -153,9 +184,21 @@ class LowRankTraining:
         """How many times fewer bytes it moves at least, on a batch at the effective rank."""
         return moved(self.shapes, None, batch) / moved(self.shapes, self.rank, batch)
 
-    def speedups(self, ranks: Sequence[int]) -> dict[str, np.ndarray]:
-        """(batches,) by rank, of those that were timed."""
-        return {f"r = {rank}": self.network[f"rank {rank}"].speedup for rank in ranks if f"rank {rank}" in self.network}
+    def speedups(self, ranks: Sequence[int] = (), what: str = "network") -> dict[str, np.ndarray]:
+        """(batches,) by rank, of those named or of all that were timed, for "network" or "layer"."""
+        times = getattr(self, what)
+        timed = sorted(int(name.removeprefix("rank ")) for name in times if re.fullmatch(r"rank \d+", name))
+        return {f"r = {rank}": times[f"rank {rank}"].speedup for rank in ranks or timed}
+
+    @property
+    def searches(self) -> dict[str, tuple[Tuning | None, float]]:
+        """How each condition's learning rate was found, and which it is."""
+        return {name: (each.tuning, each.learning_rate) for name, each in self.conditions.items()}
+
+    @property
+    def other_histories(self) -> dict[str, History]:
+        """Of the conditions of OTHERS, by the book's names."""
+        return {name: each.history for name, each in self.others.items()}
 
 
 @dataclass(frozen=True)
@@ -203,6 +246,26 @@ class Narrow:
         return getattr(self.factorised.scores, f"{split}_accuracy") - getattr(self.narrow.scores, f"{split}_accuracy")
 
     @property
+    def error_change(self) -> np.ndarray:
+        """(networks, ranks), errors of the factorised networks on test images over the narrow ones', less 1."""
+        wrong, before = (1 - each.scores.test_accuracy for each in (self.factorised, self.narrow))
+        return wrong / before - 1
+
+    @property
+    def loss_change(self) -> np.ndarray:
+        """(networks, ranks), test loss of the factorised networks less the narrow ones', nats."""
+        return self.factorised.scores.test_loss - self.narrow.scores.test_loss
+
+    @property
+    def searches(self) -> dict[str, tuple[Tuning | None, float]]:
+        """How each learning rate was found, and which it is."""
+        return {
+            f"{name}, r = {rank}": (kind.tuning[row], float(kind.learning_rate[row]))
+            for name, kind in (("low rank", self.factorised), ("narrow", self.narrow))
+            for row, rank in enumerate(self.ranks)
+        }
+
+    @property
     def image_gain(self) -> np.ndarray:
         """(test images, ranks), the same of each image, averaged over networks."""
         return (self.factorised.right - self.narrow.right).T
@@ -211,6 +274,20 @@ class Narrow:
     def step_ratio(self) -> np.ndarray:
         """(ranks, blocks), seconds of a training step over the narrow network's in the same block."""
         return self.factorised.step / self.narrow.step
+
+    def step_medians(self, kind: str) -> np.ndarray:
+        """(ranks,), seconds of a training step, "factorised" or "narrow"."""
+        return np.median(getattr(self, kind).step, axis=1)
+
+    @property
+    def step_quartiles(self) -> np.ndarray:
+        """(3, ranks): lower quartile, median and upper quartile of `step_ratio` over blocks."""
+        return np.quantile(self.step_ratio, [0.25, 0.5, 0.75], axis=1)
+
+    @property
+    def forward_quartiles(self) -> np.ndarray:
+        """(3, ranks, batches): the same of `forward_ratio`."""
+        return np.quantile(self.forward_ratio, [0.25, 0.5, 0.75], axis=2)
 
     @property
     def forward_ratio(self) -> np.ndarray:
@@ -244,6 +321,18 @@ class LargeBatches:
     def speedup(self, way: str) -> np.ndarray:
         """(batches, passes), time of the dense network over the low-rank one's beside it."""
         return self.seconds[way]["dense"] / self.seconds[way]["low rank"]
+
+    def median_speedup(self, way: str) -> np.ndarray:
+        """(batches,), its median over passes."""
+        return np.median(self.speedup(way), axis=1)
+
+    def milliseconds(self, way: str, network: str) -> np.ndarray:
+        """(batches,), of a pass, median over passes."""
+        return 1e3 * np.median(self.seconds[way][network], axis=1)
+
+    def page_faults(self, way: str, network: str) -> np.ndarray:
+        """(batches,), of a pass, median over passes."""
+        return np.median(self.faults[way][network], axis=1)
 
 
 def low_rank_training(result: Result) -> LowRankTraining:

@@ -93,7 +93,7 @@ def per_layer(group: Networks, values: np.ndarray) -> np.ndarray:
 def quartiles(value: float, bounds: Sequence[float], unit: str = "") -> Markdown:
     """The median of repeated timings; `bounds`: the quartiles, on hover: 4.0."""
     after = NO_BREAK + unit if unit else ""
-    low, high = (short(bound) for bound in bounds)
+    low, high = short(bounds[0]), short(bounds[1])
     tip = f"half of the repetitions: {low} to {high}{after}".replace(" ", NO_BREAK)
     return Markdown(f'[{short(value)}{after}]{{.number data-tip="{tip}"}}')
 

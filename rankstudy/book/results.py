@@ -5,7 +5,8 @@ Each is what the chapter shows under the current profile, and is computed where 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from rankstudy.book import approximation as chapter5
 from rankstudy.book import claims, conversion, intrinsic, measured, paths, views
@@ -16,7 +17,10 @@ from rankstudy.book import lora as chapter8
 from rankstudy.book import low_rank_training as chapter6
 from rankstudy.book import optimizers as optimizers3
 from rankstudy.book import overfitting as chapter4
+from rankstudy.book.missing import Missing
 from rankstudy.study import questions
+
+View = TypeVar("View")
 
 
 def data() -> views.Data:
@@ -69,14 +73,14 @@ def low_rank_training() -> chapter6.LowRankTraining:
     return chapter6.low_rank_training(questions.result("low_rank_training"))
 
 
-def narrow() -> chapter6.Narrow | None:
+def narrow() -> chapter6.Narrow | Missing:
     """Chapter 6's control of fewer neurons likewise."""
-    return None if questions.missing("narrow") else chapter6.narrow(questions.result("narrow"))
+    return _published("narrow", chapter6.narrow)
 
 
-def large_batches() -> chapter6.LargeBatches | None:
+def large_batches() -> chapter6.LargeBatches | Missing:
     """Chapter 6's control of large batches likewise."""
-    return None if questions.missing("large_batches") else chapter6.large_batches(questions.result("large_batches"))
+    return _published("large_batches", chapter6.large_batches)
 
 
 def lora() -> chapter8.LoRA:
@@ -107,3 +111,10 @@ def intrinsic_dimension() -> intrinsic.IntrinsicDimension:
 def book() -> dict[str, Any]:
     """The result of every family of hypotheses, by the family's name; None where none is published yet."""
     return {family: None if questions.missing(family) else globals()[family]() for family in claims.FAMILIES}
+
+
+def _published(control: str, typed: Callable[[questions.Result], View]) -> View | Missing:
+    """A control's result; `Missing` under `published` as long as it is not."""
+    if questions.profile() == "published" and control not in questions.published():
+        return Missing(control)
+    return typed(questions.result(control))

@@ -14,6 +14,7 @@ from typing import Any
 from rankstudy import registry, sources
 from rankstudy.book import claims
 from rankstudy.book.measured import Origin
+from rankstudy.book.missing import Missing
 from rankstudy.book.tables import Markdown
 from rankstudy.study import questions
 
@@ -25,7 +26,7 @@ def page(*results: Any, **controls: Any) -> Markdown:
 
     `controls` by name: None where one has not been computed yet, and its hypotheses are then inconclusive.
     """
-    shown = [(result.origin.experiment, result) for result in results] + list(controls.items())
+    shown = [(_family(result), result) for result in results] + list(controls.items())
     verdicts = {
         each.hypothesis.id: {
             "verdict": each.verdict,
@@ -36,10 +37,14 @@ def page(*results: Any, **controls: Any) -> Markdown:
         for family, result in shown
         for each in claims.judged(result, family=family)
     }
-    origins = [result.origin for _, result in shown if result is not None]
+    origins = [result.origin for _, result in shown if result is not None and not isinstance(result, Missing)]
     content = {"claims": verdicts, "provenance": provenance(*origins), "warning": warning(*origins)}
     text = json.dumps(content, ensure_ascii=False)
     return Markdown(f"::: {{.told}}\n````{{.json}}\n{text}\n````\n:::")
+
+
+def _family(result: Any) -> str:
+    return result.experiment if isinstance(result, Missing) else result.origin.experiment
 
 
 def evidence(hypothesis: claims.Hypothesis) -> dict[str, str]:

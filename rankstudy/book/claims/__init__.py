@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from rankstudy.book.missing import Missing
 from rankstudy.book.numbers import average
 from rankstudy.book.stats import Estimate, benjamini_hochberg, interval_text, number_text, t_quantile, two_sided
 
@@ -152,6 +153,8 @@ def judged(result: Any, planted: Mapping[str, str] | None = None, family: str = 
     Raises:
         ValueError: a planted verdict is none of VERDICTS.
     """
+    if isinstance(result, Missing):
+        result, family = None, result.experiment
     asked = stated(family if result is None else result.origin.experiment)
     found = corrected([judge(each, None if result is None else each.test(result)) for each in asked])
     wanted = planted_verdicts() if planted is None else planted

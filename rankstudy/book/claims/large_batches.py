@@ -53,5 +53,5 @@ def slower(large: LargeBatches) -> np.ndarray | None:
 def no_fall(large: LargeBatches) -> np.ndarray | None:
     if not large.large[-1]:
         return None
-    medians = np.median(large.speedup(KEPT), axis=1)
+    medians = large.median_speedup(KEPT)
     return np.array([medians[-1] >= 0.9 * medians[0]])

@@ -29,7 +29,6 @@ def fewer(low_rank: LowRankTraining) -> np.ndarray:
     "Trained in low rank from the start, the network takes more epochs to the same validation accuracy.",
     family="low_rank_training",
     expects="above",
-    tier="secondary",
     unit="epochs",
     evidence=LEARNING,
 )

@@ -46,12 +46,11 @@ def low_end(narrow: Narrow) -> np.ndarray:
     "At the effective rank, the low-rank network has a lower test loss than a dense network with as many parameters.",
     family="narrow",
     expects="below",
-    tier="secondary",
     unit="nats",
     evidence=EVIDENCE,
 )
 def loss(narrow: Narrow) -> np.ndarray:
-    return narrow.factorised.scores.test_loss[:, narrow.at] - narrow.narrow.scores.test_loss[:, narrow.at]
+    return narrow.loss_change[:, narrow.at]
 
 
 @hypothesis(
@@ -63,7 +62,7 @@ def loss(narrow: Narrow) -> np.ndarray:
     evidence=EVIDENCE,
 )
 def step(narrow: Narrow) -> np.ndarray:
-    return np.quantile(narrow.step_ratio[[narrow.at]], 0.25, axis=1) > 1
+    return narrow.step_quartiles[:1, narrow.at] > 1
 
 
 @hypothesis(
@@ -75,4 +74,4 @@ def step(narrow: Narrow) -> np.ndarray:
     evidence=EVIDENCE,
 )
 def latency(narrow: Narrow) -> np.ndarray:
-    return np.quantile(narrow.forward_ratio[[narrow.at], 0], 0.25, axis=1) > 1
+    return narrow.forward_quartiles[:1, narrow.at, 0] > 1

@@ -4,6 +4,7 @@ One colour for one thing through the whole book: W₀ grey, W blue, W − W₀ o
 are drawings of their own and stack on a phone; lines carry their names instead of a legend.
 """
 
+from rankstudy.book.plots.costs import against, by_batch, parts
 from rankstudy.book.plots.curves import by_rank, convergence, curves, trade_off
 from rankstudy.book.plots.dimensions import by_dimension
 from rankstudy.book.plots.drawing import Drawing, beside
@@ -16,7 +17,9 @@ from rankstudy.book.plots.spectra import sizes, spectra
 
 __all__ = [
     "Drawing",
+    "against",
     "beside",
+    "by_batch",
     "by_condition",
     "by_dimension",
     "by_distance",
@@ -31,6 +34,7 @@ __all__ = [
     "ellipse",
     "forest",
     "mean_image",
+    "parts",
     "sizes",
     "slider",
     "spectra",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from rankstudy.book.measured import History
-from rankstudy.book.plots.drawing import INK, Drawing, colour, direct, line, panel, plain_log, powers
+from rankstudy.book.plots.drawing import INK, Drawing, colour, direct, line, nothing, panel, plain_log, powers
 from rankstudy.book.stats import band
 
 
@@ -20,7 +21,9 @@ def curves(
     `single`: every network as a thin line, in place of the band."""
     if not isinstance(histories, Mapping):
         raise TypeError(f'histories must be by name, as in curves({{"mine": history}}); got {type(histories).__name__}')
-    drawn = []
+    drawn: list[Figure] = []
+    if not histories:
+        return Drawing(drawn)
     for what, ylabel, scale in (("loss", "cross-entropy (nats)", 1), ("accuracy", "accuracy (%)", 100)):
         figure, axes = panel(what)
         ends = {}
@@ -62,6 +65,8 @@ def by_rank(
 ) -> Drawing:
     """Values (networks, ranks) against the rank r on a log axis, by name; `reference`: a named dashed level; `mark`: a
     rank as a dotted line; `since`: the smallest rank shown; `simultaneous`: bands that hold whole curves at once."""
+    if nothing(ranks):
+        return Drawing([])
     figure, axes = panel(title, size=(4.6, 2.9))
     ends, shown = {}, np.asarray(ranks) >= since
     ranks = np.asarray(ranks)[shown]

@@ -66,9 +66,12 @@ class Drawing:
 
     def __init__(self, figures: Sequence[Figure], columns: int = 2, *, ink: bool = False) -> None:
         self.figures, self.columns, self.ink = list(figures), columns, ink
+        self._drawn: list[str] = []
 
     def svgs(self) -> list[str]:
-        return [svg(figure) for figure in self.figures]
+        """Drawn once, and shown in both formats."""
+        self._drawn = self._drawn or [svg(figure) for figure in self.figures]
+        return self._drawn
 
     def _repr_markdown_(self) -> str:
         if not self.figures:
@@ -97,6 +100,11 @@ def beside(*drawings: Drawing) -> Drawing:
     for figure in figures:
         figure.set_size_inches(3.6, 2.6)
     return Drawing(figures)
+
+
+def nothing(x: np.ndarray | Sequence[float]) -> bool:
+    """Whether there is no place to draw at, since nothing was measured."""
+    return not np.isfinite(np.asarray(x, dtype=float)).any()
 
 
 def panel(title: str = "", *, size: tuple[float, float] = (3.6, 2.6)) -> tuple[Figure, Axes]:
