@@ -6,6 +6,8 @@ are drawings of their own and stack on a phone; lines carry their names instead 
 
 from rankstudy.book.plots.curves import by_rank, convergence, curves, trade_off
 from rankstudy.book.plots.drawing import Drawing, beside
+from rankstudy.book.plots.explorer import explorer
+from rankstudy.book.plots.finetuning import by_setting, forgetting, frontier, step_times, steps, update_spectra
 from rankstudy.book.plots.forest import forest
 from rankstudy.book.plots.images import digits, mean_image, slider, truncation, weight_images
 from rankstudy.book.plots.ranks import by_condition, by_layer, by_tolerance, trajectory
@@ -17,17 +19,24 @@ __all__ = [
     "by_condition",
     "by_layer",
     "by_rank",
+    "by_setting",
     "by_tolerance",
     "convergence",
     "curves",
     "digits",
+    "explorer",
     "forest",
+    "forgetting",
+    "frontier",
     "mean_image",
     "sizes",
     "slider",
     "spectra",
+    "step_times",
+    "steps",
     "trade_off",
     "trajectory",
     "truncation",
+    "update_spectra",
     "weight_images",
 ]
