@@ -26,6 +26,7 @@ DONE = (  # grows page by page
     "report/05-approximation.qmd",
     "report/06-low-rank-training.qmd",
     "report/07-conclusions.qmd",
+    "report/08-lora.qmd",
 )
 WORDS, LONGER = 1200, {"report/08-lora.qmd": 1500, "report/07-conclusions.qmd": 1500, "index.qmd": 400}
 FIGURES, MORE_FIGURES = 4, {"report/03-rank.qmd": 5, "report/06-low-rank-training.qmd": 5}

@@ -1,8 +1,10 @@
-"""Chapter 8 and what it computes with."""
+"""Chapter 8, its controls, and what they compute with."""
 
 from __future__ import annotations
 
-import os
+import dataclasses
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,28 +14,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankstudy import config, finetuning, layers, lora
-from rankstudy.book import preview
-from rankstudy.book.chapters import lora_claims
-from rankstudy.book.chapters import statements as claims
-from rankstudy.book.chapters.lora import Chapter
-from rankstudy.book.chapters.lora_accuracies import MATCHED, Accuracies, kept
-from rankstudy.book.chapters.lora_costs import Costs
-from rankstudy.book.stats import Estimate
+from rankstudy.book import claims, lora_tables, notebook, plots, results
+from rankstudy.book import frontier as told_frontier
+from rankstudy.book import lora as told_lora
 from rankstudy.data import Split
+from rankstudy.factorization import break_even_rank, eckart_young_error
+from rankstudy.study.example import example_network
+from rankstudy.study.experiments import blocks, directions, frontier, updates
 from rankstudy.study.experiments import lora as experiment
-from rankstudy.study.experiments import updates
 from rankstudy.study.experiments.blocks import Finetuning, harmonic
 
-CHAPTER = Path(__file__).parents[1] / "report" / "08-lora.qmd"
+ROOT = Path(__file__).parents[1]
 WIDTHS = (20, 16, 12, 10)
 
 
 @pytest.fixture(scope="module")
-def chapter(tmp_path_factory: pytest.TempPathFactory):
+def smoke(tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RANKSTUDY_RESULTS", str(tmp_path_factory.mktemp("results")))
         patch.setenv("RANKSTUDY_PROFILE", "smoke")
-        yield Chapter()
+        yield {name: getattr(results, name)() for name in ("lora", "frontier", "directions")}
 
 
 def network(seed: int = 0) -> layers.MLP:
@@ -50,202 +50,308 @@ def images(count: int = 200, seed: int = 0) -> Split:
 # the chapter
 
 
-def test_the_chapter_runs_from_top_to_bottom(chapter):
-    preview.execute(CHAPTER)
-    assert os.environ["RANKSTUDY_PROFILE"] == "smoke"
+@pytest.mark.parametrize("page", ["08-lora.qmd", "evidence/08-lora.qmd"])
+def test_the_page_and_its_evidence_are_whole_under_smoke(smoke, page, tmp_path):
+    """Few networks, other shapes, the fallback data set: nothing is missing, and it says what it is."""
+    shown = notebook.markdown(notebook.execute(ROOT / "report" / page), tmp_path)
+    assert "nan" not in re.sub(r"[A-Za-z]nan|nan[A-Za-z]", "", shown) and "no value" not in shown
+    assert "This is not MNIST" in shown and "rofile smoke" in shown
 
 
-def test_every_claim_has_a_verdict_and_no_two_share_a_name(chapter):
-    found = chapter.claims()
-    assert len({claim.name for claim in found}) == len(found) >= 12
+@pytest.mark.parametrize("name", ["lora", "frontier", "directions"])
+def test_every_hypothesis_is_decided_or_said_not_to_be_measured(smoke, name):
+    found = claims.judged(smoke[name])
+    assert found and all(each.verdict in claims.VERDICTS for each in found)
+    missing = claims.judged(None, family=name)
+    assert {each.hypothesis.id for each in missing} == {each.hypothesis.id for each in found}
+    assert {each.verdict for each in missing} == {"inconclusive"}
 
 
-def test_what_was_named_in_advance_is_corrected_for_being_several(chapter):
-    tested = [claim for claim in chapter.claims() if claim.confirmatory and np.isfinite(claim.p)]
-    assert tested and all(claim.evidence.endswith("after Holm's correction") for claim in tested)
+def test_what_is_not_published_yet_is_said_in_place_of_a_figure_or_a_table():
+    for shown in (plots.frontier(None), plots.by_setting(None), lora_tables.frontier(None), lora_tables.settings(None)):
+        assert "Not run" in shown._repr_markdown_()
+    for table in (lora_tables.directions, lora_tables.columns, lora_tables.intruders):
+        assert "Not run" in table(None)
 
 
-def test_every_text_is_ready_to_print(chapter):
-    for name, text in {**chapter.text, **chapter.costs.text, **chapter.updates.text}.items():
-        assert isinstance(text, str) and text and "nan" not in text and "np." not in text, name
+def test_results_that_did_not_mask_are_still_told(smoke):
+    """As the first edition's were."""
+    found = smoke["lora"]
+    blind = dataclasses.replace(
+        found,
+        tilted=None,
+        before=dataclasses.replace(found.before, old_masked=None),
+        conditions=tuple(
+            dataclasses.replace(
+                each,
+                test=dataclasses.replace(each.test, old_masked=None),
+                end=dataclasses.replace(each.end, old_masked=None),
+                path=dataclasses.replace(each.path, old_masked=None, by_digit=None),
+            )
+            for each in found.conditions
+        ),
+    )
+    verdicts = {each.hypothesis.id: each for each in claims.judged(blind)}
+    assert verdicts["masked-forgetting"].size() == "not measured under this profile"
+    assert '"lines":[[' in plots.explorer(blind).html and "null" in plots.explorer(blind).html
+    assert "one offset" in lora_tables.summary(blind)
 
 
-def test_the_accuracies_are_those_of_the_confusions(chapter):
-    """Overall accuracy is new and old accuracy, weighted by the images of each."""
-    counts = chapter.result["confusion"][0, 0, :, 1].astype(int)  # first digit, test
-    digit = chapter.found.digits[0]
-    share = counts[..., digit, :].sum(-1) / counts.sum((-1, -2))
-    new, old, overall = (chapter.found.reached[kind][0, ..., 1] for kind in ("new", "old", "overall"))
-    np.testing.assert_allclose(overall, share * new + (1 - share) * old, atol=1e-12)
+def test_accuracies_are_shares_of_the_right_rows():
+    confusion = np.zeros((1, 2, 10, 10), dtype=int)
+    confusion[0, :, range(10), range(10)] = 8
+    confusion[0, :, 3, 5] = 8  # half of the threes are taken for fives
+    masked = confusion.copy()
+    masked[0, :, 4, 4] = 0
+    masked[0, :, 4, 9] = 8
+    found = told_lora.accuracy(confusion, [3], masked)
+    assert found.new.tolist() == [0.5] and found.old.tolist() == [1.0] and found.old_masked.tolist() == [8 / 9]
+    assert found.harmonic.tolist() == [pytest.approx(2 / 3)] and found.overall.tolist() == [pytest.approx(80 / 88)]
+    found = told_lora.accuracy(confusion, [5])
+    assert found.new.tolist() == [1.0] and found.old.tolist() == [pytest.approx(72 / 80)] and found.old_masked is None
 
 
-def test_the_base_networks_have_never_seen_the_new_digit(chapter):
-    assert np.all(chapter.found.before["new"] == 0)
+def test_the_base_networks_have_never_seen_the_new_digit(smoke):
+    assert np.all(smoke["lora"].before.new == 0)
 
 
-def test_fine_tuning_begins_at_the_base_network(chapter):
-    """All arms of a digit have the same losses before the first step."""
-    first = chapter.result["loss"][:, :, :, :, 0]
-    assert np.ptp(first, axis=2).max() < 1e-5
+def test_every_fine_tuning_begins_at_the_base_network_and_lowers_the_loss_of_its_digit(smoke):
+    conditions = smoke["lora"].conditions
+    starts = np.array([each.path.new_loss["test"][:, 0] for each in conditions])
+    assert np.ptp(starts, axis=0).max() < 1e-5
+    for each in conditions:
+        loss = each.path.new_loss["train"]
+        assert np.all(loss[:, -1] < loss[:, 0]), each.label
 
 
-def test_every_arm_learns_the_digit_it_is_tuned_on(chapter):
-    """At the last step of a fine-tuning on one digit alone, that digit's training loss is lower than at first."""
-    loss = chapter.result["loss"][:, :, :, 0, :, 0]
-    assert np.all(loss[..., -1] < loss[..., 0])
+def test_masking_the_new_logit_costs_no_old_digit_anything(smoke):
+    """An image that is right with all ten logits is right with nine of them, if it is no image of the tenth."""
+    for each in smoke["lora"].conditions:
+        assert np.all(each.test.old_masked >= each.test.old) and np.all(
+            each.path.old_masked >= each.path.old_accuracy["test"] - 1e-6
+        )
+    for each in smoke["frontier"].methods:
+        reached = np.isfinite(each.old)
+        assert np.all(each.old_masked[reached] >= each.old[reached] - 1e-9)
 
 
-def test_merging_stays_within_its_bound(chapter):
-    assert 0 < np.max(chapter.result["merging"][..., 1]) <= 1
+@pytest.mark.parametrize(
+    ("old", "masked", "verdict"),
+    [
+        ((0.9, 0.7), (0.9, 0.88), "supported"),
+        ((0.9, 0.7), (0.9, 0.72), "refuted"),
+        ((0.9, 0.7), (0.9, 0.8), "inconclusive"),
+    ],
+)
+def test_masked_forgetting_asks_for_more_than_half(smoke, old, masked, verdict):
+    def accuracy(found, place):
+        noise = 0.001 * np.arange(10)
+        return dataclasses.replace(
+            found, old=np.full(10, old[place]) + noise, old_masked=np.full(10, masked[place]) + noise / 2
+        )
+
+    found = smoke["lora"]
+    alone = found.of("lora", replay=False)
+    planted = dataclasses.replace(
+        found,
+        before=accuracy(found.before, 0),
+        conditions=(dataclasses.replace(alone, test=accuracy(alone.test, 1)),),
+    )
+    test = {each.id: each for each in claims.stated("lora")}["masked-forgetting"]
+    assert claims.judge(test, test.test(planted)).verdict == verdict
 
 
-def test_memory_is_counted_as_the_formulas_say(chapter):
+def test_memory_is_counted_as_the_formulas_say(smoke):
     """Adapters have r·(in + out) numbers a layer, gradients 4 bytes each, Adam two moments and a step per tensor."""
-    found, shapes = chapter.result["costs"], experiment.CONFIGS["smoke"].network.shapes()
-    for method, trained, gradients, optimizer in zip(
-        found["methods"], found["trainable"], found["gradients"], found["optimizer"], strict=True
+    costs, shapes = smoke["lora"].costs, experiment.CONFIGS["smoke"].network.shapes()
+    for label, trained, gradients, optimizer in zip(
+        costs.labels, costs.trainable, costs.gradients, costs.optimizer, strict=True
     ):
-        if method.startswith("lora"):
-            rank, tensors = int(method.split("-")[1]), 2 * len(shapes)
+        if label.startswith("LoRA"):
+            rank, tensors = int(label.rpartition(" ")[2]), 2 * len(shapes)
             assert trained == rank * sum(out + inp for out, inp in shapes)
             assert gradients == 4 * trained and optimizer == 8 * trained + 4 * tensors
 
 
-def test_full_has_every_digit_every_arm_and_its_rates_tuned():
+def test_the_full_study_has_every_digit_and_equally_many_points_for_each_method():
     full = experiment.CONFIGS["full"]
-    assert full.digits == tuple(range(10)) and full.seeds == 3 and len(full.arms) == 16
-    assert all(len(rates) > 1 for _, rates in full.learning_rates)
+    assert full.digits == tuple(range(10)) and len(full.arms) == 12
+    assert {kind for kind, _ in full.learning_rates} == {arm.kind for arm in full.arms}
+    for _, rates in full.learning_rates:
+        np.testing.assert_allclose(np.divide(rates[1:], rates[:-1]), 2)
+    methods = frontier.CONFIGS["full"].methods
+    assert len({len(method.learning_rates) for method in methods}) == 1 and len(methods) == 6
+    for method in methods:
+        steps = np.divide(method.learning_rates[1:], method.learning_rates[:-1])
+        np.testing.assert_allclose(steps, 2**0.5, rtol=0.01)
 
 
-# what is said of the data
+def test_the_explorer_shows_what_was_measured_without_the_web(smoke):
+    found = smoke["lora"]
+    made = plots.explorer(found)
+    content = json.loads(re.search(r'<script type="application/json">(.*?)</script>', made.html)[1])
+    methods = found.alike(replay=True)
+    for place, digit in enumerate(content["digits"]):
+        for row, method in enumerate(methods):
+            for replay in (False, True):
+                path = found.of(method.method, method.rank, replay=replay).path
+                lines, bars = (content["shown"][place][row][replay][name] for name in ("lines", "bars"))
+                chosen = slice(None) if digit is None else [place - 1]
+                for shown, values in zip(
+                    lines, (path.new_accuracy["test"], path.old_accuracy["test"], path.old_masked), strict=True
+                ):
+                    np.testing.assert_allclose(shown, 100 * values[chosen].mean(axis=0), atol=0.051)
+                assert (bars is None) == (digit is None)
+                if bars:
+                    np.testing.assert_allclose(bars, 100 * path.by_digit[place - 1], atol=0.51)
+    assert "http" not in made.html and len(made.static.figures) == 2
+    assert made.html.count("<label") == 4  # each input has its name
 
 
-class Arms:
-    """What each rank forgets more (−) or less (+) than full fine-tuning does, ± 0.03 over `n` of ten digits; the best
-    rate of the middle rank is at the edge of those tried, or none is."""
-
-    middle, digits = "LoRA r = 4", range(10)
-
-    def __init__(self, gains: dict[int, float], edge: bool = False, n: int = 10, step: float | None = None):
-        self.gains, self.ranks, self.edge, self.n, self.step = gains, list(gains), edge, n, step
-
-    def at_edge(self, label, replay):
-        return self.edge and label == self.middle
-
-    def matched_gain(self, arm, control, replay):
-        return Estimate(self.gains[int(arm.rpartition(" ")[2])], 0.03, self.n)
-
-    def neighbours(self, label, replay):
-        return self.step
+def test_what_the_exercises_say(monkeypatch):
+    """An adapter of rank 16 is no saving at the output; rank 4 holds more of an update than of a random start."""
+    assert break_even_rank(10, 256) < 16 < break_even_rank(256, 256)
+    network = example_network()
+    start, end = network.initial[1].astype(float), network.trained[1].astype(float)
+    kept = [1 - eckart_young_error(matrix, 4, relative=True) ** 2 for matrix in (end - start, start)]
+    assert kept[0] > 3 * kept[1]
+    monkeypatch.setenv("RANKSTUDY_PROFILE", "published")
+    found = results.lora()
+    assert (found.before.harmonic == 0).all() and (found.of("full", replay=False).test.harmonic > 0).all()
 
 
-def made(verdict: str) -> list[claims.Claim]:
-    names = ("lora-forgets-less", "lora-step-slower", "lora-activations")
-    return [claims.Claim(name, verdict, "A sentence.", "n = 10") for name in names]
+# the frontier
 
 
-def test_fine_tunings_that_leave_no_worse_a_classifier_are_counted_and_named():
-    kept = np.array([[True, False], [False, False], [True, False]])
-    said = lora_claims.collapse_exceptions(["LoRA r = 2", "full fine-tuning"], kept)
-    assert "2 of 6" in said and "in arm LoRA r = 2 (2 of 3 digits)" in said and "the other 4 are worse" in said
-    every = lora_claims.collapse_exceptions(["LoRA r = 2", "full fine-tuning"], np.ones((3, 2), dtype=bool))
-    assert "6 of 6" in every and "in arms" in every and "no fine-tuning made it worse" in every
+def test_a_moment_is_where_the_level_is_crossed_or_a_better_one_later():
+    def path(*points):
+        return np.array([[[new, old], [new, old / 2]] for new, old in points])
+
+    falling = path((0.0, 1.0), (0.8, 0.6), (1.0, 0.2))
+    np.testing.assert_allclose(told_frontier.moment(falling, 0.9), [[0.9, 0.4], [0.9, 0.2]])
+    recovering = path((0.0, 1.0), (1.0, 0.2), (0.95, 0.7), (0.85, 0.8))
+    assert told_frontier.moment(recovering, 0.9)[0, 1] == pytest.approx(0.75)
+    assert np.isnan(told_frontier.moment(falling, 1.1)).all()
 
 
-@pytest.mark.parametrize(
-    ("gains", "words"),
-    [
-        ({1: 0.1, 4: 0.05}, "it does too at every rank tried: agreeing"),
-        ({1: -0.1, 4: -0.05}, "it forgets more at every rank tried: differing. Why"),
-        ({1: -0.1, 2: 0.02, 4: -0.05}, "its forgetting is more at r = 1 and 4, not decided at r = 2. Why"),
-        ({1: -0.1, 2: 0.05, 4: 0.0}, "more at r = 1, less at r = 2, not decided at r = 4. Why"),
-        ({4: 0.01}, "is open over the ranks: its forgetting is not decided at r = 4"),
-    ],
-)
-def test_forgetting_is_compared_with_what_was_published_at_every_rank(gains, words):
-    said = lora_claims.forgets_less(Arms(gains), "mnist")
-    assert words in said and ("agreeing" in said) + ("differing" in said) + ("is open over" in said) == 1
-    assert ("Why it should" in said) == any(gain < -0.03 for gain in gains.values())
-    assert "not MNIST" in lora_claims.forgets_less(Arms(gains), "digits")
+def test_a_setting_is_chosen_on_the_other_digits_validation_images():
+    """Four digits, two settings: the first suits the even places on validation data, the second the odd ones."""
+    stopped = np.zeros((4, 1, 2, 1, 1, 2, 3))
+    stopped[::2, :, 0, :, :, 0, 1] = stopped[1::2, :, 1, :, :, 0, 1] = 1
+    stopped[:, :, 0, :, :, 1, 1], stopped[:, :, 1, :, :, 1, 1] = 0.3, 0.7  # what the test images say
+    read, choice = told_frontier._crossed(stopped, np.array([0, 2, 5, 7]))
+    assert choice.tolist() == [[0], [1]]
+    np.testing.assert_allclose(read[:, 0, 1], [0.7, 0.3, 0.7, 0.3])
+    turned = stopped.copy()
+    turned[..., 1, :] = 1 - turned[..., 1, :]
+    assert told_frontier._crossed(turned, np.array([0, 2, 5, 7]))[1].tolist() == choice.tolist()
 
 
-def test_a_rank_decides_nothing_at_the_edge_of_the_rates_or_where_few_digits_get_there():
-    gains = {1: -0.1, 4: -0.1}
-    edge = lora_claims.forgets_less(Arms(gains, edge=True), "mnist")
-    assert "more at r = 1, not decided at r = 4 (the best rate of LoRA r = 4 is at the edge" in edge
-    assert lora_claims.by_rank(Arms(gains, n=4), [1, 4]) == {"not decided": [1, 4]}
-    assert lora_claims.by_rank(Arms(gains, n=5), [1, 4]) == {"more": [1, 4]}
+def test_a_comparison_leaves_out_who_never_got_there_and_needs_half_of_the_digits(smoke):
+    found = dataclasses.replace(smoke["frontier"], digits=np.arange(4))
+    one = np.full((4, len(found.levels)), 0.5)
+    other = one.copy()
+    other[:2] = np.nan
+    assert found.difference(one, other).tolist() == [0, 0]
+    other[2] = np.nan
+    assert found.difference(one, other) is None
 
 
-@pytest.mark.parametrize(("step", "told"), [(0.2, True), (0.05, False), (None, False)])
-def test_coarse_rates_are_told_where_they_matter_more_than_what_is_compared(step, told):
-    assert ("20.0 points or more" in lora_claims.forgets_less(Arms({4: -0.1}, step=step), "mnist")) == told
+def test_a_share_of_the_way_is_a_share_of_the_way():
+    base, end = network(0), network(1)
+    ends = layers.weights(end)
+    half = frontier._between(base, ends, 0.5)
+    for own, first, last in zip(layers.weights(half), layers.weights(base), ends, strict=True):
+        torch.testing.assert_close(own, (first + last) / 2)
+    assert all(torch.equal(a, b) for a, b in zip(layers.weights(base), layers.weights(network(0)), strict=True))
 
 
-@pytest.mark.parametrize("verdict", claims.VERDICTS)
-def test_the_disadvantages_are_those_that_were_found(verdict):
-    said = lora_claims.disadvantages(Arms({1: 0.0, 4: -0.1}), made(verdict), "105 %")
-    assert ("at some rank only" in said) == (verdict == "fails")
-    assert "more at r = 4, not decided at r = 1 (LoRA r = 4: n = 10)." in said
-    assert "edge of those tried" in lora_claims.disadvantages(Arms({4: -0.1}, edge=True), made(verdict), "105 %")
+# one logit
 
 
-def test_the_claim_on_forgetting_names_every_rank(chapter):
-    (claim,) = (claim for claim in lora_claims.forgetting(chapter.found) if claim.name == "lora-forgets-less")
-    others = [rank for rank in chapter.found.ranks if f"LoRA r = {rank}" != chapter.found.middle]
-    assert claim.confirmatory and others
-    assert claim.sentence.endswith(f"other ranks: {lora_claims.told(lora_claims.by_rank(chapter.found, others))}.")
+@given(st.integers(0, 9), st.integers(0, 1000))
+def test_an_offset_moves_one_threshold(digit, seed):
+    model, split = network(seed), images()
+    none, plain, all_of_them = finetuning.confusions(model, split, digit, [-np.inf, 0.0, np.inf])
+    assert none[:, digit].sum() == 0 and all_of_them[:, digit].sum() == len(split)
+    np.testing.assert_array_equal(plain, finetuning.confusion(model, split))
+    reading = finetuning.reading(model, split, digit)
+    np.testing.assert_array_equal(reading.right, np.diagonal(plain))
+    np.testing.assert_array_equal(reading.masked, np.diagonal(none))
 
 
-def test_two_ranks_at_their_own_rates_are_told_at_one_rate_too(chapter, monkeypatch):
-    (low, *_, high) = chapter.found.ranks
-    gains = chapter.updates.at_one_rate(high, low)
-    assert set(gains) == {"α/r", "α/√r"} and chapter.updates.at_one_rate(high, 999) == {}
-    for same in (True, False):
-        rates = {f"LoRA r = {high}": 0.003, f"LoRA r = {low}": 0.003 if same else 0.01}
-        monkeypatch.setattr(type(chapter.found), "rate", lambda self, label, replay, r=rates: r.get(label, 0.1))
-        found = {claim.name: claim for claim in lora_claims.with_replay(chapter.found, gains)}["lora-rank"]
-        assert same != ("each at its own rate, 0.003 and 0.01; at one rate" in found.evidence)
-        assert same != ("each at its own rate; at one rate" in found.sentence)
-    told = lora_claims.same_rate({"a": Estimate(0.1, 0.05, 9), "b": Estimate(-0.1, 0.05, 9), "c": Estimate(0, 0.05, 9)})
-    assert told.endswith("above with a as scale, below with b as scale, not told apart with c as scale")
+@pytest.mark.parametrize("level", [0.25, 0.5, 0.9])
+def test_an_offset_is_found_for_a_share_of_the_new_digits_images(level):
+    model, split = network(3), images(400)
+    (by,) = blocks.offsets(model, split, 7, [level])
+    (counts,) = finetuning.confusions(model, split, 7, [by])
+    assert counts[7, 7] / counts[7].sum() == pytest.approx(level, abs=1 / 40)
 
 
-def test_the_nearest_rates_are_those_beside_the_chosen_one():
-    found = object.__new__(Accuracies)
-    found.labels, found.replay = ["arm", "lone"], np.array([False, False])
-    tried, score = [[1e-3, 3e-3, 1e-2, np.nan], [0.1, *[np.nan] * 3]], [[0.5, 0.9, 0.8, np.nan], [0.7, *[np.nan] * 3]]
-    found.result = {"learning_rate": [3e-3, 0.1], "tuning": {"learning_rate": tried, "score": score}}
-    assert found.neighbours("arm", False) == pytest.approx(0.1) and found.neighbours("lone", False) is None
+def test_the_best_offset_is_at_least_as_good_as_any_that_was_tried():
+    model, split = network(5), images(400)
+    best = blocks.tilt(model, split, 2)
+
+    def score(by):
+        (counts,) = finetuning.confusions(model, split, 2, [by])
+        right, of = np.diagonal(counts).astype(float), counts.sum(axis=1)
+        return harmonic(right[2] / of[2], (right.sum() - right[2]) / (of.sum() - of[2]))
+
+    assert score(best) == max(score(by) for by in blocks.offsets(model, split, 2, blocks.LEVELS))
 
 
-def test_merging_is_told_with_its_number(chapter):
-    claim = lora_claims.merging(chapter.found)
-    assert chapter.text["merge_difference"] in claim.sentence and chapter.text["merge_ratio"] in claim.evidence
-    assert claim.verdict == "holds" and "no more than rounding allows" in claim.sentence
+# directions
 
 
-def test_latencies_at_the_smallest_batch_are_told_with_their_spread():
-    costs = object.__new__(Costs)
-    costs.found = {"batches": [1, 16], "latency": [[[100, 40], [1, 1]], [[450, 9], [1, 1]], [[90, 8], [1, 1]]]}
-    assert "batch 1 the base network's interquartile range is 40 %" in costs._rough()
-    assert "5.00 times as long there" in costs._rough()
+def test_parallel_columns_are_told_from_random_ones():
+    generator = np.random.default_rng(0)
+    column = generator.standard_normal((200, 1))
+    assert directions.parallel(column * generator.standard_normal((1, 8))) == pytest.approx(1)
+    assert directions.parallel(generator.standard_normal((200, 40))) == pytest.approx((2 / np.pi / 200) ** 0.5, rel=0.1)
+    assert directions.parallel(np.zeros((5, 3))) == 0
 
 
-def test_a_comparison_with_a_rate_at_the_edge_is_no_surprise(chapter, monkeypatch):
-    for edge in (True, False):
-        monkeypatch.setattr(type(chapter.found), "at_edge", lambda self, label, replay, edge=edge: edge)
-        found = {claim.name: claim for claim in lora_claims.forgetting(chapter.found)}
-        for name in ("lora-forgets-less", "lora-rank-forgets"):
-            assert (found[name].surprise == 0) == edge == ("edge of those tried" in found[name].sentence)
+def test_an_intruder_is_a_new_leading_direction():
+    generator = np.random.default_rng(0)
+    old = generator.standard_normal((40, 60))
+    u, _, vh = np.linalg.svd(old, full_matrices=False)
+    assert directions.intruders(u, old).tolist() == [0] * len(directions.THRESHOLDS)
+    known = old + 50 * np.outer(u[:, 3], vh[3])  # an old direction, stronger
+    assert directions.intruders(u, known).tolist() == [0] * len(directions.THRESHOLDS)
+    mixed = u.sum(axis=1) / 40**0.5  # at |cos| 0.16 to each old one
+    assert directions.intruders(u, old + 500 * np.outer(mixed, vh[5])).min() >= 1
 
 
-@pytest.mark.parametrize(("ratio", "words"), [(1.5, "takes longer"), (0.5, "faster one here"), (1.0, "not measurably")])
-def test_the_narrowest_layers_are_told_as_they_were(ratio, words):
-    costs = object.__new__(Costs)
-    full = np.array([0.8, 1.0, 1.2])
-    costs.found = {"widths": [64], "width_seconds": [[np.ones(3), ratio * (full if ratio == 1 else np.ones(3))]]}
-    assert words in costs._narrow()
+def test_turned_updates_keep_their_singular_values():
+    values = np.array([5.0, 2.0, 0.5])
+    turned = directions.turned(values, (12, 20), np.random.default_rng(0))
+    np.testing.assert_allclose(np.linalg.svd(turned, compute_uv=False)[:4], [*values, 0], atol=1e-12)
+
+
+def test_a_factors_effect_is_what_was_planted(smoke):
+    found = smoke["directions"]
+    planted = tuple(
+        dataclasses.replace(each, cosine=np.full_like(each.cosine, 0.5 + 0.2 * each.small - 0.1 * each.frozen))
+        for each in found.columns
+    )
+    found = dataclasses.replace(found, columns=planted)
+    np.testing.assert_allclose(found.effect("small", True), 0.2)
+    np.testing.assert_allclose(found.effect("frozen", True), -0.1)
+    np.testing.assert_allclose(found.effect("optimizer", "adam"), 0, atol=1e-12)
+
+
+def test_updates_are_compared_once_the_digit_is_learned(smoke):
+    """Where it never was there is no update, and the comparison says so."""
+    found = smoke["directions"]
+    for each in found.updates:
+        reached = np.isfinite(each.reached)
+        assert np.isfinite(each.energy_rank).all(axis=1).tolist() == reached.tolist()
+        assert (each.energy_rank[reached] >= 1).all()
+        if each.rank == 1:
+            assert (each.energy_rank[reached] == 1).all()
+    never = dataclasses.replace(found, updates=(dataclasses.replace(found.updates[0], reached=np.full(2, np.nan)),))
+    nothing = np.full_like(never.updates[0].energy_rank, np.nan)
+    assert never.change(nothing, nothing) is None
 
 
 # fine-tuning
@@ -358,16 +464,6 @@ def test_harmonic_rewards_neither_accuracy_alone():
 def test_looks_begin_at_the_start_and_end_at_the_end():
     at = Finetuning(steps=42, looks=14).at()
     assert at[0] == 0 and at[-1] == 42 and at == sorted(set(at)) and len(at) == 15
-
-
-def test_kept_reads_where_the_level_is_crossed_or_the_best_later_look():
-    falling = np.array([[0.0, 1.0], [0.8, 0.6], [1.0, 0.2]])
-    assert kept(falling, falling, MATCHED) == pytest.approx(0.4)
-    recovering = np.array([[0.0, 1.0], [1.0, 0.2], [0.95, 0.7], [0.85, 0.8]])
-    assert kept(recovering, recovering, MATCHED) == pytest.approx(0.75)
-    assert np.isnan(kept(falling, falling, 1.1))
-    other = np.array([[0.0, 0.9], [0.0, 0.5], [0.0, 0.1]])  # the moment comes from the first, the value from the second
-    assert kept(falling, other, MATCHED) == pytest.approx(0.3)
 
 
 # updates

@@ -7,11 +7,9 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from rankstudy.book import claims, notebook, plots, readme, results, views
-from rankstudy.book.chapters import lora
+from rankstudy.book import claims, notebook, plots, readme, results
 from rankstudy.study import questions
 from tests import page_checks
 from tests.test_prose import prose
@@ -27,14 +25,6 @@ def told():
         patch.setenv("RANKSTUDY_PROFILE", "published")
         names = ("overfitting", "approximation", "low_rank_training", "lora")
         yield {name: getattr(results, name)() for name in names}
-
-
-@pytest.fixture(scope="module")
-def old():
-    """The same results as the chapters of the first edition read them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RANKSTUDY_PROFILE", "published")
-        yield {module.__name__.rpartition(".")[2]: module.Chapter() for module in (lora,)}
 
 
 def test_the_questions_are_the_assignments_in_its_order():
@@ -69,27 +59,6 @@ def test_the_home_page_defines_no_words_and_types_no_result():
 
 
 # views: equal numbers
-
-
-def test_lora_has_the_chapters_numbers(told, old):
-    view, chapter = told["lora"], old["lora"]
-    label = f"LoRA r = {view.rank}"
-    assert label == chapter.found.middle
-    np.testing.assert_allclose(view.new_accuracy, chapter.found.values("new", label, True))
-    np.testing.assert_allclose(view.old_accuracy, chapter.found.values("old", label, True))
-    costs = chapter.costs
-    assert [view.memory, view.memory_full] == [costs.memory[costs.at(name)] for name in (f"lora-{view.rank}", "full")]
-    np.testing.assert_allclose(view.step_ratio, costs.ratio(f"lora-{view.rank}"))
-
-
-def test_accuracies_are_shares_of_the_right_rows():
-    confusion = np.zeros((1, 2, 10, 10), dtype=int)
-    confusion[0, :, range(10), range(10)] = 8
-    confusion[0, :, 3, 5] = 8  # half of the threes are taken for fives
-    new, old = views.accuracies(confusion, [3])
-    assert new.tolist() == [0.5] and old.tolist() == [1.0]
-    new, old = views.accuracies(confusion, [5])
-    assert new.tolist() == [1.0] and old.tolist() == [pytest.approx(72 / 80)]
 
 
 def scaled(variants: dict, **factors: float) -> dict:

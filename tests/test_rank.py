@@ -348,7 +348,7 @@ def test_a_very_tall_matrix_is_reduced_to_a_square_one(no_svd_at_all, height, ex
 
 
 def test_a_full_rank_that_is_not_far_above_the_tolerance(no_svd_at_all, capfd):
-    """60τ: the LU does not vouch for it, and nothing is left to eliminate; BLAS, which prints, is asked nothing empty."""
+    """60τ: the LU does not vouch for it, and nothing is left to eliminate; BLAS, which prints, gets nothing empty."""
     a = adversarial.plateau(120, 60, 119, np.random.default_rng(6))
     assert matrix_rank(a) == 120
     assert capfd.readouterr() == ("", "")

@@ -21,7 +21,15 @@ from tests import page_checks
 
 ROOT = Path(__file__).parents[1]
 FILTER = ROOT / "report" / "styles" / "telling.lua"
-EVIDENCE = ("01-data", "02-training", "03-rank", "04-overfitting", "05-approximation", "06-low-rank-training")
+EVIDENCE = (
+    "01-data",
+    "02-training",
+    "03-rank",
+    "04-overfitting",
+    "05-approximation",
+    "06-low-rank-training",
+    "08-lora",
+)
 APPENDICES = ("report/09-intrinsic-dimension.qmd", *(f"report/evidence/{page}.qmd" for page in EVIDENCE))
 PAGES = [*page_checks.DONE, *APPENDICES]  # told on the new layer
 VERDICT = {
@@ -273,6 +281,7 @@ NEUTRAL = {  # sentences with such a word that say nothing about a result, or so
         "since less is left to learn",
     ),
     "report/06-low-rank-training.qmd": ("Does it converge faster or slower?",),  # the assignment's question
+    "report/08-lora.qmd": ("says that LoRA forgets less, its section",),  # somebody else's title
     "report/evidence/05-approximation.qmd": ("the largest rank compared below the effective one",),
     "report/evidence/03-rank.qmd": (
         "A singular value above the 95 % quantile",

@@ -118,6 +118,16 @@ class Costs:
         """Row of a label: "full", "LoRA r = 4"."""
         return self.labels.index(method)
 
+    @property
+    def unmerged(self) -> np.ndarray:
+        """(batches,) median time of a forward pass with the adapter beside the weights, over the base network's."""
+        return self.latency[1, :, 0] / self.latency[0, :, 0]
+
+    @property
+    def merged(self) -> np.ndarray:
+        """(batches,) the same with the adapter merged into the weights."""
+        return self.latency[2, :, 0] / self.latency[0, :, 0]
+
     def ratio(self, method: str) -> np.ndarray:
         """(rounds,) time of a step over that of full fine-tuning in the same round."""
         return self.seconds[self.at(method)] / self.seconds[self.at("full")]

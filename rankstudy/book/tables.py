@@ -43,6 +43,9 @@ class Markdown(str):
         return str(self)
 
 
+NOT_RUN = Markdown("*Not run under this profile.*")
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], *, download: bool = True) -> Markdown:
     """A pipe table; first column left, the others right. Estimates print with their interval."""
     cells = [[str(cell).replace("\u00a0", " ") for cell in row] for row in rows]
@@ -110,7 +113,7 @@ def show(
     `Estimate`s print by the one rule for intervals, other numbers as `numbers.short` has them.
     """
     if not rows:
-        return Markdown("*Not run under this profile.*")
+        return NOT_RUN
     cells = [[_printed(cell) for cell in row] for row in rows]
     if total:
         cells[-1] = [f"**{cell}**" if cell else "" for cell in cells[-1]]

@@ -8,6 +8,8 @@ from rankstudy.book.plots.costs import against, by_batch, parts
 from rankstudy.book.plots.curves import by_rank, convergence, curves, trade_off
 from rankstudy.book.plots.dimensions import by_dimension
 from rankstudy.book.plots.drawing import Drawing, beside
+from rankstudy.book.plots.explorer import explorer
+from rankstudy.book.plots.finetuning import by_setting, forgetting, frontier, step_times, steps, update_spectra
 from rankstudy.book.plots.forest import forest
 from rankstudy.book.plots.geometry import competitors, ellipse
 from rankstudy.book.plots.images import digits, mean_image, slider, truncation, weight_images
@@ -25,6 +27,7 @@ __all__ = [
     "by_distance",
     "by_layer",
     "by_rank",
+    "by_setting",
     "by_tolerance",
     "by_width",
     "competitors",
@@ -32,16 +35,22 @@ __all__ = [
     "curves",
     "digits",
     "ellipse",
+    "explorer",
     "forest",
+    "forgetting",
+    "frontier",
     "mean_image",
     "parts",
     "sizes",
     "slider",
     "spectra",
+    "step_times",
+    "steps",
     "trade_off",
     "trajectory",
     "truncation",
     "turn",
     "turns",
+    "update_spectra",
     "weight_images",
 ]
