@@ -8,6 +8,7 @@ from rankstudy.book.plots.curves import by_rank, convergence, curves, trade_off
 from rankstudy.book.plots.drawing import Drawing, beside
 from rankstudy.book.plots.forest import forest
 from rankstudy.book.plots.images import digits, mean_image, slider, truncation, weight_images
+from rankstudy.book.plots.motion import by_distance, settling, tenths
 from rankstudy.book.plots.ranks import by_condition, by_layer, by_tolerance, trajectory
 from rankstudy.book.plots.spectra import sizes, spectra
 
@@ -15,6 +16,7 @@ __all__ = [
     "Drawing",
     "beside",
     "by_condition",
+    "by_distance",
     "by_layer",
     "by_rank",
     "by_tolerance",
@@ -23,9 +25,11 @@ __all__ = [
     "digits",
     "forest",
     "mean_image",
+    "settling",
     "sizes",
     "slider",
     "spectra",
+    "tenths",
     "trade_off",
     "trajectory",
     "truncation",
