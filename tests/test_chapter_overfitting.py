@@ -267,16 +267,16 @@ def test_the_first_editions_results_can_still_be_read():
     assert view.memorised.all() and view.observed.trajectory is not None and len(view.widths) == 3
 
 
-@pytest.mark.parametrize("drawing", ["turn", "by_width", "by_distance"])
+@pytest.mark.parametrize("drawing", ["turn", "by_width", "learned_by_distance"])
 def test_figures_draw_what_there_is(drawing):
     view, found = results.overfitting(), results.labels()
     made = {
         "turn": lambda: plots.turn(view.big.history),
         "by_width": lambda: plots.by_width(view.widths),
-        "by_distance": lambda: plots.by_distance(found),
+        "learned_by_distance": lambda: plots.learned_by_distance(found),
     }[drawing]()
     assert len(made.svgs()) == 2 and all("nan" not in each for each in made.svgs())
-    assert not plots.by_distance(None).svgs()
+    assert not plots.learned_by_distance(None).svgs()
 
 
 @pytest.mark.parametrize("page", ["04-overfitting.qmd", "evidence/04-overfitting.qmd"])

@@ -12,6 +12,8 @@ import numpy as np
 
 from rankstudy.book import conversion
 from rankstudy.book.measured import Origin
+from rankstudy.book.stats import estimate
+from rankstudy.book.tables import Markdown, percentage, show
 from rankstudy.study.experiments import dissection as experiment
 from rankstudy.study.experiments.dissection import EXCHANGES, TENTHS, Baselines, Deleted, LeftOut, Probed
 from rankstudy.study.questions import Result
@@ -62,3 +64,95 @@ class Dissection:
 def typed(result: Result) -> Dissection:
     found: experiment.Dissection = result.typed
     return Dissection(conversion.origin(result), tuple(found.widths), found.networks, found.wider, found.wider_share)
+
+
+def square(dissection: Dissection | None, name: str) -> np.ndarray | None:
+    """(networks,) mean over the square layers of an entropy rank of `Baselines`, or of "lower" or "higher"."""
+    if dissection is None:
+        return None
+    values = getattr(dissection, name) if name in ("lower", "higher") else getattr(dissection.networks.baselines, name)
+    return values[:, dissection.square].mean(axis=1)
+
+
+# Tables of the evidence; each takes None where the control is not published yet
+
+
+def inputs_table(dissection: Dissection | None) -> Markdown:
+    """Entropy ranks by layer: start, update, random errors on the inputs before training and after it, the inputs."""
+    if dissection is None:
+        return show([], [])
+    found = dissection.networks.baselines
+    columns = {
+        "W₀": found.initial,
+        "W − W₀": found.update,
+        "random errors, untrained inputs": found.before,
+        "trained inputs": found.after,
+        "the inputs, untrained": found.inputs_before,
+        "trained": found.inputs_after,
+    }
+    rows = [
+        [_name(dissection, layer), *(estimate(values[:, layer]) for values in columns.values())]
+        for layer in range(len(dissection.shapes))
+    ]
+    return show(["layer", *columns], rows)
+
+
+def wider_table(dissection: Dissection | None) -> Markdown:
+    """Share of full rank that random errors on the images fill in a first layer, by its width."""
+    if dissection is None:
+        return show([], [])
+    shares = [100 * float(each.mean()) for each in dissection.wider_share]
+    return show(["units", "share of full rank, %"], list(zip(dissection.wider, shares, strict=True)))
+
+
+def left_out_table(dissection: Dissection | None) -> Markdown:
+    """What truncation to an eighth of the directions leaves out, by hidden layer."""
+    if dissection is None:
+        return show([], [])
+    found = dissection.networks.left_out
+    columns = {
+        "the start’s share, %": found.start,
+        "error of the weights, %": found.weights,
+        "of the outputs, %": found.outputs,
+        "of the outputs, had it nothing to do with the inputs, %": found.unrelated,
+    }
+    rows = [
+        [_name(dissection, layer), *(estimate(100 * values[:, layer]) for values in columns.values())]
+        for layer in range(found.start.shape[1])
+    ]
+    return show(["layer", *columns], rows)
+
+
+def outliers_table(dissection: Dissection | None) -> Markdown:
+    """Singular values above the largest one of entry-shuffled copies, by layer."""
+    if dissection is None:
+        return show([], [])
+    found = dissection.networks
+    rows = [
+        [
+            _name(dissection, layer),
+            estimate(found.outliers_update[:, layer]),
+            estimate(found.outliers_weights[:, layer]),
+        ]
+        for layer in range(len(dissection.shapes))
+    ]
+    return show(["layer", "W − W₀", "W"], rows)
+
+
+def exchanged_table(dissection: Dissection | None) -> Markdown:
+    """Test accuracy and loss with the outlying directions alone or without them, against as many of the next."""
+    if dissection is None:
+        return show([], [])
+    found = dissection.networks
+    scores = {"as trained": found.scores, "hidden layers at their start": found.start}
+    for matrix, name in (("update", "W − W₀"), ("weights", "W")):
+        for action, what in (("kept", "only"), ("removed", "without")):
+            for which, kind in (("outliers", "outliers"), ("next", "next as many")):
+                scores[f"{name}: {what} the {kind}"] = found.exchanged[f"{matrix}_{action}_{which}"]
+    rows = [[name, percentage(each[:, 1]), estimate(each[:, 0])] for name, each in scores.items()]
+    return show(["hidden layers", "test accuracy, %", "test loss, nats"], rows)
+
+
+def _name(dissection: Dissection, layer: int) -> str:
+    out, inp = dissection.shapes[layer]
+    return f"{layer + 1},\u00a0{out}\u00a0×\u00a0{inp}"

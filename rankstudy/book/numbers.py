@@ -43,8 +43,12 @@ __all__ = [
 ]
 
 
-def mean(values: np.ndarray, unit: str = "") -> Markdown:
-    """The mean over networks: 147, or 9.7, or 0.56; a value that is the same in every network as it is (194.5)."""
+def mean(values: np.ndarray | None, unit: str = "") -> Markdown:
+    """The mean over networks: 147, or 9.7, or 0.56; a value that is the same in every network as it is (194.5).
+
+    None: of a control that is not published yet."""
+    if values is None:
+        return Markdown("(not measured yet)")
     return _printed(average(values), unit)
 
 

@@ -14,6 +14,8 @@ import numpy as np
 
 from rankstudy.book import conversion
 from rankstudy.book.measured import TRAINED, Origin
+from rankstudy.book.stats import Estimate, estimate, signed
+from rankstudy.book.tables import Markdown, percentage, show
 from rankstudy.registry import OPTIMIZERS
 from rankstudy.study.experiments import optimizers as experiment
 from rankstudy.study.experiments.optimizers import Classes, Followed
@@ -153,3 +155,130 @@ def _mean(values: np.ndarray) -> np.ndarray:
     """Over the first axis, of what is no NaN; NaN where nothing is."""
     counts = np.isfinite(values).sum(axis=0)
     return np.where(counts, np.nansum(values, axis=0) / np.maximum(counts, 1), np.nan)
+
+
+# Tables of the evidence; each takes None where the control is not published yet
+
+
+def rates_table(optimizers: Optimizers | None, *, deep: bool = False) -> Markdown:
+    """A row an optimiser and learning rate: how it trained, how far its square layers moved and with which rank.
+
+    Means over the networks that trained.
+    """
+    if optimizers is None:
+        return show([], [])
+    group = optimizers.deep if deep else optimizers.task2
+    first, last = group.square[0], group.square[-1]
+    rows = []
+    for name, followed in group.followed.items():
+        for rate, kept in enumerate(did_train(followed)):
+            row: list[object] = [f"{label(name)}, {followed.learning_rate[rate]:g}", f"{kept.sum()} of {len(kept)}"]
+            if kept.any():
+                row += [percentage(followed.history.test_accuracy[rate, kept, -1])]
+                row += [estimate(followed.distance[rate, kept, -1, layer]) for layer in (first, last)]
+                row += [estimate(followed.entropy_rank[rate, kept, -1, layer]) for layer in (0, first, last)]
+            rows.append(row + [""] * (8 - len(row)))
+    moved = [f"distance, layer {layer + 1}" for layer in (first, last)]
+    ranks = [f"entropy rank, layer {layer + 1}" for layer in (0, first, last)]
+    return show(["optimiser, rate", "trained", "test, %", *moved, *ranks], rows)
+
+
+def comparisons_table(optimizers: Optimizers | None) -> Markdown:
+    """Differences of two optimisers in entropy rank over Task 2's square layers, at equal distance, validation accuracy
+    and epochs."""
+    if optimizers is None:
+        return show([], [])
+    group, rows = optimizers.task2, []
+    for first, second in (("adam", "sgd"), ("adam", "momentum"), ("momentum", "sgd"), ("muon", "adam")):
+        if first in group.followed and second in group.followed:
+            a, b = group.followed[first], group.followed[second]
+            found = [
+                equal_distance(a, b, group.square),
+                equal_accuracy(a, group.square) - equal_accuracy(b, group.square),
+                equal_epochs(a, group.square) - equal_epochs(b, group.square),
+            ]
+            rows.append([f"{label(first)} − {label(second)}", *(_estimated(each) for each in found)])
+    return show(["optimisers", "equal distance", f"{100 * ACCURACY:.0f} % validation accuracy", "equal epochs"], rows)
+
+
+def depth_table(optimizers: Optimizers | None) -> Markdown:
+    """Change of the update's entropy rank a layer, over square layers: at equal distance and after the last epoch, the
+    mean over rates and the range of the means at single rates."""
+    if optimizers is None:
+        return show([], [])
+    rows = []
+    for title, group in (("Task 2’s", optimizers.task2), ("deeper", optimizers.deep)):
+        for name, followed in group.followed.items():
+            here = slopes(followed, group.square)
+            last = np.where(did_train(followed), _last_slopes(followed, group.square), np.nan)
+            rows.append(
+                [
+                    f"{title}, {label(name)}",
+                    _estimated(over_rates(here)),
+                    _range(here),
+                    _estimated(over_rates(last)),
+                    _range(last),
+                ]
+            )
+    heads = ["equal distance", "at single rates", "after the last epoch", "at single rates"]
+    return show(["network, optimiser", *heads], rows)
+
+
+def inputs_table(optimizers: Optimizers | None, *, deep: bool = False) -> Markdown:
+    """Entropy rank of the final update less the lower of the two baselines of random errors, by optimiser and layer;
+    means over rates."""
+    if optimizers is None:
+        return show([], [])
+    group, rows = (optimizers.deep if deep else optimizers.task2), []
+    layers = [0, *group.square]
+    for name, followed in group.followed.items():
+        beyond = followed.entropy_rank[:, :, -1] - np.minimum(followed.before, followed.after)
+        kept = np.where(did_train(followed)[..., None], beyond, np.nan)
+        rows.append([label(name), *(_estimated(over_rates(kept[..., layer])) for layer in layers)])
+    return show(["optimiser", *(f"layer {layer + 1}" for layer in layers)], rows)
+
+
+def outliers_table(optimizers: Optimizers | None) -> Markdown:
+    """Outliers of the update above entry-shuffled copies, by layer: each optimiser at its best rate, then Adam by the
+    number of classes."""
+    if optimizers is None:
+        return show([], [])
+    group, classes = optimizers.task2, optimizers.classes
+    counts = {label(name): each.shuffled[best(each)] for name, each in group.followed.items()}
+    counts |= {f"Adam, {count} classes": classes.shuffled[index] for index, count in enumerate(classes.classes)}
+    layers = range(len(group.widths) - 1)
+    rows = [[name, *(_estimated(each[:, layer]) for layer in layers)] for name, each in counts.items()]
+    return show(["condition", *(f"layer {layer + 1}" for layer in layers)], rows)
+
+
+def aligned_table(optimizers: Optimizers | None) -> Markdown:
+    """Overlap of what a layer writes most strongly with what the next one reads, before training and after it, each
+    optimiser at its best rate."""
+    if optimizers is None:
+        return show([], [])
+    group, rows = optimizers.task2, []
+    pairs = range(len(group.widths) - 2)
+    for name, followed in group.followed.items():
+        found = followed.aligned[best(followed)]
+        cells = [_estimated(found[:, epoch, pair]) for pair in pairs for epoch in (0, -1)]
+        rows.append([label(name), *cells])
+    heads = [f"layers {pair + 1} and {pair + 2}, {when}" for pair in pairs for when in ("start", "end")]
+    return show(["optimiser", *heads], rows)
+
+
+def _last_slopes(followed: Followed, layers: Sequence[int]) -> np.ndarray:
+    """(rates, networks) change of the entropy rank a layer after the last epoch."""
+    last = followed.entropy_rank[:, :, -1][..., list(layers)]
+    at_layer = np.arange(len(layers)) - (len(layers) - 1) / 2
+    return (last * at_layer).sum(axis=2) / (at_layer**2).sum()
+
+
+def _estimated(values: np.ndarray) -> Estimate | str:
+    left = values[np.isfinite(values)]
+    return estimate(left) if len(left) else "–"
+
+
+def _range(values: np.ndarray) -> str:
+    """Of the means over networks at single rates."""
+    means = [row[np.isfinite(row)].mean() for row in values if np.isfinite(row).any()]
+    return f"{signed(min(means))} to {signed(max(means))}" if means else "–"

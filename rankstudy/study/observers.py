@@ -112,8 +112,9 @@ def motion(dataset: Dataset) -> Observer:
             found["outliers"].append(float(outlier_rank(spectrum, "entries")))
         top = [_leading(w) for w in weights]
         aligned = [overlap(written, read) for (written, _), (_, read) in pairwise(top)]
-        vectors = {f"right_{index}": right.astype(np.float32) for index, (_, right) in enumerate(top)}
-        return {name: np.array(each) for name, each in found.items()} | {"aligned": np.array(aligned)} | vectors
+        kept: Observed = {name: np.array(each) for name, each in found.items()}
+        kept |= {f"right_{index}": right.astype(np.float32) for index, (_, right) in enumerate(top)}
+        return kept | {"aligned": np.array(aligned)}
 
     return observe
 

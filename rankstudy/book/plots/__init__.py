@@ -13,7 +13,8 @@ from rankstudy.book.plots.finetuning import by_setting, forgetting, frontier, st
 from rankstudy.book.plots.forest import forest
 from rankstudy.book.plots.geometry import competitors, ellipse
 from rankstudy.book.plots.images import digits, mean_image, slider, truncation, weight_images
-from rankstudy.book.plots.paths import by_distance, by_width, turn, turns
+from rankstudy.book.plots.motion import by_distance, settling, tenths
+from rankstudy.book.plots.paths import by_width, learned_by_distance, turn, turns
 from rankstudy.book.plots.ranks import by_condition, by_layer, by_tolerance, trajectory
 from rankstudy.book.plots.spectra import sizes, spectra
 
@@ -39,13 +40,16 @@ __all__ = [
     "forest",
     "forgetting",
     "frontier",
+    "learned_by_distance",
     "mean_image",
     "parts",
+    "settling",
     "sizes",
     "slider",
     "spectra",
     "step_times",
     "steps",
+    "tenths",
     "trade_off",
     "trajectory",
     "truncation",

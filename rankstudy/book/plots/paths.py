@@ -48,7 +48,7 @@ def _turn(title: str, history: History, what: str) -> Figure:
     return figure
 
 
-def by_distance(view: Labels | Decay | None, layers: str = "square") -> Drawing:
+def learned_by_distance(view: Labels | Decay | None, layers: str = "square") -> Drawing:
     """Entropy rank of what is learned against its distance from the start (log), a panel a layer ("square" ones or all
     "hidden" ones), a line for each learning rate of a condition: means over networks at each look, from the smallest
     distance that is compared. None: it has not been computed."""

@@ -163,10 +163,10 @@ def stacked(parts: Sequence[Part]) -> Part:
     first = parts[0]
     if is_dataclass(first):
         names = [field.name for field in fields(first)]
-        return type(first)(**{name: stacked([getattr(each, name) for each in parts]) for name in names})
+        return type(first)(**{name: stacked([getattr(each, name) for each in parts]) for name in names})  # type: ignore[misc]
     if isinstance(first, Mapping):
         return {name: stacked([each[name] for each in parts]) for name in first}  # type: ignore[index, return-value]
-    return np.stack(parts)  # type: ignore[return-value, call-overload]
+    return np.stack(parts)  # type: ignore[return-value, call-overload, arg-type]
 
 
 def probed(
@@ -226,7 +226,7 @@ def _baselines(
         return np.array([float(effective_rank(each)) for each in matrices])
 
     def errors(spectra: Sequence[object]) -> np.ndarray:
-        return np.array([chance.random_errors(s, len(w), draws) for s, w in zip(spectra, weights, strict=True)])
+        return np.array([chance.random_errors(s, len(w), draws) for s, w in zip(spectra, weights, strict=True)])  # type: ignore[arg-type]
 
     return Baselines(ranks(initial), ranks(updates), errors(before), errors(after), ranks(before), ranks(after))
 
