@@ -136,6 +136,7 @@ class _Work:
         self.ranks: dict[str, int | None] = {}
         self.tolerance: float | None = None
         self.drops: dict[str, float] = {}
+        self.stays: dict[str, str] = {}  # why, where the metric decides
         self.inputs: Mapping[str, Any] = {}
         self.scratch = writing.Scratch(folder)
         self.done: dict[str, tuple[np.ndarray, np.ndarray, float, str]] = {}
@@ -254,6 +255,8 @@ def _why(work: _Work, w: Weight) -> str:
         return "factors already"
     if w.kept:
         return w.kept
+    if w.name in work.stays:
+        return work.stays[w.name]
     if BITS[work.entry(w).dtype] <= 8:
         return "float8: factors in this precision would lose more than they save"
     return "would save too little" if w.name in work.ranks or w not in work.candidates else "zero"
