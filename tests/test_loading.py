@@ -202,6 +202,12 @@ def test_shards_stay_shards(tmp_path):
     assert [m.rank for m in rankstudy.analyze(tmp_path / "small").matrices] == list(done.ranks.values())
     base = rankstudy.analyze(tmp_path / "small", base=folder)
     assert len(base.matrices) == 4 and all(0 < m.change < 1 for m in base.matrices)
+    shard = next(path for path in sorted(folder.iterdir()) if path.suffix == ".safetensors")
+    content = shard.read_bytes()
+    for source in (folder / "model.safetensors.index.json", folder):
+        with pytest.raises(UsageError, match="is a shard of FILE" if source != folder else "lies inside FILE"):
+            rankstudy.compress(source, shard, keep=0.5)
+    assert shard.read_bytes() == content
     with pytest.raises(UsageError, match="is a folder that is not empty"):
         rankstudy.compress(folder, tmp_path / "small", keep=0.5)
 
