@@ -21,6 +21,7 @@ from safetensors.torch import save, save_file
 from torch import nn
 
 RNG = np.random.default_rng(1)
+ADAPTERS = ("adapter", "kohya.safetensors", "diffusers.safetensors")  # cases that are nothing else
 
 
 class Case(NamedTuple):
@@ -145,6 +146,12 @@ def corpus(folder: Path) -> dict[str, Case]:
     case(
         "depthwise.pt", torch_file({"a.weight": weight(24, 20, 3, 3), "d.weight": weight(24, 1, 3, 3)}), 0, "depthwise"
     )
+    normalised = {"l.weight_g": weight(24, 1), "l.weight_v": weight()}
+    case("weight-norm.pt", torch_file(normalised), 0, "1 of 1 matrices", "l.weight_g (a vector)")
+    averages = {"vq.embed": weight(64, 20), "vq.embed_avg": weight(64, 20), "vq.cluster_size": weight(64)}
+    case("codebook.pt", torch_file(averages), 0, "1 of 1 matrices", "vq.embed_avg (a running average)")
+    view = torch.zeros(1).expand(1 << 13, 1 << 12)
+    case("repeated.pt", torch_file({"w": weight(), "v": view}), 0, "v (a view that repeats few numbers)")
     case("newline.pt", torch_file({"w\n\x1b[31m": weight()}), 0, "w\\n\\x1b[31m")
     case("integer-keys.pt", torch_file({0: weight(), 1: weight(3)}), 0, "24×20")
     case("list.pt", torch_file({"weights": [weight(), weight()]}), 0, "weights.1")
@@ -170,7 +177,13 @@ def corpus(folder: Path) -> dict[str, Case]:
     int8 = {"w": torch.ones(24, 20, dtype=torch.int8), "w_scale": torch.ones(24), "v": weight()}
     case("int8.safetensors", save(int8), 0, "integers with a scale")
     blocks = {"w": weight(128, 128, dtype=torch.float8_e4m3fn), "w_scale_inv": weight(2, 2), "v": weight()}
-    case("blocks.safetensors", save(blocks), 0, "float8 with 4 scales")
+    case("blocks.safetensors", save(blocks), 0, "float8 with 4 scales", "w_scale_inv (scales of a")
+    gptq = {"l.qweight": torch.ones(20, 24, dtype=torch.int32), "l.scales": weight(4, 24), "v": weight()}
+    case("gptq.pt", torch_file(gptq), 0, "l.qweight (quantised: integers with a scale)", "l.scales (scales of a")
+    packed = {"l.weight_packed": gptq["l.qweight"], "l.weight_scale": weight(24, 4), "v": weight()}
+    case(
+        "packed.pt", torch_file(packed), 0, "packed (quantised: integers with a scale)", "scale (scales of a", "1 of 1"
+    )
     case("unknown-dtype", safetensors({"w": GOOD, "x": ("F13", [4, 4], b"\0" * 16)}), 0, "dtype F13 is not known")
     case("four-bit", safetensors({"w": GOOD, "x": ("F4", [4, 4], b"\0" * 8)}), 0, "dtype F4")
 
@@ -202,6 +215,10 @@ def corpus(folder: Path) -> dict[str, Case]:
     case("model.h5", b"\x89HDF\r\n\x1a\n" + b"\0" * 100, 2, "is an HDF5 file")
     case("model.gguf", b"GGUF" + b"\0" * 100, 2, "is a GGUF file")
     case("lies.safetensors", safetensors({"w": ("F32", [24, 20], raw(4, 4))}), 2, "does not fit its 64 bytes")
+    for name, told in {"true": ([True, 20], [0, 80]), "float": ([24, 20], [0.0, 1920.0])}.items():
+        header = json.dumps({"w": {"dtype": "F32", "shape": told[0], "data_offsets": told[1]}}).encode()
+        content = struct.pack("<Q", len(header)) + header + raw(24, 20)[: int(told[1][1])]
+        case(f"{name}-in-the-header.safetensors", content, 2, "no checkpoint", "has shape")
     case("gap.safetensors", safetensors({"w": GOOD}) + b"\0" * 8, 2, "8 bytes belong to no tensor")
 
     # what may run code, or is something else
@@ -243,6 +260,17 @@ def corpus(folder: Path) -> dict[str, Case]:
         layer = "base_model.model.fc"
         save_file({f"{layer}.lora_A.weight": a, f"{layer}.lora_B.weight": b}, path / "adapter_model.safetensors")
 
+    def other_adapter(down: str, up: str, **more: torch.Tensor) -> bytes:
+        return save({down: weight(4, 20), up: weight(24, 4), **more})
+
+    names = (f"lora_unet_q.lora_{side}.weight" for side in ("down", "up"))
+    content = other_adapter(*names, **{"lora_unet_q.alpha": torch.tensor(2.0)})
+    case("kohya.safetensors", content, 0, "lora_unet_q.weight (adapter)", "24×20")
+    content = other_adapter("a.to_q_lora.down.weight", "a.to_q_lora.up.weight")
+    case("diffusers.safetensors", content, 0, "a.to_q.weight (adapter)", "24×20")
+    both = {"a.base_layer.weight": weight(), "a.lora_A.default.weight": weight(4, 20)}
+    both |= {"a.lora_B.default.weight": weight(24, 4), "b.weight": weight(64, 64)}
+    case("adapted-model.pt", torch_file(both), 0, "a.base_layer.weight", "a.weight (adapter)", "64×64")
     case("sharded", sharded, 0, "w0", "w1")
     case("missing-shard", lambda path: sharded(path, {"w0": "model-0.safetensors", "w1": "model-9.safetensors"}), 2,
          "model-9.safetensors cannot be read")  # fmt: skip

@@ -122,6 +122,20 @@ def test_peft_s_own_adapters_are_read_with_their_scale(tmp_path):
         assert m.rank == (2 if "inner" in m.name else 4)
 
 
+def test_adapters_of_other_trainers_have_the_scale_that_lies_beside_their_factors(tmp_path):
+    torch.manual_seed(2)
+    down, up = torch.randn(4, 20), torch.randn(24, 4)
+    factors = {"lora_te_q.lora_down.weight": down, "lora_te_q.lora_up.weight": up}
+    exact = torch.linalg.svdvals((up @ down).double()).numpy()
+    for alpha, wanted in ((None, 1.0), (2.0, 0.5)):
+        save_file(
+            factors | ({} if alpha is None else {"lora_te_q.alpha": torch.tensor(alpha)}), tmp_path / "a.safetensors"
+        )
+        (m,) = rankstudy.analyze(tmp_path / "a.safetensors").matrices
+        assert (m.name, m.kind, m.rank) == ("lora_te_q.weight", "adapter", 4)
+        assert np.allclose(m.singular_values, wanted * exact, atol=1e-5 * exact[0])
+
+
 def test_names_behind_prefixes_and_what_changed_beside(pair, tmp_path, capsys):
     base, tuned = pair
     save_file(base.state_dict(), tmp_path / "base.safetensors")

@@ -202,6 +202,12 @@ def test_shards_stay_shards(tmp_path):
     assert [m.rank for m in rankstudy.analyze(tmp_path / "small").matrices] == list(done.ranks.values())
     base = rankstudy.analyze(tmp_path / "small", base=folder)
     assert len(base.matrices) == 4 and all(0 < m.change < 1 for m in base.matrices)
+    shard = next(path for path in sorted(folder.iterdir()) if path.suffix == ".safetensors")
+    content = shard.read_bytes()
+    for source in (folder / "model.safetensors.index.json", folder):
+        with pytest.raises(UsageError, match="is a shard of FILE" if source != folder else "lies inside FILE"):
+            rankstudy.compress(source, shard, keep=0.5)
+    assert shard.read_bytes() == content
     with pytest.raises(UsageError, match="is a folder that is not empty"):
         rankstudy.compress(folder, tmp_path / "small", keep=0.5)
 
@@ -254,5 +260,24 @@ def test_an_older_version_s_index_buffer_is_named_and_passed_over(tmp_path):
     assert back[0].rank == 3
     torch.save({**model.state_dict(), "scale": torch.ones(5)}, tmp_path / "c.pt")
     rankstudy.compress(tmp_path / "c.pt", tmp_path / "d.safetensors", rank=3)
-    with pytest.raises(ValueError, match="unknown scale"):
+    with pytest.raises(ValueError, match="unknown scale; strict=False loads the rest"):
         rankstudy.load_compressed(model, tmp_path / "d.safetensors")
+
+
+def test_a_file_with_more_or_less_than_the_model_is_loaded_if_that_is_wanted(tmp_path):
+    """As a speech network of a public package is: its file has two numbers of the loss that the module lacks."""
+    torch.manual_seed(0)
+    model, other = (nn.Sequential(nn.Linear(40, 40), nn.Linear(40, 40)) for _ in range(2))
+    state = {name: value for name, value in other.state_dict().items() if name != "1.bias"}
+    torch.save({**state, "similarity_weight": torch.ones(1)}, tmp_path / "a.pt")
+    rankstudy.compress(tmp_path / "a.pt", tmp_path / "b.safetensors", rank=3)
+    with pytest.raises(ValueError, match=r"missing 1\.bias; unknown similarity_weight; strict=False"):
+        rankstudy.load_compressed(model, tmp_path / "b.safetensors")
+    with pytest.warns(UserWarning, match=r"missing 1\.bias; unknown similarity_weight"):
+        back = rankstudy.load_compressed(model, tmp_path / "b.safetensors", strict=False)
+    assert [layer.rank for layer in back] == [3, 3] and torch.equal(back[0].bias, other[0].bias)
+    assert torch.equal(back[1].bias, model[1].bias)
+    wide = nn.Sequential(nn.Linear(40, 50), nn.Linear(50, 40))
+    with pytest.raises(ValueError, match=r"of another shape 0\.weight") as refused:
+        rankstudy.load_compressed(wide, tmp_path / "b.safetensors", strict=False)
+    assert "strict" not in str(refused.value)

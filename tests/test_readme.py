@@ -43,8 +43,8 @@ def test_the_findings_are_the_published_ones(monkeypatch):
 
 
 def test_another_finding_would_be_noticed(tmp_path):
-    for path in (readme.FINDINGS, readme.TOUR):
-        (tmp_path / path).parent.mkdir(parents=True)
+    for path in (readme.FINDINGS, readme.TOUR, readme.NETWORKS):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text((ROOT / path).read_text(encoding="utf-8"), encoding="utf-8")
     assert readme.written(TEXT, tmp_path) == TEXT
     changed = {**TOLD, "findings": ["Nothing was found. [Chapter 3](report/03-rank.qmd#sec-rank)"]}

@@ -66,6 +66,24 @@ def test_a_layer_that_breaks_alone_is_kept():
     assert first.drop > 0.05 and "drop" in done.table()
 
 
+def test_a_metric_that_counts_still_finds_what_fits_together(model):
+    """No matrix alone costs anything, all of them at their lowest ranks do: then they are truncated, but less."""
+
+    def ranks(network: nn.Module) -> float:
+        weights = [layer.weight.detach().numpy() for layer in network if hasattr(layer, "weight")][:3]
+        return float(sum(np.linalg.matrix_rank(weight, tol=1e-3) for weight in weights) >= 150)
+
+    done = rankstudy.compress(model, evaluate=ranks, loss=0.5)
+    truncated = [choice.rank for choice in done.choices[:3]]
+    assert all(truncated) and done.scores == (1, 1) and 150 <= sum(truncated) < 200
+
+    def untouched(network: nn.Module) -> float:
+        return float(all(torch.equal(a, b) for a, b in zip(network.parameters(), model.parameters(), strict=False)))
+
+    stays = rankstudy.compress(model, evaluate=untouched, loss=0.5).choices[0]
+    assert stays.rank is None and stays.why == "alone it costs the metric too much:" and stays.drop == 1
+
+
 def test_errors_of_evaluate_and_calibration(model, tmp_path):
     with pytest.raises(UsageError, match="evaluate gave nan"):
         rankstudy.compress(model, evaluate=lambda _: math.nan)

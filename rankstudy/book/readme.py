@@ -1,9 +1,9 @@
-"""The parts of the README that are results: the home page's findings and figure, and the tour of a network that is not
-ours.
+"""The parts of the README that are results: the home page's findings and figure, the tour of a network that is not
+ours, and what truncation does to those of public packages.
 
 `findings` takes what the home page's cards say from the store and commits to it in report/findings.json and
-report/images/truncation.png, with where it comes from; `written` puts that, and benchmarks/results/resnet18.json,
-between the README's markers. So the README can be checked against its sources without the study.
+report/images/truncation.png, with where it comes from; `written` puts that, and two of benchmarks/results, between the
+README's markers. So the README can be checked against its sources without the study.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from rankstudy import UsageError
+from rankstudy.book import kept
 from rankstudy.book.tables import Markdown, table
 
 ROOT = Path(__file__).parents[2]
-FINDINGS, FIGURE, TOUR = "report/findings.json", "report/images/truncation.png", "benchmarks/results/resnet18.json"
+FINDINGS, FIGURE = "report/findings.json", "report/images/truncation.png"
+TOUR, NETWORKS = "benchmarks/results/resnet18.json", "benchmarks/results/networks.json"
 ALT = "Against the rank of the truncated matrices: how far they are off, and how many test digits are read right."
 
 
@@ -75,9 +77,16 @@ def tour(told: Mapping[str, Any] | None = None) -> Markdown:
     return Markdown(f"{table(heads, rows, download=False)}\n\n{origin}")
 
 
+def networks(told: Mapping[str, Any]) -> Markdown:
+    """What truncation does to networks of public packages, and where that was measured."""
+    shown = kept.table_of(told, "Behaviour", download=False)
+    return Markdown(f"{shown}\n\n*{kept.origin(told)}; `python -m benchmarks networks`.*")
+
+
 def written(text: str, root: Path) -> str:
     """The README's text with what is between its markers made from the committed sources below `root`."""
-    for name, path, tell in (("findings", FINDINGS, findings_text), ("tour", TOUR, tour)):
+    parts = (("findings", FINDINGS, findings_text), ("tour", TOUR, tour), ("networks", NETWORKS, networks))
+    for name, path, tell in parts:
         told = tell(json.loads((root / path).read_text(encoding="utf-8")))
         pattern = rf"(?<=<!-- {name}: made by `python -m rankstudy readme` -->\n).*?(?=<!-- /{name} -->)"
         text, count = re.subn(pattern, lambda _, told=told: f"\n{told}\n\n", text, flags=re.S)

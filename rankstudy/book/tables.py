@@ -120,6 +120,17 @@ def show(
     return table(headers, cells, download=download)
 
 
+def of_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> Markdown:
+    """Some fields of rows, under heads of their own: {"m × n": "shape"}; a shape as 256×784."""
+
+    def cell(value: Any) -> str:
+        if isinstance(value, tuple):
+            return "×".join(map(str, value))
+        return f"{value:.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+    return table(list(columns), [[cell(row[name]) for name in columns.values()] for row in rows])
+
+
 def hypotheses(judged: Sequence[Any]) -> Markdown:
     """Every hypothesis of a page (`claims.judged`) with verdict, effect, n, tier and p; each row can be linked to."""
     marks = {"supported": "✓\u00a0supported", "refuted": "✗\u00a0refuted", "inconclusive": "?\u00a0inconclusive"}

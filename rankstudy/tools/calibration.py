@@ -7,7 +7,7 @@ that they have not seen, and then the plain ones are taken.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ class Inputs:
 
     chosen_by: np.ndarray
     judged_by: np.ndarray
+    _basis: np.ndarray | None = field(default=None, repr=False)  # of the outputs: that of a rank is the first so many
 
     def better(
         self, matrix: np.ndarray, rank: int, dtype: str, plain: tuple[np.ndarray, np.ndarray]
@@ -35,11 +36,13 @@ class Inputs:
         """The weighted factors as they are stored, or None where the plain ones serve the other inputs as well."""
         if not self.chosen_by.any():
             return None
-        if self._of_outputs(matrix):
-            basis = np.linalg.eigh(self.chosen_by)[1][:, ::-1][:, :rank]
-            found = Factors(basis, basis.T @ matrix)
-        else:
-            found = weighted_svd(matrix, rank, self._root())
+        if self._basis is None:
+            if self._of_outputs(matrix):
+                self._basis = np.linalg.eigh(self.chosen_by)[1][:, ::-1]
+            else:
+                self._basis = weighted_svd(matrix, min(matrix.shape), self._root()).b
+        basis = self._basis[:, :rank]
+        found = Factors(basis, basis.T @ matrix)
         lengths = np.sqrt(np.sqrt((found.c**2).sum(axis=1)))  # balance: √ of the length of each row
         lengths = np.where(lengths > 0, lengths, 1.0)
         weighted = decomposition.stored((found.b * lengths, found.c / lengths[:, None]), dtype)

@@ -87,12 +87,12 @@ def compress(
         raise UsageError("OUT is missing: name a file to write")
     if (evaluate or calibration) and module is None:
         raise UsageError("evaluate and calibration need a torch.nn.Module, not a file")
-    with opened(source) as found, tempfile.TemporaryDirectory() as scratch:
-        if found.adapter:
+    with opened(source, pairs=False) as found, tempfile.TemporaryDirectory() as scratch:
+        weights, left_out = roles.survey(found)
+        if all(w.kind == "factor" for w in weights):
             raise UsageError("FILE is a LoRA adapter: it is low-rank already; analyze shows what rank it needs")
         target = Path(scratch) / "model.safetensors" if out is None else Path(out)
-        writing.check(target, source, writing.sharded(target, found))
-        weights, left_out = roles.survey(found)
+        writing.check(target, source, found)
         weights = roles.selected(weights, include, exclude)
         work = _Work(found, weights, min_saving, target.parent)
         scores = None
@@ -136,6 +136,7 @@ class _Work:
         self.ranks: dict[str, int | None] = {}
         self.tolerance: float | None = None
         self.drops: dict[str, float] = {}
+        self.stays: dict[str, str] = {}  # why, where the metric decides
         self.inputs: Mapping[str, Any] = {}
         self.scratch = writing.Scratch(folder)
         self.done: dict[str, tuple[np.ndarray, np.ndarray, float, str]] = {}
@@ -254,6 +255,8 @@ def _why(work: _Work, w: Weight) -> str:
         return "factors already"
     if w.kept:
         return w.kept
+    if w.name in work.stays:
+        return work.stays[w.name]
     if BITS[work.entry(w).dtype] <= 8:
         return "float8: factors in this precision would lose more than they save"
     return "would save too little" if w.name in work.ranks or w not in work.candidates else "zero"

@@ -53,7 +53,7 @@ def flat(source: Mapping[Any, Any], left_out: dict[str, str]) -> Iterator[tuple[
         if key != level:
             beside += _walk({key: value}, "", left_out)
     for name, value in beside:
-        if not hasattr(value, "shape"):
+        if not _is_array(value):
             left_out.setdefault(name, "no tensor")
         elif EMA.search(name):
             left_out[name] = "EMA copy"
@@ -64,7 +64,7 @@ def flat(source: Mapping[Any, Any], left_out: dict[str, str]) -> Iterator[tuple[
 def _level(source: Mapping[Any, Any]) -> Any:
     """The key of the model's level; None where this level is the model."""
     inner = [key for key, value in source.items() if isinstance(value, Mapping) and _tensors(value)]
-    if any(hasattr(value, "shape") and len(value.shape) > 0 for value in source.values()):
+    if any(_is_array(value) and not _is_number(value) for value in source.values()):
         return None
     for wanted in MODEL:
         for key in inner:
@@ -85,7 +85,19 @@ def _named_like_layers(level: Mapping[Any, Any]) -> bool:
 
 
 def _tensors(level: Mapping[Any, Any]) -> bool:
-    return any(hasattr(value, "shape") or (isinstance(value, Mapping) and _tensors(value)) for value in level.values())
+    return any(_is_array(value) or (isinstance(value, Mapping) and _tensors(value)) for value in level.values())
+
+
+def _is_array(value: Any) -> bool:
+    """Judged by its class: a parameter that is not initialised yet must not be asked for its shape."""
+    return hasattr(type(value), "shape")
+
+
+def _is_number(array: Any) -> bool:
+    try:
+        return len(array.shape) == 0
+    except RuntimeError:  # not initialised yet
+        return False
 
 
 def _walk(value: Any, name: str, left_out: dict[str, str]) -> Iterator[tuple[str, Any]]:
@@ -95,9 +107,9 @@ def _walk(value: Any, name: str, left_out: dict[str, str]) -> Iterator[tuple[str
         name, value = stack.pop()
         if isinstance(value, Mapping) and not name.endswith("_extra_state"):  # whatever that is
             items = list(value.items())
-        elif isinstance(value, (list, tuple)) and any(hasattr(each, "shape") for each in value):
+        elif isinstance(value, (list, tuple)) and any(_is_array(each) for each in value):
             items = list(enumerate(value))
-        elif hasattr(value, "shape") and (why := foreign(name)):
+        elif _is_array(value) and (why := foreign(name)):
             left_out[name] = why
             continue
         else:

@@ -17,7 +17,7 @@ TORCH_ONLY = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8
               "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz"}  # fmt: skip
 
 
-def load_compressed(model: Any, path: str | Path) -> Any:
+def load_compressed(model: Any, path: str | Path, *, strict: bool = True) -> Any:
     """A copy of the user's module with the weights of a compressed checkpoint, strictly: every tensor has its place.
 
     A factorised `nn.Linear` becomes a `LowRankLinear`, an embedding the rows of one factor times the other, a
@@ -30,6 +30,8 @@ def load_compressed(model: Any, path: str | Path) -> Any:
     Args:
         model: the module that the checkpoint was made of, with any weights.
         path: what `compress` wrote: a file, or a folder of shards.
+        strict: False lets the model keep what the file has not, and leaves what the model has no place for, as
+            `load_state_dict` does; a warning names both. Shapes must agree all the same.
 
     Raises:
         UsageError: the file is no compressed checkpoint.
@@ -50,13 +52,13 @@ def load_compressed(model: Any, path: str | Path) -> Any:
         if not found.compressed:
             raise UsageError(f"{path} is no checkpoint written by rankstudy compress")
         model = copied(model)
-        factors = _load_dense(model, found)
+        factors = _load_dense(model, found, strict)
         shared: dict[int, tuple[Any, Any]] = {}
         replace_(model, lambda name, layer: _with_factors(name, layer, factors, shared))
     return model
 
 
-def _load_dense(model: Any, found: Checkpoint) -> dict[str, Entry]:
+def _load_dense(model: Any, found: Checkpoint, strict: bool) -> dict[str, Entry]:
     """Load what is no product; the products by the model's names."""
     import torch
 
@@ -73,15 +75,13 @@ def _load_dense(model: Any, found: Checkpoint) -> dict[str, Entry]:
         warnings.warn(f"the model has no such buffer: {', '.join(indices)}", stacklevel=3)
         extra = [name for name in extra if name not in indices]
     shapes = {name: (found.entries[other].shape, wanted[name].shape) for name, other in names.items()}
-    wrong = [f"{name} {list(here)} for {list(there)}" for name, (here, there) in shapes.items() if here != there]
-    problems = {"missing": missing, "unknown": extra, "of another shape": wrong}
-    if any(problems.values()):
-        said = "; ".join(
-            f"{kind} {', '.join(each[:6])}" + (", …" if len(each) > 6 else "")
-            for kind, each in problems.items()
-            if each
-        )
-        raise ValueError(f"the checkpoint does not fit the model: {said}")
+    wrong = [f"{name} {list(ours)} for {list(theirs)}" for name, (ours, theirs) in shapes.items() if ours != theirs]
+    here = {"missing": missing, "unknown": extra}
+    if refused := _listed({**(here if strict else {}), "of another shape": wrong}):
+        more = "; strict=False loads the rest" if strict and not wrong else ""
+        raise ValueError(f"the checkpoint does not fit the model: {refused}{more}")
+    if passed_over := _listed(here):
+        warnings.warn(f"not everything is loaded: {passed_over}", stacklevel=3)
     dense, factors = {}, {}
     for name, other in names.items():
         entry = found.entries[other]
@@ -91,6 +91,13 @@ def _load_dense(model: Any, found: Checkpoint) -> dict[str, Entry]:
             factors[name] = entry
     model.load_state_dict(dense, strict=False)
     return factors
+
+
+def _listed(problems: dict[str, list[str]]) -> str:
+    """Kinds and names, six of each."""
+    return "; ".join(
+        f"{kind} {', '.join(each[:6])}" + (", …" if len(each) > 6 else "") for kind, each in problems.items() if each
+    )
 
 
 def _with_factors(name: str, layer: Any, factors: dict[str, Entry], shared: dict[int, tuple[Any, Any]]) -> Any:

@@ -54,7 +54,9 @@ class Compression:
             for c in self.choices
         ]  # fmt: skip
         heads = ["matrix", "m × n", "rank", "error ‖W − BC‖/‖W‖", "saves", "note"]
-        return "\n".join([tables.aligned(heads, rows, (0, 5)), *tables.left_out_lines(self.left_out), self.summary()])
+        return "\n".join(
+            [tables.aligned(heads, rows, (0, 5)), *tables.left_out_lines(self.left_out), tables.wrap(self.summary())]
+        )
 
     def summary(self) -> str:
         """Sizes, in a line or two."""

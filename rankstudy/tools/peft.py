@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from rankstudy.tools.reading import Checkpoint
 
 CONFIG = "adapter_config.json"
-PAIR = re.compile(
-    r"^(?:base_model\.model\.)?(?P<layer>.*?)\.?lora_(?:embedding_)?(?P<side>[AB])(?:\.(?!weight)[^.]+)?(?:\.weight)?$"
+PAIR = re.compile(  # peft's names, kohya's (lora_down, lora_up) and those of diffusers (to_q_lora.down)
+    r"^(?:base_model\.model\.)?(?:(?P<layer>.*?)[._])?lora[._](?:embedding_|linear_layer[._])?"
+    r"(?P<side>[AB]|down|up)(?:\.(?!weight)[^.]+)?(?:\.weight)?$"
 )
+SIDES = {"down": "A", "up": "B"}
 
 
 def settings(path: Path | None) -> dict[str, Any]:
@@ -31,12 +33,12 @@ def settings(path: Path | None) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def paired(found: Checkpoint, path: Path | None) -> Checkpoint:
-    """The checkpoint with each pair of factors as one tensor LAYER.weight that is their product, α/r included."""
+def pair(found: Checkpoint, path: Path | None) -> None:
+    """Make each pair of factors one tensor LAYER.weight that is their product, α/r included."""
     pairs: dict[str, dict[str, str]] = {}
     for name in found.entries:
         if match := PAIR.match(name):
-            pairs.setdefault(match["layer"], {})[match["side"]] = name
+            pairs.setdefault(match["layer"] or "", {})[SIDES.get(match["side"], match["side"])] = name
     whole = {layer: sides for layer, sides in pairs.items() if len(sides) == 2}
     config = settings(path) if whole else {}
     for layer, sides in pairs.items():
@@ -47,11 +49,16 @@ def paired(found: Checkpoint, path: Path | None) -> Checkpoint:
     for layer, sides in whole.items():
         a, b = found.entries.pop(sides["A"]), found.entries.pop(sides["B"])
         turned = bool(config.get("fan_in_fan_out")) or "lora_embedding_" in sides["A"]  # peft stores those transposed
-        entry = _update(a, b, scale(config, layer, a.shape[0]), turned)
+        entry = _update(a, b, scale(config, layer, a.shape[0]) * _own_scale(found, layer, a.shape[0]), turned)
         name = f"{layer}.weight" if layer else "weight"
         found.adapter = True
         found.add(name if name not in found.entries else f"{name} (adapter)", entry)
-    return found
+
+
+def _own_scale(found: Checkpoint, layer: str, rank: int) -> float:
+    """α/r where a file keeps α as a tensor beside the factors, else 1."""
+    alpha = found.entries.get(f"{layer}.alpha")
+    return float(alpha.values().reshape(-1)[0]) / max(rank, 1) if alpha is not None and alpha.size == 1 else 1.0
 
 
 def scale(config: dict[str, Any], layer: str, rank: int) -> float:

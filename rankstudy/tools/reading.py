@@ -55,8 +55,10 @@ class Checkpoint:
 
 
 @contextmanager
-def opened(source: Any, name: str = "FILE") -> Iterator[Checkpoint]:
+def opened(source: Any, name: str = "FILE", *, pairs: bool = True) -> Iterator[Checkpoint]:
     """The tensors of a checkpoint: a file, a folder, a `torch.nn.Module`, or a mapping of names to arrays.
+
+    `pairs`: take the two factors of a LoRA adapter as the update that they stand for.
 
     Raises:
         UsageError: the source is missing, empty, damaged, no checkpoint, or a pickle that wants to run code.
@@ -64,6 +66,8 @@ def opened(source: Any, name: str = "FILE") -> Iterator[Checkpoint]:
     with ExitStack() as stack:
         if isinstance(source, (str, Path)):
             found = _from_path(Path(source), name, stack)
+        elif isinstance(source, type):
+            raise UsageError(f"{name} is the class {source.__name__}; give one of its objects")
         elif hasattr(source, "state_dict"):
             found = _from_mapping(source.state_dict(), name)
             found.layers = levels.layers(source)
@@ -75,7 +79,9 @@ def opened(source: Any, name: str = "FILE") -> Iterator[Checkpoint]:
                 place = found.entries[first].storage or ("shared", first)
                 found.entries[first] = found.entries[alias] = found.entries[first]._replace(storage=place)
         levels.join_copies(found.entries)
-        yield peft.paired(found, Path(source) if isinstance(source, (str, Path)) else None)
+        if pairs:
+            peft.pair(found, Path(source) if isinstance(source, (str, Path)) else None)
+        yield found
 
 
 def _from_path(path: Path, name: str, stack: ExitStack) -> Checkpoint:
@@ -169,11 +175,9 @@ def _from_safetensors(file: BinaryIO, path: Path, name: str) -> Checkpoint:
         end = 0
         for tensor, told in header.items():
             shape, (begin, stop), dtype = tuple(told["shape"]), told["data_offsets"], told["dtype"]
-            elements = 1
-            for side in shape:  # Python's integers do not overflow
-                if not isinstance(side, int) or side < 0:
-                    raise ValueError(f"{tensor} has shape {list(shape)}")
-                elements *= side
+            if not all(type(number) is int and number >= 0 for number in (*shape, begin, stop)):  # true is no side
+                raise ValueError(f"{tensor} has shape {list(shape)} and offsets {[begin, stop]}")
+            elements = math.prod(shape)  # Python's integers do not overflow
             if not 0 <= begin <= stop <= size - 8 - length:
                 raise ValueError(f"{tensor} lies outside the file")
             end = max(end, stop)

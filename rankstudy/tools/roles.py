@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rankstudy import UsageError
-from rankstudy.tools import levels
+from rankstudy.tools import levels, peft
 from rankstudy.tools.levels import EMBEDDING, HEAD
 from rankstudy.tools.reading import Checkpoint
 from rankstudy.tools.tensors import BITS, EPS, INTEGERS, Entry
@@ -28,10 +28,15 @@ BUFFERS = re.compile(
     r"|(forward|inverse)_basis(_buffer)?)$|_buffer$",
     re.I,
 )
+AVERAGES = re.compile(
+    r"(^|[._])(embed(ding)?s?_(avg|mean)|code(book)?_(avg|mean)|_?ema_(w|weights?|dw|embed\w*))$", re.I
+)
+LENGTHS = re.compile(r"(^|[._])(weight_g|original0)$")  # of the rows of a weight in weight normalisation
 TRANSFORMS = re.compile(r"(^|[._])(i?stft|i?dct|i?dft|melspec\w*|spectrogram|gabor|sinc)(_?conv\w*|_?basis)?\.", re.I)
 MASKS = re.compile(r"(^|[._])((attn|attention|causal|key_padding|src|tgt)?_?mask|tril|triu)$", re.I)
 STACK = re.compile(r"(^|[._])(experts?|moe|mlp1_weight|mlp2_weight)([._]|$)", re.I)
 NARROW = 16  # a shorter side that is less than this has next to nothing to save, and is often what a network answers by
+PACKED = ("", "_packed", "qweight", "_blocks")  # what is added to the name that scales belong to
 SCALES = ("_scale_inv", "_scale", "_scales", "_absmax", ".absmax", "_blocks")
 
 
@@ -40,7 +45,8 @@ class Weight:
     """One matrix of a checkpoint."""
 
     name: str  # of the tensor
-    kind: str  # "matrix"; "convolution": (out, in·kh·kw); "adapter": a LoRA update; "stack": one of several
+    # "matrix"; "convolution": (out, in·kh·kw); "adapter": a LoRA update; "factor" of one; "stack": one of several
+    kind: str
     shape: tuple[int, int]  # (m, n)
     index: int | None = None  # which one of a stack
     kept: str = ""  # why `compress` leaves it as it is unless --include names it
@@ -84,7 +90,8 @@ def _why_not(name: str, entry: Entry, found: Checkpoint) -> str | None:
     sides = [side for side in entry.shape if side != 1]
     told = found.layers.get(name, "")
     if entry.dtype in INTEGERS:
-        scaled = entry.dtype in ("I8", "U8", "I32") and any(name + end in found.entries for end in SCALES)
+        stem = next((name.removesuffix(end) for end in PACKED[1:] if name.endswith(end)), name)
+        scaled = entry.dtype in ("I8", "U8", "I32") and any(stem + end in found.entries for end in (*SCALES, "scales"))
         return "quantised: integers with a scale" if scaled else "booleans" if entry.dtype == "BOOL" else "integers"
     if entry.dtype not in EPS:
         return {"C64": "complex", "F8_E8M0": "scales of a block format"}.get(entry.dtype, f"dtype {entry.dtype}")
@@ -101,8 +108,14 @@ def _why_not(name: str, entry: Entry, found: Checkpoint) -> str | None:
         return "a vector"
     if why := levels.foreign(name):
         return why
+    if _scales(name, found):
+        return "scales of a quantised tensor"
+    if LENGTHS.search(name) and math.prod(entry.shape[1:]) == 1:
+        return "a vector"
     if told == "buffer":
         return "a buffer"
+    if AVERAGES.search(name):
+        return "a running average"
     if MASKS.search(name):
         return "a mask"
     if not told and BUFFERS.search(name):
@@ -116,10 +129,19 @@ def _why_not(name: str, entry: Entry, found: Checkpoint) -> str | None:
     return "more than five dimensions" if len(entry.shape) > 5 else None
 
 
+def _scales(name: str, found: Checkpoint) -> bool:
+    """Whether a tensor scales another one that is stored in integers or eight bits."""
+    stems = [name.removesuffix(end) for end in (*SCALES, "scales") if name.endswith(end)]
+    others = (found.entries.get(stem + end) for stem in stems for end in PACKED)
+    return any(other is not None and (other.dtype in INTEGERS or BITS[other.dtype] <= 8) for other in others)
+
+
 def _weights(name: str, entry: Entry, found: Checkpoint, first: bool) -> list[Weight] | str:
     """The matrices in a tensor of two to five dimensions, or why there is none."""
     shape, told = entry.shape, found.layers.get(name, "")
     sides = (shape[0], math.prod(shape[1:]))
+    if peft.PAIR.match(name):
+        return [Weight(name, "factor", sides, kept="a LoRA factor")]
     if len(shape) == 2:
         return [Weight(name, "adapter" if found.adapter and entry.factors else "matrix", sides)]
     if told == "grouped":
@@ -202,7 +224,7 @@ def selected(
     def decided(w: Weight) -> Weight:
         if any(pattern.search(w.name) for pattern in unwanted):
             return replace(w, kept="excluded")
-        if wanted and w.kind != "stack":
+        if wanted and w.kind not in ("stack", "factor"):
             return replace(w, kept="" if any(pattern.search(w.name) for pattern in wanted) else "not included")
         return w
 

@@ -20,7 +20,8 @@ def within(module: Any, work: _Work, evaluate: Callable[[Any], float], loss: flo
 
     Each matrix is truncated alone, further and further, until that alone costs more than `loss`; one that already does
     at its highest useful rank stays. Then the largest bound on the drops of single matrices is found at which all of
-    them together are within `loss`, by bisection, since drops add up in no simple way.
+    them together are within `loss`, by bisection, since drops add up in no simple way. A metric that counts gives many
+    the same drop, most often none at all; among equal ones the bound goes from the gentler truncation to the bolder.
 
     Raises:
         UsageError: the metric is no finite number, or `loss` not positive.
@@ -49,24 +50,28 @@ def within(module: Any, work: _Work, evaluate: Callable[[Any], float], loss: flo
             state[w.name].copy_(torch.from_numpy(values.copy()).reshape(state[w.name].shape))
 
     before = score()
-    drops: dict[str, list[tuple[float, int]]] = {}  # (worst drop so far, rank), from the gentlest on
+    drops: dict[str, list[tuple[tuple[float, int], int]]] = {}  # ((worst drop so far, step), rank), the gentlest first
     watched = [w for w in work.candidates if w.name in state and work.decomposed(w) is not None]
     for w in watched:
         limit = choosing.highest_rank(w.shape, work.min_saving)
         worst, drops[w.name] = 0.0, []
-        for rank in dict.fromkeys(max(1, int(share * limit)) for share in SHARES):
+        for step, share in enumerate(SHARES):
+            rank = max(1, int(share * limit))
+            if drops[w.name] and drops[w.name][-1][1] == rank:
+                continue
             put(w, rank)
             worst = max(worst, before - score())
             if not drops[w.name]:
                 work.drops[w.name] = worst
             if worst > loss:
                 break
-            drops[w.name].append((worst, rank))
+            drops[w.name].append(((worst, step), rank))
         put(w, None)
-    bounds = sorted({drop for each in drops.values() for drop, _ in each})
+    bounds = sorted({bound for each in drops.values() for bound, _ in each})
 
-    def chosen(bound: float) -> dict[str, int | None]:
-        return {name: min((rank for drop, rank in each if drop <= bound), default=None) for name, each in drops.items()}
+    def chosen(most: tuple[float, int]) -> dict[str, int | None]:
+        return {name: min((rank for bound, rank in each if bound <= most), default=None)
+                for name, each in drops.items()}  # fmt: skip
 
     best: dict[str, int | None] = dict.fromkeys(drops)
     low, high = 0, len(bounds)
@@ -81,5 +86,8 @@ def within(module: Any, work: _Work, evaluate: Callable[[Any], float], loss: flo
     work.ranks = best
     for w in watched:
         if best[w.name] is not None:
-            work.drops[w.name] = next(drop for drop, rank in drops[w.name] if rank == best[w.name])
+            work.drops[w.name] = next(drop for (drop, _), rank in drops[w.name] if rank == best[w.name])
+        else:
+            work.stays[w.name] = "together with others" if drops[w.name] else "alone"
+            work.stays[w.name] += " it costs the metric too much:"
     return before

@@ -61,6 +61,7 @@ class Entry(NamedTuple):
 
 
 ONE = np.float32(1)
+REPEATED = 1 << 24  # elements of a view that repeats its memory, from which on it is not written out
 
 
 def _e4m3() -> np.ndarray:
@@ -104,6 +105,10 @@ def from_numpy(array: np.ndarray) -> Entry | str:
     kind = array.dtype.newbyteorder("<") if array.dtype.kind in "iufc" else array.dtype
     if array.dtype.name == "bfloat16":  # ml_dtypes
         return Entry("BF16", array.shape, lambda: np.ascontiguousarray(array).tobytes())
+    if array.size > REPEATED and any(
+        step == 0 and side > 1 for step, side in zip(array.strides, array.shape, strict=True)
+    ):
+        return "a view that repeats few numbers"
     if kind not in _BY_NUMPY:
         return f"dtype {array.dtype.name}" if array.dtype.kind in "fcV" else f"no numbers: dtype {array.dtype}"[:60]
     place = array.__array_interface__["data"][0], array.shape, array.strides
@@ -133,6 +138,8 @@ def from_torch(tensor: Any) -> Entry | str:
         return f"a {type(tensor).__name__}"
     if kind not in kinds:
         return f"dtype {kind}"
+    if tensor.numel() > REPEATED and tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return "a view that repeats few numbers"
 
     def read() -> bytes:
         plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()

@@ -79,14 +79,16 @@ class Output:
             file.finish(metadata, told)
 
 
-def check(out: Path, source: Any, sharded: bool) -> None:
+def check(out: Path, source: Any, found: Checkpoint) -> None:
     """Raises: UsageError if nothing may be written there."""
     if isinstance(source, (str, Path)) and out.exists() and Path(source).exists() and out.samefile(source):
         raise UsageError(f"OUT {out} is FILE itself; name another file")
     if isinstance(source, (str, Path)) and Path(source).is_dir() and Path(source).resolve() in out.resolve().parents:
         raise UsageError(f"OUT {out} lies inside FILE; name another place")
-    if out.is_dir() and not (sharded and not any(out.iterdir())):
-        raise UsageError(f"OUT {out} is a folder" + (" that is not empty" if sharded else ""))
+    if out.exists() and any(out.samefile(found.folder / shard) for shard in set(found.files.values())):
+        raise UsageError(f"OUT {out} is a shard of FILE; name another file")
+    if out.is_dir() and not (sharded(out, found) and not any(out.iterdir())):
+        raise UsageError(f"OUT {out} is a folder" + (" that is not empty" if sharded(out, found) else ""))
     if not out.parent.is_dir():
         raise UsageError(f"OUT {out}: there is no folder {out.parent}")
 
