@@ -101,7 +101,7 @@ def test_quarto_render_makes_the_whole_book_from_an_empty_store(tmp_path):
     project, store = tmp_path / "a clone", tmp_path / "results"
     for name in ("rankstudy", "report", "benchmarks", "published"):
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("_quarto.yml", "index.qmd"):
+    for name in ("_quarto.yml", "index.qmd", "tutorial.ipynb"):
         shutil.copy(ROOT / name, project)
     interrupted(begin(store, QUARTO, "render", "--to", "html", cwd=project), store)
     book = begin(store, QUARTO, "render", "--to", "html", cwd=project)

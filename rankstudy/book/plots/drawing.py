@@ -19,6 +19,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from rankstudy.book import display
 from rankstudy.book.stats import band, number_text
 
 INK, GRID = "#010203", "#dcdcdd"
@@ -70,15 +71,22 @@ class Drawing:
     def svgs(self) -> list[str]:
         return [svg(figure) for figure in self.figures]
 
+    def _repr_html_(self) -> str | None:
+        """For notebooks only: where a page is shown HTML, Quarto loads scripts from the web."""
+        return None if display.on_a_page() else self._html(self.svgs())
+
+    def _html(self, found: Sequence[str]) -> str:
+        ink = " data-ink" if self.ink else ""
+        inline = "\n".join(themed(each) for each in found)
+        return f'<div class="panels"{ink} style="--columns: {min(self.columns, len(found))}">\n{inline}\n</div>'
+
     def _repr_markdown_(self) -> str:
         found = self.svgs()
         count = min(self.columns, len(found))
-        inline = "\n".join(themed(each) for each in found)
         images = ",\n".join(f'image(bytes("{_quoted(each)}"), format: "svg", width: 100%)' for each in found)
         width = "100%" if count > 1 else "62%"
-        ink = " data-ink" if self.ink else ""
         return (
-            f'```{{=html}}\n<div class="panels"{ink} style="--columns: {count}">\n{inline}\n</div>\n```\n\n'
+            f"```{{=html}}\n{self._html(found)}\n```\n\n"
             f"```{{=typst}}\n#align(center, block(width: {width}, "
             f"grid(columns: {count}, gutter: 8pt, {images})))\n```"
         )
