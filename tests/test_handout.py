@@ -131,7 +131,7 @@ def test_directives_become_readable(tmp_path, monkeypatch, verdict):
     monkeypatch.setenv("RANKSTUDY_PROFILE", "smoke")
     page = PAGE.replace("supported", verdict)
     root = small_book(tmp_path, first=page, second="# Second {#sec-second}\n")
-    (tmp_path / "out").mkdir()
+    (root / "index.qmd").write_text("# Home {.unnumbered}\n", encoding="utf-8")
     assert handout.main(root, tmp_path / "out") == 0
     book = nbformat.read(tmp_path / "out" / "01-first.ipynb", as_version=4)
     text = "\n".join(cell.source for cell in book.cells if cell.cell_type == "markdown")

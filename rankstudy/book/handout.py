@@ -48,12 +48,14 @@ def name(root: Path, page: Path) -> str | None:
 
 
 def write(root: Path, executed: Mapping[Path, nbformat.NotebookNode], folder: Path) -> None:
-    """Notebooks of the executed pages, as far as they have one, into a folder that is there.
+    """Notebooks of the executed pages, as far as they have one, into a folder.
 
     Raises:
         ChapterError: a reference leads nowhere, or pandoc warns.
     """
     pages = [page for page in executed if name(root, page)]
+    if pages:
+        folder.mkdir(parents=True, exist_ok=True)
     if any(page.stem == tutorial.FILE.stem for page in pages):
         shutil.copy(root / tutorial.FILE.name, folder)
     if not (chosen := [page for page in pages if page.stem != tutorial.FILE.stem]):

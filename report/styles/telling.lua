@@ -194,7 +194,8 @@ local function own_notebook(doc)
   end
   if not name then return pandoc.Blocks({}) end
   return pandoc.Blocks({ pandoc.RawBlock("html", string.format(
-    '<p class="own-notebook"><a href="%s" download>This page as a notebook</a></p>', pandoc.utils.stringify(name))) })
+    '<p class="own-notebook"><a href="%s" download%s>This page as a notebook</a></p>', pandoc.utils.stringify(name),
+    quarto and ' data-noresolveinput="true"' or "")) }) -- it is no source of Quarto's
 end
 
 local function collect(doc)
