@@ -21,6 +21,7 @@ COMMANDS = {
     "report": ("book.render", "main", "run, then render the book (HTML and PDF) with Quarto, or else the preview"),
     "preview": ("book.preview", "main", "render the chapters to HTML without Quarto"),
     "readme": ("book.readme", "main", "write the README's findings and figure from the stored results"),
+    "tutorial": ("book.tutorial", "main", "execute tutorial.ipynb and keep its outputs in it"),
     "analyze": ("tools.commands", "analyze", "the ranks of every weight matrix of a checkpoint"),
     "compress": ("tools.commands", "compress", "write a checkpoint with low-rank factors where they pay"),
     "extract": ("tools.commands", "extract", "write what a fine-tuning changed as a LoRA adapter that peft loads"),

@@ -79,7 +79,7 @@ def clone(tmp_path, computed, monkeypatch):
     """Another clone of the project that has the export of these chapters as its published results."""
     for name in ("rankstudy", "report"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("_quarto.yml", "index.qmd"):
+    for name in ("_quarto.yml", "index.qmd", "tutorial.ipynb"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "published").mkdir()
     shutil.copy(ROOT / "published" / "example.safetensors", tmp_path / "published")
@@ -181,7 +181,7 @@ def test_every_page_can_be_read_without_torch(tmp_path):
     that asks for what an older result has not got would leave the reader with no book at all."""
     for name in ("rankstudy", "report", "benchmarks", "published"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("_quarto.yml", "index.qmd"):
+    for name in ("_quarto.yml", "index.qmd", "tutorial.ipynb"):
         shutil.copy(ROOT / name, tmp_path)
     done = command(tmp_path, "preview")
     assert done.returncode == 0, done.stderr

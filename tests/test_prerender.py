@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock, Timeout
 
-from rankstudy.book import render
+from rankstudy.book import handout, render
 from rankstudy.study import questions
 from rankstudy.study.store import Store
 
@@ -101,7 +101,7 @@ def test_quarto_render_makes_the_whole_book_from_an_empty_store(tmp_path):
     project, store = tmp_path / "a clone", tmp_path / "results"
     for name in ("rankstudy", "report", "benchmarks", "published"):
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("_quarto.yml", "index.qmd"):
+    for name in ("_quarto.yml", "index.qmd", "tutorial.ipynb"):
         shutil.copy(ROOT / name, project)
     interrupted(begin(store, QUARTO, "render", "--to", "html", cwd=project), store)
     book = begin(store, QUARTO, "render", "--to", "html", cwd=project)
@@ -113,3 +113,5 @@ def test_quarto_render_makes_the_whole_book_from_an_empty_store(tmp_path):
         path.relative_to(project / "_book").with_suffix("").as_posix() for path in project.rglob("_book/**/*.html")
     }
     assert {path.relative_to(ROOT).with_suffix("").as_posix() for path in render.listed(ROOT)} <= pages
+    handed = {path.name for path in (project / "_book" / "report").glob("*.ipynb")}
+    assert handed | {None} == {handout.name(ROOT, path) for path in render.listed(ROOT)}

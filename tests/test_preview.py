@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 
@@ -201,6 +202,14 @@ def test_printed_output_is_text_unless_it_is_markdown(pages):
     assert "<p>A <em>printed</em> paragraph.</p>" in page
     assert "<pre><code>plain &lt; text" in page
     assert "<span id=raw>html</span>" in page
+
+
+def test_a_chapter_is_a_notebook_too(pages):
+    for name in ("01-first", "02-second"):
+        assert f'<a href="{name}.ipynb" download>This page as a notebook</a>' in pages[f"{name}.html"]
+        cells = nbformat.read(Path(pages["folder"]) / f"{name}.ipynb", as_version=4).cells
+        assert cells[0].source.startswith(f"# {int(name[:2])} ") and any(cell.cell_type == "code" for cell in cells)
+    assert "as a notebook" not in pages["index.html"] + pages["references.html"]
 
 
 def test_what_is_meant_for_one_format(pages):

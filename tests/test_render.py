@@ -296,6 +296,16 @@ def words(page: Path) -> str:
 
 
 @needs_quarto
+def test_each_chapters_page_leads_to_its_notebook(rendered):
+    for name in ("01-first", "02-second"):
+        (link,) = re.findall(
+            r'<p class="own-notebook"><a href="([^"]*)"', (rendered / "report" / f"{name}.html").read_text()
+        )
+        assert (rendered / "report" / link).resolve() == rendered / "report" / f"{name}.ipynb"
+        assert (rendered / "report" / link).is_file()
+
+
+@needs_quarto
 def test_quarto_makes_every_page_and_the_pdf(rendered):
     pages = {path.relative_to(rendered).as_posix() for path in rendered.rglob("*.html")}
     assert pages == {"index.html", "report/01-first.html", "report/02-second.html", "report/references.html"}

@@ -11,6 +11,7 @@ import ast
 import base64
 import hashlib
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from rankstudy import UsageError
+from rankstudy.book import display
 
 CODE = re.compile(
     r"^(?P<fence>```+) *\{python\} *\n(?P<cell>.*?)^(?P=fence) *$|(?<!`)`\{python\}[ \t](?P<inline>[^`]+)`", re.M | re.S
@@ -118,7 +120,7 @@ def execute(path: Path) -> nbformat.NotebookNode:
     client = NotebookClient(book, kernel_manager_class=ThisPython, resources=where, coalesce_streams=True)
     client.on_cell_start = lambda cell, cell_index: running.append(cell)
     try:
-        client.execute()
+        client.execute(env=os.environ | {display.PAGE: "1"})
     except CellExecutionError as error:
         raise ChapterError(f"{running[-1].metadata.where}: {error.ename}: {error.evalue}") from error
     except (DeadKernelError, AssertionError) as error:  # nbclient's clean-up may trip over the dead kernel

@@ -47,7 +47,7 @@ def findings() -> tuple[dict[str, Any], bytes]:
 
 def cards(page: str) -> list[str]:
     """The cards of a page's Markdown, each as one paragraph of the README, its sentences by their verdicts."""
-    from rankstudy.book.preview import STYLES, element, elements, pandoc
+    from rankstudy.book.pages import STYLES, element, elements, pandoc
 
     tree = json.loads(pandoc("index.qmd", page, "-f", "markdown", "-t", "json", "--lua-filter", STYLES / "telling.lua"))
     found = []

@@ -18,12 +18,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from nbformat import NotebookNode
+
 from rankstudy import UsageError
+from rankstudy.book import handout
 from rankstudy.book.notebook import ChapterError, execute_all, listed, markdown
 from rankstudy.files import fresh
 
@@ -101,7 +104,9 @@ def render(quarto: str, to: str, root: Path, output: Path) -> None:
     """
     settings = {"QUARTO_PYTHON": sys.executable, "RANKSTUDY_SKIP_RUN": "1"}
     with fresh(output) as folder, tempfile.TemporaryDirectory(prefix="rankstudy-") as copy:
-        project = executed_copy(root, Path(copy).resolve())
+        paths = listed(root)
+        executed = dict(zip(paths, execute_all(paths), strict=True))
+        project = executed_copy(root, Path(copy).resolve(), executed)
         for form in TARGETS[to]:
             command = [quarto, "render", str(project), "--to", form, "--no-clean", "--output-dir", "_book"]
             code, said = _output(command, RENDER_SECONDS, cwd=project, env=os.environ | settings)
@@ -110,6 +115,8 @@ def render(quarto: str, to: str, root: Path, output: Path) -> None:
                 raise BookError(f"quarto render --to {form} failed:\n{said[-6000:].strip()}")
             if warning := WARNINGS.search(said):
                 raise BookError(f"quarto render --to {form}: {warning[0].strip()}")
+        if "html" in TARGETS[to]:
+            handout.write(root, executed, project / "_book" / "report")
         shutil.copytree(project / "_book", folder, dirs_exist_ok=True)
         check(folder)
 
@@ -148,13 +155,11 @@ def _kill(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def executed_copy(root: Path, copy: Path) -> Path:
+def executed_copy(root: Path, copy: Path, executed: Mapping[Path, NotebookNode]) -> Path:
     """The book's own files, with Markdown in place of chapters that would have to be executed."""
-    paths = listed(root)
-    executed = execute_all(paths)
     shutil.copy(root / "_quarto.yml", copy)
     shutil.copytree(root / "report", copy / "report")
-    for path, book in zip(paths, executed, strict=True):
+    for path, book in executed.items():
         page = copy / path.relative_to(root)
         page.write_text(markdown(book, page.parent), encoding="utf-8")
     return copy

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import numpy as np
 from tabulate import tabulate
 
+from rankstudy.book import display
 from rankstudy.book.stats import Estimate, estimate, interval_text, short
 
 _NUMBER = r"[+−-]?[\d\u202f]*\.?\d+(?:e[+-]?\d+)?"
@@ -40,7 +41,7 @@ class Markdown(str):
     """Text that Jupyter shows as Markdown. (IPython's own class would make IPython a dependency of the package.)"""
 
     def _repr_markdown_(self) -> str:
-        return str(self)
+        return str(self) if display.on_a_page() else display.plain(self)
 
 
 NOT_RUN = Markdown("*Not run under this profile.*")

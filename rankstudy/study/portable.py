@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -58,7 +59,8 @@ def export(path: Path, names: Sequence[str]) -> int:
 
 
 def publish(names: Sequence[str] = ()) -> int:
-    """Write the results that the current profile shows to the export that is committed.
+    """Write the results that the current profile shows to the export that is committed: `published/results.zip`, or
+    where RANKSTUDY_DATASET names another data set than MNIST, that one's, which the book compares.
 
     Args:
         names: experiments to replace in it, where not all are computed on one day; the others stay as they are
@@ -74,13 +76,14 @@ def publish(names: Sequence[str] = ()) -> int:
     found = {name: questions.record(name) for name in wanted}
     if missing := [name for name, record in found.items() if record is None]:
         raise UsageError(f"profile {chosen} has no result of {', '.join(missing)} yet; run first")
-    kept = {}
-    if len(found) < len(questions.known()):
-        for name, content in exported(questions.PUBLISHED).items():
+    kept, path = {}, questions.archive(os.environ.get("RANKSTUDY_DATASET", "").strip().lower())
+    if len(found) < len(questions.known()) and path.exists():
+        for name, content in exported(path).items():
             if (record := decode(name, content)) and record.experiment not in found:
                 kept[name] = content
-    code = _write(questions.PUBLISHED, [record for record in found.values() if record], LARGEST, kept)
-    times.publish(wanted)
+    code = _write(path, [record for record in found.values() if record], LARGEST, kept)
+    if path == questions.PUBLISHED:
+        times.publish(wanted)
     return code
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from rankstudy import UsageError, config, data, device, pictures, sources
-from rankstudy.registry import FALLBACK
+from rankstudy.registry import DATASETS, FALLBACK
 from rankstudy.study import jobs, overrides, typed
 from rankstudy.study.jobs import Job
 from rankstudy.study.store import Record, decode, exported, plain
@@ -26,6 +28,7 @@ store = jobs.store
 PROFILES = ("smoke", "quick", "full", "published")
 FEW = 8  # settings that may differ from a profile's for its name to say something
 PUBLISHED = Path(__file__).parents[2] / "published" / "results.zip"  # the committed export of a full study
+COMPARED: ContextVar[str] = ContextVar("compared", default="")  # the data set whose committed results are shown
 
 # chapter number -> its experiment; chapter 7 draws on the others and computes nothing
 CHAPTERS = {
@@ -92,6 +95,8 @@ def profile() -> str:
     Raises:
         UsageError: RANKSTUDY_PROFILE is none of PROFILES.
     """
+    if COMPARED.get():
+        return "published"
     wanted = os.environ.get("RANKSTUDY_PROFILE", "").strip().lower()
     if not wanted and (short := os.environ.get("PROFILE", "").strip().lower()) in PROFILES:
         wanted = short
@@ -176,15 +181,36 @@ def _job(name: str, chosen: str) -> tuple[Job[object], str]:
     return on(overrides.applied(module(name).CONFIGS[chosen], changes), dataset), dataset
 
 
+@contextmanager
+def compared(dataset: str) -> Iterator[None]:
+    """Within it `result` answers from what is committed of this data set, whatever profile and settings are chosen."""
+    token = COMPARED.set(dataset)
+    try:
+        yield
+    finally:
+        COMPARED.reset(token)
+
+
+def archive(dataset: str) -> Path:
+    """The committed export of a data set: that of the book's own is PUBLISHED, others lie beside it by their names."""
+    return PUBLISHED if dataset in ("", data.MNIST) else PUBLISHED.with_name(f"{Path(dataset).stem}.zip")
+
+
+def others() -> list[str]:
+    """The other data sets whose results are committed."""
+    return [name for name in DATASETS if archive(name) != PUBLISHED and archive(name).exists()]
+
+
 def published() -> dict[str, Record]:
     """The newest committed record of each experiment, by whichever code.
 
     Raises:
         UsageError: nothing is published, or it is damaged.
     """
-    if not PUBLISHED.exists():
-        raise UsageError("nothing is published yet (published/results.zip); choose another RANKSTUDY_PROFILE")
-    found = [decode(name, content) for name, content in exported(PUBLISHED).items()]
+    path = archive(COMPARED.get())
+    if not path.exists():
+        raise UsageError(f"nothing is published yet (published/{path.name}); choose another RANKSTUDY_PROFILE")
+    found = [decode(name, content) for name, content in exported(path).items()]
     records = sorted((record for record in found if record), key=lambda record: record.provenance["created"])
     return {record.experiment: record for record in records}
 
@@ -214,7 +240,8 @@ def refuse_changes(names: Sequence[str]) -> None:
 
 
 def _published(name: str) -> Result:
-    refuse_changes([name])
+    if not COMPARED.get():
+        refuse_changes([name])
     found = published().get(name)
     if found is None:
         raise UsageError(f"no result of {name} is published; choose another RANKSTUDY_PROFILE")

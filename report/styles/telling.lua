@@ -196,6 +196,20 @@ local function taken(block, foot)
   end })
 end
 
+-- The page as a notebook, which lies beside it: every chapter has one, and the tutorial is one.
+local function own_notebook(doc)
+  local name = doc.meta["own-notebook"] -- the preview says it
+  if not name and quarto and quarto.doc and html then
+    local file = quarto.doc.input_file:gsub("\\", "/")
+    local page = file:match("/report/(%d%d%-[^/]*)%.qmd$") or file:match("/report/(tutorial)%.qmd$")
+    name = page and page .. ".ipynb"
+  end
+  if not name then return pandoc.Blocks({}) end
+  return pandoc.Blocks({ pandoc.RawBlock("html", string.format(
+    '<p class="own-notebook"><a href="%s" download%s>This page as a notebook</a></p>', pandoc.utils.stringify(name),
+    quarto and ' data-noresolveinput="true"' or "")) }) -- it is no source of Quarto's
+end
+
 local function collect(doc)
   told.unread = doc.meta["not-executed"] -- the preview shows the source of chapters that were not asked for
   local blocks, foot = pandoc.Blocks({}), pandoc.Blocks({})
@@ -207,6 +221,7 @@ local function collect(doc)
     blocks:extend(taken(block, foot))
   end
   blocks:extend(foot)
+  blocks:extend(own_notebook(doc))
   doc.blocks = blocks
   return doc
 end

@@ -19,6 +19,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from rankstudy.book import display
 from rankstudy.book.stats import band, number_text
 
 INK, GRID = "#010203", "#dcdcdd"
@@ -73,16 +74,19 @@ class Drawing:
         self._drawn = self._drawn or [svg(figure) for figure in self.figures]
         return self._drawn
 
+    def _repr_html_(self) -> str | None:
+        """For notebooks only: where a page is shown HTML, Quarto loads scripts from the web."""
+        return None if display.on_a_page() else self._html(self.svgs())
+
+    def _html(self, found: Sequence[str]) -> str:
+        ink = " data-ink" if self.ink else ""
+        inline = "\n".join(themed(each) for each in found)
+        return f'<div class="panels"{ink} style="--columns: {min(self.columns, len(found))}">\n{inline}\n</div>'
+
     def _repr_markdown_(self) -> str:
         if not self.figures:
             return "*Not run under this profile.*"
-        inline = "\n".join(themed(each) for each in self.svgs())
-        count = min(self.columns, len(self.figures))
-        ink = " data-ink" if self.ink else ""
-        return (
-            f'```{{=html}}\n<div class="panels"{ink} style="--columns: {count}">\n{inline}\n</div>\n```\n\n'
-            + self.typst()
-        )
+        return f"```{{=html}}\n{self._html(self.svgs())}\n```\n\n" + self.typst()
 
     def typst(self, width: str = "") -> str:
         """For the PDF alone; width: of all panels together."""

@@ -49,10 +49,13 @@ SCRIPT = """
 
 
 class Slider:
-    """What `slider` returns: prints itself for HTML, and its static twin for the PDF."""
+    """What `slider` returns: prints itself for HTML, and its static twin for the PDF and for notebooks."""
 
     def __init__(self, html: str, static: Drawing) -> None:
         self.html, self.static = html, static
+
+    def _repr_html_(self) -> str | None:
+        return self.static._repr_html_()
 
     def _repr_markdown_(self) -> str:
         _, fence, typst = self.static._repr_markdown_().partition("```{=typst}")
