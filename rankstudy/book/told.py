@@ -38,7 +38,8 @@ def page(*results: Any, **controls: Any) -> Markdown:
         for each in claims.judged(result, family=family)
     }
     origins = [result.origin for _, result in shown if result is not None and not isinstance(result, Missing)]
-    content = {"claims": verdicts, "provenance": provenance(*origins), "warning": warning(*origins)}
+    missing = [family for family, result in shown if result is None or isinstance(result, Missing)]
+    content = {"claims": verdicts, "missing": missing, "provenance": provenance(*origins), "warning": warning(*origins)}
     text = json.dumps(content, ensure_ascii=False)
     return Markdown(f"::: {{.told}}\n````{{.json}}\n{text}\n````\n:::")
 

@@ -1,7 +1,7 @@
 -- The telling layer: sentences bound to claims, numbers with intervals, short answers, folded answers, listings,
 -- provenance at the foot. One filter for Quarto and for the preview. Syntax: CONTRIBUTING, "A page".
 
-local told = { claims = {} }
+local told = { claims = {}, missing = {} }
 local html = FORMAT:match("html") ~= nil
 local typst = FORMAT:match("typst") ~= nil
 local WORDS = { supported = "Supported", refuted = "Refuted", inconclusive = "Inconclusive" }
@@ -143,6 +143,13 @@ local function listing(div)
   return div
 end
 
+-- What rests on a control, where that has not been computed: a line, or in the short answer nothing.
+local function control(div)
+  if not told.missing[div.attributes.of] then return div.content end
+  if div.classes:includes("silent") then return {} end
+  return pandoc.Para(pandoc.Emph("What stands here rests on a control that has not been computed under this profile."))
+end
+
 -- The panels of a figure are raw HTML: the text that stands for them goes onto the element that holds them.
 local function described(node, alt)
   return node:walk({ RawBlock = function(raw)
@@ -184,6 +191,7 @@ local function taken(block, foot)
       div:walk({ CodeBlock = function(code) text = code.text end })
       local found = decode(text)
       for id, claim in pairs(found.claims) do told.claims[id] = claim end
+      for _, experiment in ipairs(found.missing or {}) do told.missing[experiment] = true end
       if found.provenance ~= "" then foot:insert(line_of_provenance(found.provenance)) end
       if found.warning ~= "" then
         return pandoc.Div(pandoc.Para(pandoc.Str(found.warning)), pandoc.Attr("", { "warning-line" }))
@@ -222,7 +230,7 @@ local function collect(doc)
   end
   blocks:extend(foot)
   blocks:extend(own_notebook(doc))
-  doc.blocks = blocks
+  doc.blocks = blocks:walk({ Div = function(div) if div.classes:includes("control") then return control(div) end end })
   return doc
 end
 
