@@ -24,7 +24,9 @@ from rankstudy.study.experiments.low_rank_training import DENSE, PLAIN, Memory
 from rankstudy.study.questions import Result
 
 LEVELS = (0.98, 0.97, 0.95, 0.9)  # validation accuracies whose first epoch is compared, the most demanding first
-OTHERS = {  # condition in the store -> in the book: other ways to the same rank, in its order
+CONDITIONS = {  # in the store -> in the book, in its order; after the first two other ways to the same rank
+    DENSE: "dense",
+    PLAIN: "low rank",
     "variance": "dense variance",
     "spectral": "spectral initialisation",
     "decay": "Frobenius decay",
@@ -58,7 +60,7 @@ class LowRankTraining:
     rank: int  # chapter 5's effective rank
     images: int  # in the training split
     batch_size: int
-    conditions: Mapping[str, Condition]  # "dense", "low rank"; those of OTHERS under full alone
+    conditions: Mapping[str, Condition]  # "dense", "low rank", and other ways to the same rank under full alone
     memory: Mapping[str, Memory]  # "dense"; "rank <r>": every layer as B·C; "spared <r>": every layer but the last
     network: Mapping[str, Times]  # a forward pass by variant: "dense", "rank <r>", "merged", …
     layer: Mapping[str, Times]  # the same of one hidden layer
@@ -78,11 +80,6 @@ class LowRankTraining:
     @property
     def low_rank(self) -> History:
         return self.conditions[PLAIN].history
-
-    @property
-    def others(self) -> dict[str, Condition]:
-        """The conditions of OTHERS that were run, by the book's names."""
-        return {label: self.conditions[name] for name, label in OTHERS.items() if name in self.conditions}
 
     @property
     def dense_memory(self) -> Memory:
@@ -195,10 +192,13 @@ class LowRankTraining:
         """How each condition's learning rate was found, and which it is."""
         return {name: (each.tuning, each.learning_rate) for name, each in self.conditions.items()}
 
-    @property
-    def other_histories(self) -> dict[str, History]:
-        """Of the conditions of OTHERS, by the book's names."""
-        return {name: each.history for name, each in self.others.items()}
+    def test_curves(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """(epochs,) and the test accuracy in per cent after each, (networks, epochs), by condition; epochs count from
+        where low rank begins."""
+        return {
+            name: (self.own_epochs(name), 100 * each.history.test_accuracy[:, 1:])
+            for name, each in self.conditions.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -339,7 +339,7 @@ def low_rank_training(result: Result) -> LowRankTraining:
     found, config = result.typed, result.config
     source = config["approximation"]["overfitting"]
     before = {"warm": config["warm_epochs"], "trained": source["training"]["epochs"]}
-    names = [name for name in (DENSE, PLAIN, *OTHERS) if name in found.arms]
+    names = [name for name in CONDITIONS if name in found.arms]
     return LowRankTraining(
         origin=conversion.origin(result),
         widths=tuple(source["network"]["widths"]),
@@ -347,7 +347,7 @@ def low_rank_training(result: Result) -> LowRankTraining:
         images=found.images,
         batch_size=int(config["training"]["batch_size"]),
         conditions={
-            name: Condition(
+            CONDITIONS[name]: Condition(
                 rank=found.arms[name].rank,
                 history=conversion.history(found.arms[name].history),
                 seconds=found.arms[name].history.seconds,
