@@ -215,6 +215,11 @@ class Kind:
     step: np.ndarray  # (ranks, blocks), seconds of a training step
     forward: np.ndarray  # (ranks, batches, blocks), seconds of a forward pass
 
+    @property
+    def errors(self) -> np.ndarray:
+        """(networks, ranks), test images that are classified wrongly."""
+        return self.right.shape[1] * (1 - self.scores.test_accuracy)
+
 
 @dataclass(frozen=True)
 class Narrow:
