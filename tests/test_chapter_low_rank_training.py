@@ -11,7 +11,8 @@ import pytest
 
 from rankstudy import config
 from rankstudy.book import claims, results
-from rankstudy.book.low_rank_training import BLOCK, USUAL
+from rankstudy.book.low_rank_controls import BLOCK
+from rankstudy.book.low_rank_training import USUAL
 from rankstudy.study import engine
 from rankstudy.study.experiments import inference, large_batches, low_rank_training, narrow
 from rankstudy.study.experiments.low_rank_training import DENSE, PLAIN

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from rankstudy.book import approximation as chapter5
-from rankstudy.book import conversion, measured, views
+from rankstudy.book import conversion, low_rank_controls, measured, views
 from rankstudy.book import low_rank_training as chapter6
 from rankstudy.book.missing import Missing
 from rankstudy.study import questions
@@ -47,14 +47,14 @@ def low_rank_training() -> chapter6.LowRankTraining:
     return chapter6.low_rank_training(questions.result("low_rank_training"))
 
 
-def narrow() -> chapter6.Narrow | Missing:
+def narrow() -> low_rank_controls.Narrow | Missing:
     """Chapter 6's control of fewer neurons likewise."""
-    return _published("narrow", chapter6.narrow)
+    return _published("narrow", low_rank_controls.narrow)
 
 
-def large_batches() -> chapter6.LargeBatches | Missing:
+def large_batches() -> low_rank_controls.LargeBatches | Missing:
     """Chapter 6's control of large batches likewise."""
-    return _published("large_batches", chapter6.large_batches)
+    return _published("large_batches", low_rank_controls.large_batches)
 
 
 def lora() -> views.LoRA:
