@@ -11,7 +11,8 @@ import pytest
 
 from rankstudy import config
 from rankstudy.book import claims, results
-from rankstudy.book.low_rank_training import BLOCK, USUAL
+from rankstudy.book.low_rank_controls import BLOCK
+from rankstudy.book.low_rank_training import USUAL
 from rankstudy.study import engine
 from rankstudy.study.experiments import inference, large_batches, low_rank_training, narrow
 from rankstudy.study.experiments.low_rank_training import DENSE, PLAIN
@@ -75,7 +76,7 @@ def test_an_arm_that_begins_dense_trains_as_long_in_all():
 
 
 def test_dense_epochs_that_a_condition_begins_with_are_kept(low_rank):
-    warm, trained = low_rank.others["dense warm-up, then low rank"], low_rank.others["truncate, then fine-tune"]
+    warm, trained = (low_rank.conditions[each] for each in ("dense warm-up, then low rank", "truncate, then fine-tune"))
     assert warm.dense_epochs + warm.history.epochs == low_rank.dense.epochs
     assert trained.dense_epochs > 0 and (trained.dense_seconds > 0).all()
     assert low_rank.conditions[PLAIN].dense_epochs == 0

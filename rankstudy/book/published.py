@@ -34,7 +34,6 @@ VALUES = {
     "lora-memory": Published(350, "GB", "memory to fine-tune GPT-3 with LoRA, of 1,200 GB", "hu2021"),
     "lora-checkpoint": Published(35, "MB", "checkpoint of LoRA r = 4 on GPT-3, of 350 GB", "hu2021"),
     "lora-throughput": Published(43.1, "tokens/s", "training throughput with LoRA, of 32.5", "hu2021"),
-    "pufferfish": Published(1.64, "times", "end-to-end speed-up of low-rank training", "wang2021"),
 }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from rankstudy.book import approximation as chapter5
-from rankstudy.book import claims, conversion, intrinsic, measured, paths, views
+from rankstudy.book import claims, conversion, intrinsic, low_rank_controls, measured, paths, views
 from rankstudy.book import directions as directions8
 from rankstudy.book import dissection as dissection3
 from rankstudy.book import frontier as frontier8
@@ -73,14 +73,14 @@ def low_rank_training() -> chapter6.LowRankTraining:
     return chapter6.low_rank_training(questions.result("low_rank_training"))
 
 
-def narrow() -> chapter6.Narrow | Missing:
+def narrow() -> low_rank_controls.Narrow | Missing:
     """Chapter 6's control of fewer neurons likewise."""
-    return _published("narrow", chapter6.narrow)
+    return _published("narrow", low_rank_controls.narrow)
 
 
-def large_batches() -> chapter6.LargeBatches | Missing:
+def large_batches() -> low_rank_controls.LargeBatches | Missing:
     """Chapter 6's control of large batches likewise."""
-    return _published("large_batches", chapter6.large_batches)
+    return _published("large_batches", low_rank_controls.large_batches)
 
 
 def lora() -> chapter8.LoRA:

@@ -9,7 +9,7 @@ import numpy as np
 
 from rankstudy.book.chapters import statements
 from rankstudy.book.chapters.common import over
-from rankstudy.book.low_rank_training import low_rank_training
+from rankstudy.book.low_rank_training import CONDITIONS, low_rank_training
 from rankstudy.book.stats import Estimate, number_text, paired, percent
 from rankstudy.study import questions
 from rankstudy.study.experiments.inference import BLOCKS
@@ -27,7 +27,8 @@ class Chapter:
     def against(self, name: str, control: str = DENSE, split: str = "test") -> Estimate:
         """Difference in final accuracy, paired by seed."""
         arm, other = (
-            getattr(self.view.conditions[each].history, f"{split}_accuracy")[:, -1] for each in (name, control)
+            getattr(self.view.conditions[CONDITIONS[each]].history, f"{split}_accuracy")[:, -1]
+            for each in (name, control)
         )
         return paired(arm, other)
 

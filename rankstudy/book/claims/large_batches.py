@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rankstudy.book.claims import hypothesis
-from rankstudy.book.low_rank_training import LargeBatches
+from rankstudy.book.low_rank_controls import LargeBatches
 
 EVIDENCE = "sec-evidence-low-rank-batches"
 USER, KEPT = "as it is", "memory kept"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rankstudy.book.claims import hypothesis
-from rankstudy.book.low_rank_training import Narrow
+from rankstudy.book.low_rank_controls import Narrow
 
 EVIDENCE = "sec-evidence-low-rank-narrow"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
-from rankstudy.book.plots.drawing import INK, OTHERS, Drawing, colour, direct, line, nothing, panel
+from rankstudy.book.plots.drawing import INK, OTHERS, Drawing, colour, direct, line, nothing, panel, plain_log
 from rankstudy.book.stats import number_text
 
 FACTORS = (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)  # ticks of a speed-up
@@ -43,12 +43,12 @@ def against(
     *,
     colours: Mapping[str, str] | None = None,
     level: float | None = None,
-    lowest: float | None = None,
     log: bool = False,
+    size: tuple[float, float] = (3.6, 2.6),
 ) -> Drawing:
     """Values (networks, points) against what they took, (points,) or (networks, points) whose mean is shown, by name;
-    `level`: what is reached, dashed; `lowest`: where the axis of values begins."""
-    figure, axes = panel(size=(3.6, 2.6))
+    `level`: what is reached, dashed; `size`: of the panel, in inches."""
+    figure, axes = panel(size=size)
     ends = {}
     for index, (name, (x, values)) in enumerate(series.items()):
         shade = colour((colours or {}).get(name, name), index)
@@ -58,8 +58,10 @@ def against(
     if level is not None:
         axes.axhline(level, color=INK, linewidth=1, linestyle="--")
     axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if log else "linear")
-    if lowest is not None:
-        axes.set_ylim(bottom=lowest)
+    if log:
+        plain_log(axes.xaxis, (1, 3))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     direct(axes, ends)
     return Drawing([figure], columns=1)
 
@@ -96,7 +98,7 @@ def by_batch(
     axes.set_ylim(low / 1.3, high * 1.3)
     ticks = [factor for factor in FACTORS if low / 1.3 <= factor <= high * 1.3]
     axes.set_yticks(ticks, [f"{factor:g}" for factor in ticks])
-    chosen = batches if len(batches) <= 6 else batches[[0, len(batches) // 2, -1]]
+    chosen = batches[np.linspace(0, len(batches) - 1, min(4, len(batches))).round().astype(int)]
     axes.set_xticks(chosen, [number_text(batch) for batch in chosen])
     axes.tick_params(axis="x", labelsize=8)
     axes.xaxis.set_minor_locator(NullLocator())

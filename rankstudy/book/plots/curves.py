@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from rankstudy.book.measured import History
 from rankstudy.book.plots.drawing import INK, Drawing, colour, direct, line, nothing, panel, plain_log, powers
@@ -38,6 +38,7 @@ def curves(
                 label = split if len(histories) == 1 else f"{name}, {split}"
                 ends[label] = (float(mean[-1]), shade)
         axes.set(xlabel="epoch", ylabel=ylabel)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         if what == "loss":
             axes.set_yscale("log")
             plain_log(axes.yaxis, (1, 3))
