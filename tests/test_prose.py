@@ -86,7 +86,7 @@ GIVEN = {  # what is asked, and what the words on the page mean; never what came
     "08-lora": (
         "At 90 % on the new digit, LoRA of rank 4 keeps",
         "its section 4.3",
-        "90 % of full fine-tuning’s update lies in",
+        "90 % of the squared norm of full",
         "is learned to 90 %",
         "where on GPT-3",
         "**1. From which rank on",

@@ -95,7 +95,7 @@ def explorer(found: LoRA) -> Slider:
 {_axes(steps, x)}
 {lines}<line class="here" y1="{TOP}" y2="{BOTTOM}"/>{dots}
 </svg>
-<div class="bars" aria-label="Test images of each digit that are classified correctly">{bars}</div></div>
+<div class="bars" role="group" aria-label="Test images of each digit that are classified correctly">{bars}</div></div>
 <dl aria-live="polite">{readings}</dl>
 <script type="application/json">{json.dumps(content, separators=(",", ":"))}</script>
 <script>{SCRIPT}</script>
