@@ -38,5 +38,5 @@ def competitors(distance: np.ndarray, excess: np.ndarray) -> Drawing:
     that; both (competitors,)."""
     figure, axes = panel(size=(4.6, 2.9))
     axes.loglog(distance, excess, ".", color=colour("error"), markersize=4)
-    axes.set(xlabel="distance of its column space from the SVD’s", ylabel="error above the least, as a share")
+    axes.set(xlabel="distance from the SVD’s column space", ylabel="error above the least, as a share")
     return Drawing([figure], columns=1)
