@@ -15,7 +15,7 @@ import numpy as np
 from rankstudy.book import conversion
 from rankstudy.book.measured import TRAINED, Origin
 from rankstudy.book.numbers import fixed, words
-from rankstudy.book.stats import Estimate, estimate, signed
+from rankstudy.book.stats import Estimate, estimate, short
 from rankstudy.book.tables import Markdown, percentage, show
 from rankstudy.registry import OPTIMIZERS
 from rankstudy.study.experiments import optimizers as experiment
@@ -293,4 +293,4 @@ def _estimated(values: np.ndarray) -> Estimate | str:
 def _range(values: np.ndarray) -> str:
     """Of the means over networks at single rates."""
     means = [row[np.isfinite(row)].mean() for row in values if np.isfinite(row).any()]
-    return f"{signed(min(means))} to {signed(max(means))}" if means else "–"
+    return f"{short(min(means), True)} to {short(max(means), True)}" if means else "–"
