@@ -114,7 +114,7 @@ def left_out_table(dissection: Dissection | None) -> Markdown:
         "the start’s share, %": found.start,
         "error of the weights, %": found.weights,
         "of the outputs, %": found.outputs,
-        "of the outputs, had it nothing to do with the inputs, %": found.unrelated,
+        "of the outputs, at random, %": found.unrelated,
     }
     rows = [
         [_name(dissection, layer), *(estimate(100 * values[:, layer]) for values in columns.values())]

@@ -14,7 +14,8 @@ import numpy as np
 
 from rankstudy.book import conversion
 from rankstudy.book.measured import TRAINED, Origin
-from rankstudy.book.stats import Estimate, estimate, signed
+from rankstudy.book.numbers import fixed, words
+from rankstudy.book.stats import Estimate, estimate, short
 from rankstudy.book.tables import Markdown, percentage, show
 from rankstudy.registry import OPTIMIZERS
 from rankstudy.study.experiments import optimizers as experiment
@@ -48,6 +49,7 @@ class Optimizers:
     deep: Group
     classes: Classes
     top: int  # leading directions whose overlap is told
+    images: int  # trained on
 
 
 def typed(result: Result) -> Optimizers:
@@ -56,12 +58,22 @@ def typed(result: Result) -> Optimizers:
         name: Group(tuple(found.widths[name]), {each: followed[each] for each in OPTIMIZERS if each in followed})
         for name, followed in found.followed.items()
     }
-    return Optimizers(conversion.origin(result), **groups, classes=found.classes, top=found.top)
+    return Optimizers(conversion.origin(result), **groups, classes=found.classes, top=found.top, images=result.config["data"]["train_size"] or 0)
 
 
 def label(optimizer: str) -> str:
     """What readers call it."""
     return OPTIMIZERS[optimizer].label if optimizer in OPTIMIZERS else optimizer
+
+
+def optimisers(optimizers: Optimizers | None) -> Markdown:
+    """How many Task 2's network was trained under, as a word."""
+    return words(len(optimizers.task2.followed)) if optimizers else Markdown("several")
+
+
+def images(optimizers: Optimizers | None) -> Markdown:
+    """How many training images were used; all of the fallback data set's."""
+    return fixed(optimizers.images) if optimizers and optimizers.images else Markdown("all training")
 
 
 def did_train(followed: Followed) -> np.ndarray:
@@ -281,4 +293,4 @@ def _estimated(values: np.ndarray) -> Estimate | str:
 def _range(values: np.ndarray) -> str:
     """Of the means over networks at single rates."""
     means = [row[np.isfinite(row)].mean() for row in values if np.isfinite(row).any()]
-    return f"{signed(min(means))} to {signed(max(means))}" if means else "–"
+    return f"{short(min(means), True)} to {short(max(means), True)}" if means else "–"
