@@ -67,6 +67,12 @@ def test_nothing_to_compare_is_no_failure():
         none.only("else")
 
 
+def test_the_line_of_provenance_is_a_line(same):
+    changed = dataclasses.replace(same.origins[0][0], computed_under="full, with seeds=3; arms=[1, 2]")
+    line = comparison.provenance(dataclasses.replace(same, origins=((changed,), ())))
+    assert "profile full, changed ·" in line and "arms" not in line
+
+
 @pytest.fixture
 def other(fresh, monkeypatch):
     """Chapter 1's result of the fallback data, committed beside MNIST's."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rankstudy import MLP, Data, Training, build, evaluate, finetune, train
+from rankstudy import MLP, Data, Training, analyze, build, evaluate, finetune, train
 from rankstudy.book.plots import curves
 from rankstudy.data import load
 
@@ -42,3 +42,8 @@ def test_one_digit_need_not_be_a_tuple():
 def test_a_small_data_set_is_loaded_by_its_name():
     digits = load("digits")
     assert (len(digits.train), len(digits.validation), len(digits.test)) == (1198, 239, 360)
+
+
+def test_an_analysis_shows_its_table_in_a_notebook():
+    shown = analyze(MLP(784, 8, 10))._repr_markdown_()
+    assert "layers.0.weight" in shown and "|" in shown and "singular_values" not in shown

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rankstudy import UsageError, registry, sources
@@ -142,5 +142,11 @@ def verdicts(findings: Sequence[Finding]) -> Markdown:
 
 def provenance(found: Comparison) -> Markdown:
     """Where the numbers of both come from, a line each."""
-    lines = [told.provenance(*origins) for origins in found.origins if origins]
+    lines = [told.provenance(*map(_short, origins)) for origins in found.origins if origins]
     return Markdown("::: {.provenance}\n" + " \\\n".join(lines) + "\n:::")
+
+
+def _short(origin: Origin) -> Origin:
+    """Whether a profile's settings were changed, and not how: the chapters' own pages say that."""
+    profile, changed, _ = origin.computed_under.partition(", with ")
+    return replace(origin, computed_under=f"{profile}, changed" if changed else profile)

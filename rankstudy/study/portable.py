@@ -76,7 +76,8 @@ def publish(names: Sequence[str] = ()) -> int:
     found = {name: questions.record(name) for name in wanted}
     if missing := [name for name, record in found.items() if record is None]:
         raise UsageError(f"profile {chosen} has no result of {', '.join(missing)} yet; run first")
-    kept, path = {}, questions.archive(os.environ.get("RANKSTUDY_DATASET", "").strip().lower())
+    path = questions.archive(os.environ.get("RANKSTUDY_DATASET", "").strip().lower())
+    kept = {}
     if len(found) < len(questions.known()) and path.exists():
         for name, content in exported(path).items():
             if (record := decode(name, content)) and record.experiment not in found:

@@ -117,6 +117,10 @@ class Analysis:
         """The table, and the reading."""
         return tables.markdown(self)
 
+    def _repr_markdown_(self) -> str:
+        """In a notebook: the table, not every singular value."""
+        return self.markdown()
+
     def reading(self) -> str:
         """What to do with this, in a paragraph."""
         return tables.reading(self)
