@@ -511,6 +511,7 @@ def test_the_baseline_has_the_rank_and_the_scale_of_its_inputs(count, pixels, ro
     np.testing.assert_allclose(larger.values / scale, made.values, rtol=1e-9, atol=1e-12 * made.values.max())
     rank = int(numerical_rank(inputs))
     assert (numerical_rank(made) == min(rank, rows)).all()
+    assert (made.values[:, rank:] == 0).all()  # rounding of the inputs is no direction of theirs
     again = input_baseline(Spectrum.of(inputs), rows, draws=2)
     np.testing.assert_array_equal(again.values, made.values)
 
