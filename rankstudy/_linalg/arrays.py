@@ -107,8 +107,9 @@ def scaled(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def frobenius(a: np.ndarray, axis: int | tuple[int, int] = (-2, -1)) -> np.ndarray:
     """Root of the sum of squares over an axis or two, whatever the scale: by default of each matrix (...,)."""
-    peak = np.abs(a).max(axis, initial=0.0, keepdims=True)
-    return (peak * np.sqrt((ratio_of(a, peak) ** 2).sum(axis, keepdims=True))).squeeze(axis)[()]
+    peak = np.maximum(a.max(axis, initial=0.0, keepdims=True), -a.min(axis, initial=0.0, keepdims=True))
+    scaled = a / np.where(peak == 0, 1.0, peak)
+    return (peak * np.sqrt(np.square(scaled, out=scaled).sum(axis, keepdims=True))).squeeze(axis)[()]
 
 
 def ratio_of(x: Any, y: Any) -> Any:
