@@ -91,7 +91,8 @@ def alternate(
     """
     counts = dict.fromkeys(jobs, 1)
     if block:
-        counts = {name: max(1, round(block / min(_turn(job, 1, clock) for _ in range(3)))) for name, job in jobs.items()}
+        once = {name: min(_turn(job, 1, clock) for _ in range(3)) for name, job in jobs.items()}
+        counts = {name: max(1, round(block / seconds)) for name, seconds in once.items()}
     for name, job in jobs.items() if warm else ():
         _turn(job, counts[name], clock)
     seconds: dict[str, list[float]] = {name: [] for name in jobs}

@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--repeats", type=int, default=3, help="turns of each timing")
     parser.add_argument("--epochs", type=int, default=3, help="of training before")
     parser.add_argument("--ranks", type=int, nargs="+", default=list(RANKS))
-    parser.add_argument("--timed", type=int, nargs="+", default=list(TIMED), help="ranks at which all methods are timed")
+    parser.add_argument("--timed", type=int, nargs="+", default=list(TIMED), help="ranks where all methods are timed")
     options = parser.parse_args(arguments)
     begun = time.perf_counter()
     layers = trained(options.epochs)
@@ -65,10 +65,7 @@ def main(arguments: list[str]) -> None:
     tables = {
         f"Milliseconds, and gap to the least possible error, on the {size} layer": [
             ["rank", *(columns := max(times.values(), key=len))],
-            *(
-                [rank, *(f"{1e3 * median(seconds[c]):.0f} ({gaps[rank][c]:.0e})" if c in seconds else "" for c in columns)]
-                for rank, seconds in times.items()
-            ),
+            *([rank, *(cell(seconds, gaps[rank], column) for column in columns)] for rank, seconds in times.items()),
         ],
         "Iterations by rank, one number a layer (as far as it has that rank)": [
             ["method", *options.ranks],
@@ -100,6 +97,11 @@ def sweep(name: str, layers: list[np.ndarray], spectra: list[Spectrum], ranks: l
         ]
         for rank in ranks
     }
+
+
+def cell(seconds: Mapping[str, Sequence[float]], gaps: Mapping[str, float], method: str) -> str:
+    """Milliseconds and gap of a method; nothing where it was not timed."""
+    return f"{1e3 * median(seconds[method]):.0f} ({gaps[method]:.0e})" if method in seconds else ""
 
 
 def quality(name: str, reached: dict[int, list[Fit]]) -> Row:

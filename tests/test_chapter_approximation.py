@@ -153,15 +153,6 @@ def test_the_pages_execute(results, stored, monkeypatch, tmp_path, page, profile
     assert "no value" not in shown and "nan" not in shown.lower().replace("nano", "").split()
 
 
-def test_the_old_pages_still_get_what_they_ask_for(results, stored):
-    """Until the conclusions are told on the new layer."""
-    from rankstudy.book.chapters.approximation import Chapter
-
-    chapter = Chapter()
-    assert all(isinstance(value, str) and value for value in chapter.text.values())
-    assert len(chapter.claims()) == len(claims.stated("approximation"))
-
-
 def test_pictures_are_rows_of_the_cut_matrix():
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((20, 9)) * rng.uniform(1, 3, (20, 1))

@@ -13,7 +13,6 @@ import pytest
 from rankstudy import registry
 from rankstudy.book import claims, notebook
 from rankstudy.book import results as typed_results
-from rankstudy.book.chapters import rank_views
 from rankstudy.config import Network
 from rankstudy.registry import ACTIVATIONS
 from rankstudy.spectrum import Spectrum, effective_rank, numerical_rank, stable_rank
@@ -33,10 +32,8 @@ def results(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def chapter():
-    from rankstudy.book.chapters.rank import Chapter
-
-    return Chapter()
+def result():
+    return questions.result("rank")
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +56,7 @@ def test_the_ranks_of_features_are_those_of_their_singular_values(found):
             assert centred.stable_rank[seed, index] == pytest.approx(stable_rank(spectrum), rel=1e-6)
 
 
-def test_an_arm_is_measured_once_and_its_record_is_known(chapter, monkeypatch):
+def test_an_arm_is_measured_once_and_its_record_is_known(result, monkeypatch):
     settings = questions.settings("rank")
     runs = tuple(arms.runs(settings.shallow)["relu"][0])
     arm = arms.Arm(runs, settings.images)
@@ -67,7 +64,7 @@ def test_an_arm_is_measured_once_and_its_record_is_known(chapter, monkeypatch):
     assert record is not None and questions.accepted(record)
     monkeypatch.setattr(arms.Arm, "compute", lambda self: pytest.fail("measured again"))
     again = jobs.answer(arm)
-    for name, values in chapter.result["shallow"]["relu"]["ranks"]["update"].items():
+    for name, values in result["shallow"]["relu"]["ranks"]["update"].items():
         np.testing.assert_array_equal(getattr(again.ranks.update, name), values)
 
 
@@ -147,10 +144,10 @@ def test_a_null_finds_what_was_planted(found):
         assert (counted["weights"][null] >= 1).all() and (counted["update"][null] >= 1).all()
 
 
-def test_the_chapter_asks_of_its_first_networks_one_by_one_what_the_battery_asks_of_all(chapter):
+def test_the_chapter_asks_of_its_first_networks_one_by_one_what_the_battery_asks_of_all(result):
     settings = questions.settings("rank")
     chosen = training.runs(settings.base)[0][: settings.null_seeds]
-    nulls = chapter.result["nulls"]
+    nulls = result["nulls"]
     for seed, each in enumerate(chosen):
         alone = battery.outliers(engine.trained([each]))
         for matrix, null in itertools.product(battery.MATRICES, battery.NULLS):
@@ -165,8 +162,8 @@ def test_the_bounds_of_the_images_by_hand():
     assert found == inputs.Bounds(rank_float64=3, rank_float32=3, constant=1, distinct=3, count=5)
 
 
-def test_sgd_stays_in_the_span_of_the_images_and_adam_in_that_of_the_distinct_pixels(chapter):
-    found = chapter.result["inputs"]
+def test_sgd_stays_in_the_span_of_the_images_and_adam_in_that_of_the_distinct_pixels(result):
+    found = result["inputs"]
     assert (found["sgd_float64"]["rank_float64"] <= found["images"]["rank_float64"]).all()
     assert (found["adam_float64"]["rank_float64"] <= found["images"]["distinct"]).all()
 
@@ -200,17 +197,6 @@ def test_pivots_are_counted_at_the_tolerance_of_each_precision():
     for pivoting in ("partial", "complete"):
         assert counts[pivoting]["float32"].tolist() == [[3, 4]]
         assert counts[pivoting]["float64"].tolist() == [[20, 4]]
-
-
-def test_an_arm_whose_rate_is_at_the_edge_is_named(chapter):
-    tried = {"learning_rate": np.array([1e-3, 3e-3, 1e-2])}
-    within, beyond = ({**chapter.base, "learning_rate": rate, "tuning": tried} for rate in (3e-3, 1e-2))
-    groups = {"deep": {"relu": within, "tanh": beyond}}
-    assert rank_views.edges(groups).endswith("in mind: tanh.")
-    assert rank_views.edges({**groups, "shallow": {"gelu": beyond}}).endswith("tanh (deep), GELU (shallow).")
-    assert "lies between others" in rank_views.edges({"deep": {"relu": within}})
-    shown = rank_views.by_activation(groups["deep"]).split("\n\n")[0]
-    assert [" (edge)" in row for row in shown.splitlines()] == [False, False, False, True]
 
 
 @pytest.mark.parametrize("page", ["03-rank.qmd", "evidence/03-rank.qmd"])

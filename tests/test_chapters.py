@@ -16,7 +16,6 @@ import pytest
 import yaml
 
 from rankstudy.book import claims, measured, notebook, preview, results, tables
-from rankstudy.book.chapters.common import banner
 from rankstudy.study import questions
 from tests.test_preview import html
 
@@ -29,10 +28,6 @@ def smoke(tmp_path_factory):
         patch.setenv("RANKSTUDY_RESULTS", str(tmp_path_factory.mktemp("results")))
         patch.setenv("RANKSTUDY_PROFILE", "smoke")
         yield
-
-
-def test_the_fallback_is_said_on_the_page():
-    assert "This is not MNIST" in banner(questions.result("data"))
 
 
 @pytest.mark.parametrize("profile", ["smoke", "published"])
@@ -171,7 +166,7 @@ def test_a_string_in_prose_keeps_its_no_break_spaces_in_plain_quarto(tmp_path):
     """Quarto takes what the kernel prints, in which Python alone would escape them."""
     (tmp_path / "_quarto.yml").touch()
     page = tmp_path / "page.qmd"
-    setup = "```{python}\nimport rankstudy.book.chapters.common\n```\n\n"
+    setup = "```{python}\nimport rankstudy.book.display\n```\n\n"
     page.write_text(setup + '`{python} "20\\u202f000, 5\\u00a0% of it\'s"`\n', encoding="utf-8")
     (cell,) = [cell for cell in notebook.execute(page).cells if cell.metadata.get("inline")]
     assert cell.outputs[0].data["text/plain"] == '"20\u202f000, 5\u00a0% of it\'s"'

@@ -88,13 +88,12 @@ def test_only_figures_and_plots_import_matplotlib():
             re.M,
         )
     ]
-    drawing = ("book.figures", "tools.figure")
-    assert all(name in drawing or name.startswith("book.plots.") for name in users)
+    assert all(name == "tools.figure" or name.startswith("book.plots.") for name in users)
 
 
 CHAPTERS = [
     f"{folder}.{name}"
-    for folder in ("study.experiments", "book.chapters")
+    for folder in ("study.experiments",)
     for name in questions.known()
     if (ROOT / "rankstudy" / folder.replace(".", "/") / f"{name}.py").exists()
 ]

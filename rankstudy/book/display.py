@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+from typing import Any
 
 PAGE = "RANKSTUDY_PAGE"  # set in the kernels that `notebook.execute` starts
 QUARTO = "QUARTO_EXECUTE_INFO"  # set in those that Quarto starts
@@ -32,3 +34,16 @@ def plain(text: str) -> str:
     while (shorter := SPAN.sub(r"\1", text)) != text:
         text = shorter
     return text.strip()
+
+
+def _print_no_break_spaces() -> None:
+    """Plain `quarto render` prints a string in prose as Python represents it, and Python escapes no-break spaces."""
+    if shell := "IPython" in sys.modules and sys.modules["IPython"].get_ipython():
+
+        def represent(text: str, printer: Any, cycle: bool) -> None:
+            printer.text(repr(text).replace("\\u202f", "\u202f").replace("\\xa0", "\u00a0"))
+
+        shell.display_formatter.formatters["text/plain"].for_type(str, represent)
+
+
+_print_no_break_spaces()

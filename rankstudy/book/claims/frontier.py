@@ -31,7 +31,6 @@ def lora_full(frontier: Frontier) -> np.ndarray | None:
     "Without replay, at 90 % on the new digit, LoRA of rank 4 and full fine-tuning keep equally much of the old "
     "digits, to within 3 points.",
     family="frontier",
-    tier="secondary",
     expects="within",
     matters=3,
     unit="points",

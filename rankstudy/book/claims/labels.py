@@ -31,7 +31,6 @@ def shuffled_higher(labels: Labels) -> np.ndarray | None:
     "At equal distance from the start, in the square layers, labels that can be memorised make an update of higher "
     "entropy rank than labels drawn anew for every batch.",
     family="labels",
-    tier="secondary",
     expects="above",
     matters=5.0,
     unit="directions",
@@ -46,7 +45,6 @@ def memorising(labels: Labels) -> np.ndarray | None:
     "At equal distance from the start, in the square layers, labels drawn anew for every batch make an update of "
     "higher entropy rank than true ones.",
     family="labels",
-    tier="secondary",
     expects="above",
     matters=5.0,
     unit="directions",

@@ -32,7 +32,6 @@ def accuracy(narrow: Narrow) -> np.ndarray:
     "as many parameters.",
     family="narrow",
     expects="below",
-    tier="secondary",
     unit="points",
     scale=100,
     evidence=EVIDENCE,

@@ -85,7 +85,6 @@ def after_minimum(overfitting: Overfitting) -> np.ndarray | None:
     "overfitting-tanh-square",
     "In the square layers of overfitted networks, the update has a lower entropy rank under tanh than under ReLU.",
     family="overfitting",
-    tier="secondary",
     expects="below",
     matters=10.0,
     unit="directions",
@@ -133,7 +132,6 @@ def width_first(overfitting: Overfitting) -> np.ndarray | None:
     "In the first layer, the share of full rank that the update takes changes with the width as that of random errors "
     "on the same inputs does.",
     family="overfitting",
-    tier="secondary",
     expects="within",
     matters=2.0,
     unit="points of full rank a doubling",
