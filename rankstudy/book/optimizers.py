@@ -58,8 +58,13 @@ def typed(result: Result) -> Optimizers:
         name: Group(tuple(found.widths[name]), {each: followed[each] for each in OPTIMIZERS if each in followed})
         for name, followed in found.followed.items()
     }
-    images = result.config["data"]["train_size"] or 0
-    return Optimizers(conversion.origin(result), **groups, classes=found.classes, top=found.top, images=images)
+    return Optimizers(
+        conversion.origin(result),
+        **groups,
+        classes=found.classes,
+        top=found.top,
+        images=result.config["data"]["train_size"] or 0,
+    )
 
 
 def label(optimizer: str) -> str:
