@@ -9,6 +9,7 @@ from itertools import groupby
 
 import numpy as np
 
+from rankstudy.book import display
 from rankstudy.book.claims import Judged
 from rankstudy.book.plots.drawing import INK, SERIES, Drawing, panel
 from rankstudy.study import questions
@@ -42,13 +43,16 @@ def place(value: float) -> float:
 
 
 class Forest:
-    """A row a hypothesis: on the page a link, in the PDF a drawing for each family."""
+    """A row a hypothesis: on the page a link, in the PDF and in a notebook a drawing for each family."""
 
     def __init__(self, families: Mapping[str, Sequence[Judged]]) -> None:
         self.families = families
 
     def drawings(self) -> list[Drawing]:
         return [_drawing(title, judged) for title, judged in self.families.items()]
+
+    def _repr_html_(self) -> str | None:
+        return None if display.on_a_page() else "\n".join(str(each._repr_html_()) for each in self.drawings())
 
     def _repr_markdown_(self) -> str:
         rows = "\n".join(
