@@ -50,16 +50,6 @@ class Size:
         return f"{len(hidden)} × {hidden[0]}"
 
     @property
-    def histories(self) -> dict[str, History]:
-        """Of the sizes, by label."""
-        return {size.label: size.history for size in self.sizes}
-
-    @property
-    def sizes_that_overfit(self) -> int:
-        """How many of them do so with every seed."""
-        return sum(bool(size.memorised.all()) for size in self.sizes)
-
-    @property
     def parameters(self) -> int:
         return sum(out * inp for out, inp in self.shapes)
 

@@ -25,7 +25,7 @@ from rankstudy.study.jobs import Job
 from rankstudy.study.typed import Floats, Integers
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from rankstudy.data import Dataset
 
@@ -203,7 +203,7 @@ def _batches(walk: Walk, dataset: Dataset) -> Iterator[tuple[Tensor, Tensor]]:
         yield from batches
 
 
-def _weights(model: object) -> list[np.ndarray]:
+def _weights(model: nn.Module) -> list[np.ndarray]:
     from rankstudy import layers
 
     return [weight.detach().double().cpu().numpy().copy() for weight in layers.weights(model)]
