@@ -117,7 +117,7 @@ def test_the_readmes_findings_follow_the_verdicts(verdict):
 def test_the_page_executes_under_smoke_on_the_fallback_data(tmp_path, monkeypatch):
     monkeypatch.setenv("RANKSTUDY_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("RANKSTUDY_PROFILE", "smoke")
-    for chapter in ("training", "rank", "overfitting", "approximation", "low_rank_training", "lora"):
+    for chapter in ("training", "rank", "dissection", "overfitting", "approximation", "low_rank_training", "lora"):
         questions.result(chapter)
     shown = notebook.markdown(notebook.execute(ROOT / "index.qmd"), tmp_path)
     assert "This is not MNIST" in shown and shown.count("claim=") == TEXT.count("claim=")
