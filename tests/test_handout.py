@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import os
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +21,9 @@ from tests.test_telling import told
 ROOT = Path(__file__).parents[1]
 PAGES = [page for page in notebook.listed(ROOT) if handout.name(ROOT, page)]
 CHAPTERS = [page.stem for page in PAGES if page.stem != "tutorial"]
+
+
+CODE = "# {} {{#{}}}\n\n```{{{{python}}}}\n1 + 1\n```\n"
 
 
 def run(book: nbformat.NotebookNode, folder: Path, **variables: str) -> list:
@@ -173,3 +178,25 @@ def test_what_the_books_helpers_give_prints_itself_for_where_it_is_shown(monkeyp
 def test_code_without_what_tells_the_filter():
     code = "import json\ntold.page(\n    rank,\n)\nx = 1"
     assert ast.dump(ast.parse(handout._untold(code))) == ast.dump(ast.parse("import json\nx = 1"))
+
+
+def test_quartos_step_after_rendering_writes_them_beside_the_pages(tmp_path):
+    """Where the whole book was rendered as HTML by plain Quarto, and not otherwise."""
+    root = small_book(tmp_path, first=CODE.format("First", "sec-first"), second=CODE.format("Second", "sec-second"))
+    (root / "index.qmd").write_text("# Home {.unnumbered}\n", encoding="utf-8")
+    step = [sys.executable, "report/styles/postrender.py"]
+    known = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "RANKSTUDY_PROFILE": "published",
+        "QUARTO_PROJECT_OUTPUT_DIR": "_book",
+    }
+    page, pdf = "_book/index.html\n_book/report/01-first.html", "_book/Book.pdf"
+    for changes in (
+        {"QUARTO_PROJECT_OUTPUT_FILES": page},
+        {"QUARTO_PROJECT_OUTPUT_FILES": pdf, "QUARTO_PROJECT_RENDER_ALL": "1"},
+        {"QUARTO_PROJECT_OUTPUT_FILES": page, "QUARTO_PROJECT_RENDER_ALL": "1", "RANKSTUDY_SKIP_RUN": "1"},
+    ):
+        subprocess.run(step, cwd=root, env=known | changes, check=True)
+        assert not (root / "_book").exists()
+    subprocess.run(step, cwd=root, env=known | changes | {"RANKSTUDY_SKIP_RUN": ""}, check=True)
+    assert sorted(path.name for path in (root / "_book" / "report").iterdir()) == ["01-first.ipynb", "02-second.ipynb"]
