@@ -137,7 +137,7 @@ def verdicts(findings: Sequence[Finding]) -> Markdown:
         for each in findings
     ]
     heads = ["hypothesis", "on MNIST", "effect", "there", "effect there", "chapter"]
-    return Markdown(f"::: {{.hypotheses}}\n{tables.table(heads, rows)}\n:::")
+    return Markdown(f"::: {{.verdicts}}\n{tables.table(heads, rows)}\n:::")
 
 
 def provenance(found: Comparison) -> Markdown:
