@@ -122,22 +122,25 @@ def counts(found: Comparison) -> Markdown:
 
 
 def verdicts(findings: Sequence[Finding]) -> Markdown:
-    """Each finding with both verdicts and effects, a row each."""
+    """Each finding with both verdicts, as marks, and effects, a row each."""
     if not findings:
         return Markdown("*None.*")
     rows = [
         [
             each.own.hypothesis.sentence,
-            MARKS[each.own.verdict],
-            each.own.size(),
-            MARKS[each.other.verdict],
-            each.other.size(),
+            _cell(each.own),
+            _cell(each.other),
             questions.known()[each.own.hypothesis.family].lstrip("0"),
         ]
         for each in findings
     ]
-    heads = ["hypothesis", "on MNIST", "effect", "there", "effect there", "chapter"]
+    heads = ["hypothesis", "on MNIST", "there", "chapter"]
     return Markdown(f"::: {{.verdicts}}\n{tables.table(heads, rows)}\n:::")
+
+
+def _cell(found: Judged) -> str:
+    """A verdict's mark, and the effect."""
+    return f"{MARKS[found.verdict][0]}\u00a0{found.size()}"
 
 
 def provenance(found: Comparison) -> Markdown:
