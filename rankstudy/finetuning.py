@@ -248,7 +248,7 @@ def confusions(model: nn.Module, split: Split, digit: int, offsets: Sequence[flo
     trains nothing.
 
     >>> from rankstudy.data import load
-    >>> confusions(MLP(784, 32, 10), load("digits").test, 9, [0.0, math.inf])[1, :, 9].sum()
+    >>> int(confusions(MLP(784, 32, 10), load("digits").test, 9, [0.0, math.inf])[1, :, 9].sum())
     360
     """
     counts = torch.zeros(len(offsets), DIGITS * DIGITS, dtype=torch.int64, device=split.labels.device)

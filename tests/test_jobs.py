@@ -95,7 +95,7 @@ def test_fields_that_there_are_no_more_are_let_be():
     assert typed.result(Squares, stored).often == 2
 
 
-@pytest.mark.parametrize("name", questions.known())
+@pytest.mark.parametrize("name", [name for name in questions.known() if name in questions.published()])
 def test_every_committed_result_is_of_its_class(name, monkeypatch):
     monkeypatch.setenv("RANKSTUDY_PROFILE", "published")
     result = questions.result(name)

@@ -79,7 +79,7 @@ def test_this_process_trains_nothing(fresh, monkeypatch):
     monkeypatch.setattr(engine, "_train", lambda *_: pytest.fail("trained here"))
     before = jobs.spread
     with parallel.beside(2):
-        assert questions.result("training")["history"]["seeds"].tolist() == [0, 1]
+        assert questions.result("training")["history"]["seeds"].tolist() == [100, 101]
     assert jobs.spread is before
 
 

@@ -84,7 +84,8 @@ NAMES = ["3", "03", "rank", "Rank", "03-rank", "03-rank.qmd", "report/03-rank.qm
 
 @pytest.mark.parametrize("name", [*NAMES, str(ROOT / "report" / "03-rank.qmd")])
 def test_a_chapter_has_one_name_whatever_it_is_called(name):
-    assert contents.experiments([name]) == ["rank"]
+    alone = ["rank"] if name.lower() == "rank" else [each for each, of in questions.known().items() if of == "03"]
+    assert contents.experiments([name]) == alone and alone[0] == "rank"
     pages = ["index", "report/03-rank", "report/06-low-rank-training", "report/evidence/03-rank"]
     assert contents.find(name, pages) == "report/03-rank"
 
@@ -110,7 +111,7 @@ def test_names_of_pages(name, page):
 def test_a_page_that_draws_on_all_names_all():
     everything = list(questions.known())
     assert contents.experiments(["7"]) == contents.experiments(["index"]) == contents.experiments([]) == everything
-    assert contents.experiments(["8", "rank", "3"]) == ["rank", "lora"]
+    assert contents.experiments(["lora", "rank", "frontier"]) == ["rank", "lora", "frontier"]
 
 
 def test_without_arguments_there_is_the_help(capsys):

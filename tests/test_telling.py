@@ -147,7 +147,8 @@ def book(folder: Path) -> Path:
     """The book with the pages told on the new layer; of the others only the headings that these may lead to."""
     shutil.copytree(ROOT / "report", folder / "report")
     shutil.copy(ROOT / "_quarto.yml", folder)
-    shutil.copy(ROOT / "index.qmd", folder)
+    for name in ("index.qmd", "tutorial.ipynb"):
+        shutil.copy(ROOT / name, folder)
     for page in notebook.listed(folder):
         if page.relative_to(folder).as_posix() not in PAGES:
             text = page.read_text(encoding="utf-8")

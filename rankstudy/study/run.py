@@ -47,8 +47,9 @@ def main(argv: Sequence[str]) -> int:
     if options.workers is not None and options.scheduler:
         parser.error("argument --workers: not together with --scheduler, whose cluster has workers of its own")
     try:
-        with _changed(options.set, options.chapters):
-            return run(options.chapters, quiet=options.quiet, scheduler=options.scheduler, workers=options.workers)
+        chosen = _own(options.chapters) if options.set else options.chapters
+        with _changed(options.set, chosen):
+            return run(chosen, quiet=options.quiet, scheduler=options.scheduler, workers=options.workers)
     except KeyboardInterrupt:
         root = questions.store().root
         kept = sum(1 for kind in KINDS for _ in root.glob(f"{kind}/*{SUFFIX}"))
@@ -114,13 +115,19 @@ def run(
     return 0
 
 
+def _own(chapters: Sequence[str]) -> list[str]:
+    """The experiments whose settings are meant: of a chapter its own, and not its controls'."""
+    names = contents.experiments(chapters)
+    return names if len(names) == 1 else [name for name in names if name in questions.CHAPTERS.values()]
+
+
 @contextmanager
 def _changed(changes: Sequence[str], chapters: Sequence[str]) -> Iterator[None]:
     """Meanwhile, `--set` is where questions are asked from, here and in workers."""
     if not changes:
         yield
         return
-    names = contents.experiments(chapters)
+    names = _own(chapters)
     if len(names) != 1:
         raise UsageError("--set changes one experiment's settings: name it, as in `run overfitting --set FIELD=VALUE`")
     if wrong := next((change for change in changes if "=" not in change), None):
