@@ -12,6 +12,7 @@ import numpy as np
 
 from rankstudy.book import conversion
 from rankstudy.book.measured import Origin
+from rankstudy.book.missing import Missing
 from rankstudy.book.stats import estimate
 from rankstudy.book.tables import Markdown, percentage, show
 from rankstudy.study.experiments import dissection as experiment
@@ -66,20 +67,27 @@ def typed(result: Result) -> Dissection:
     return Dissection(conversion.origin(result), tuple(found.widths), found.networks, found.wider, found.wider_share)
 
 
-def square(dissection: Dissection | None, name: str) -> np.ndarray | None:
+def square(dissection: Dissection | Missing, name: str) -> np.ndarray | None:
     """(networks,) mean over the square layers of an entropy rank of `Baselines`, or of "lower" or "higher"."""
-    if dissection is None:
+    if isinstance(dissection, Missing):
         return None
     values = getattr(dissection, name) if name in ("lower", "higher") else getattr(dissection.networks.baselines, name)
     return values[:, dissection.square].mean(axis=1)
 
 
-# Tables of the evidence; each takes None where the control is not published yet
+def outliers(dissection: Dissection | Missing) -> np.ndarray | None:
+    """(networks,) outliers of the update, mean over the square layers."""
+    if isinstance(dissection, Missing):
+        return None
+    return dissection.networks.outliers_update[:, dissection.square].mean(axis=1)
 
 
-def inputs_table(dissection: Dissection | None) -> Markdown:
+# Tables of the evidence; each says so where the control is not published yet
+
+
+def inputs_table(dissection: Dissection | Missing) -> Markdown:
     """Entropy ranks by layer: start, update, random errors on the inputs before training and after it, the inputs."""
-    if dissection is None:
+    if isinstance(dissection, Missing):
         return show([], [])
     found = dissection.networks.baselines
     columns = {
@@ -97,17 +105,17 @@ def inputs_table(dissection: Dissection | None) -> Markdown:
     return show(["layer", *columns], rows)
 
 
-def wider_table(dissection: Dissection | None) -> Markdown:
+def wider_table(dissection: Dissection | Missing) -> Markdown:
     """Share of full rank that random errors on the images fill in a first layer, by its width."""
-    if dissection is None:
+    if isinstance(dissection, Missing):
         return show([], [])
     shares = [100 * float(each.mean()) for each in dissection.wider_share]
     return show(["units", "share of full rank, %"], list(zip(dissection.wider, shares, strict=True)))
 
 
-def left_out_table(dissection: Dissection | None) -> Markdown:
+def left_out_table(dissection: Dissection | Missing) -> Markdown:
     """What truncation to an eighth of the directions leaves out, by hidden layer."""
-    if dissection is None:
+    if isinstance(dissection, Missing):
         return show([], [])
     found = dissection.networks.left_out
     columns = {
@@ -123,9 +131,9 @@ def left_out_table(dissection: Dissection | None) -> Markdown:
     return show(["layer", *columns], rows)
 
 
-def outliers_table(dissection: Dissection | None) -> Markdown:
+def outliers_table(dissection: Dissection | Missing) -> Markdown:
     """Singular values above the largest one of entry-shuffled copies, by layer."""
-    if dissection is None:
+    if isinstance(dissection, Missing):
         return show([], [])
     found = dissection.networks
     rows = [
@@ -139,9 +147,9 @@ def outliers_table(dissection: Dissection | None) -> Markdown:
     return show(["layer", "W − W₀", "W"], rows)
 
 
-def exchanged_table(dissection: Dissection | None) -> Markdown:
+def exchanged_table(dissection: Dissection | Missing) -> Markdown:
     """Test accuracy and loss with the outlying directions alone or without them, against as many of the next."""
-    if dissection is None:
+    if isinstance(dissection, Missing):
         return show([], [])
     found = dissection.networks
     scores = {"as trained": found.scores, "hidden layers at their start": found.start}

@@ -14,6 +14,7 @@ import numpy as np
 
 from rankstudy.book import conversion
 from rankstudy.book.measured import TRAINED, Origin
+from rankstudy.book.missing import Missing
 from rankstudy.book.numbers import fixed, words
 from rankstudy.book.stats import Estimate, estimate, short
 from rankstudy.book.tables import Markdown, percentage, show
@@ -72,14 +73,18 @@ def label(optimizer: str) -> str:
     return OPTIMIZERS[optimizer].label if optimizer in OPTIMIZERS else optimizer
 
 
-def optimisers(optimizers: Optimizers | None) -> Markdown:
+def optimisers(optimizers: Optimizers | Missing) -> Markdown:
     """How many Task 2's network was trained under, as a word."""
-    return words(len(optimizers.task2.followed)) if optimizers else Markdown("several")
+    return words(len(optimizers.task2.followed)) if not isinstance(optimizers, Missing) else Markdown("several")
 
 
-def images(optimizers: Optimizers | None) -> Markdown:
+def images(optimizers: Optimizers | Missing) -> Markdown:
     """How many training images were used; all of the fallback data set's."""
-    return fixed(optimizers.images) if optimizers and optimizers.images else Markdown("all training")
+    return (
+        fixed(optimizers.images)
+        if not isinstance(optimizers, Missing) and optimizers.images
+        else Markdown("all training")
+    )
 
 
 def did_train(followed: Followed) -> np.ndarray:
@@ -175,15 +180,15 @@ def _mean(values: np.ndarray) -> np.ndarray:
     return np.where(counts, np.nansum(values, axis=0) / np.maximum(counts, 1), np.nan)
 
 
-# Tables of the evidence; each takes None where the control is not published yet
+# Tables of the evidence; each says so where the control is not published yet
 
 
-def rates_table(optimizers: Optimizers | None, *, deep: bool = False) -> Markdown:
+def rates_table(optimizers: Optimizers | Missing, *, deep: bool = False) -> Markdown:
     """A row an optimiser and learning rate: how it trained, how far its square layers moved and with which rank.
 
     Means over the networks that trained.
     """
-    if optimizers is None:
+    if isinstance(optimizers, Missing):
         return show([], [])
     group = optimizers.deep if deep else optimizers.task2
     first, last = group.square[0], group.square[-1]
@@ -201,10 +206,10 @@ def rates_table(optimizers: Optimizers | None, *, deep: bool = False) -> Markdow
     return show(["optimiser, rate", "trained", "test, %", *moved, *ranks], rows)
 
 
-def comparisons_table(optimizers: Optimizers | None) -> Markdown:
+def comparisons_table(optimizers: Optimizers | Missing) -> Markdown:
     """Differences of two optimisers in entropy rank over Task 2's square layers, at equal distance, validation accuracy
     and epochs."""
-    if optimizers is None:
+    if isinstance(optimizers, Missing):
         return show([], [])
     group, rows = optimizers.task2, []
     for first, second in (("adam", "sgd"), ("adam", "momentum"), ("momentum", "sgd"), ("muon", "adam")):
@@ -219,10 +224,10 @@ def comparisons_table(optimizers: Optimizers | None) -> Markdown:
     return show(["optimisers", "equal distance", f"{100 * ACCURACY:.0f} % validation accuracy", "equal epochs"], rows)
 
 
-def depth_table(optimizers: Optimizers | None) -> Markdown:
+def depth_table(optimizers: Optimizers | Missing) -> Markdown:
     """Change of the update's entropy rank a layer, over square layers: at equal distance and after the last epoch, the
     mean over rates and the range of the means at single rates."""
-    if optimizers is None:
+    if isinstance(optimizers, Missing):
         return show([], [])
     rows = []
     for title, group in (("Task 2’s", optimizers.task2), ("deeper", optimizers.deep)):
@@ -242,10 +247,10 @@ def depth_table(optimizers: Optimizers | None) -> Markdown:
     return show(["network, optimiser", *heads], rows)
 
 
-def inputs_table(optimizers: Optimizers | None, *, deep: bool = False) -> Markdown:
+def inputs_table(optimizers: Optimizers | Missing, *, deep: bool = False) -> Markdown:
     """Entropy rank of the final update less the lower of the two baselines of random errors, by optimiser and layer;
     means over rates."""
-    if optimizers is None:
+    if isinstance(optimizers, Missing):
         return show([], [])
     group, rows = (optimizers.deep if deep else optimizers.task2), []
     layers = [0, *group.square]
@@ -256,10 +261,10 @@ def inputs_table(optimizers: Optimizers | None, *, deep: bool = False) -> Markdo
     return show(["optimiser", *(f"layer {layer + 1}" for layer in layers)], rows)
 
 
-def outliers_table(optimizers: Optimizers | None) -> Markdown:
+def outliers_table(optimizers: Optimizers | Missing) -> Markdown:
     """Outliers of the update above entry-shuffled copies, by layer: each optimiser at its best rate, then Adam by the
     number of classes."""
-    if optimizers is None:
+    if isinstance(optimizers, Missing):
         return show([], [])
     group, classes = optimizers.task2, optimizers.classes
     counts = {label(name): each.shuffled[best(each)] for name, each in group.followed.items()}
@@ -269,10 +274,10 @@ def outliers_table(optimizers: Optimizers | None) -> Markdown:
     return show(["condition", *(f"layer {layer + 1}" for layer in layers)], rows)
 
 
-def aligned_table(optimizers: Optimizers | None) -> Markdown:
+def aligned_table(optimizers: Optimizers | Missing) -> Markdown:
     """Overlap of what a layer writes most strongly with what the next one reads, before training and after it, each
     optimiser at its best rate."""
-    if optimizers is None:
+    if isinstance(optimizers, Missing):
         return show([], [])
     group, rows = optimizers.task2, []
     pairs = range(len(group.widths) - 2)

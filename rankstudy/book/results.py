@@ -33,14 +33,14 @@ def rank() -> measured.Rank:
     return conversion.rank(questions.result("rank"))
 
 
-def optimizers() -> optimizers3.Optimizers | None:
-    """Chapter 3's control of optimisers likewise; None where it is not published yet."""
-    return None if questions.missing("optimizers") else optimizers3.typed(questions.result("optimizers"))
+def optimizers() -> optimizers3.Optimizers | Missing:
+    """Chapter 3's control of optimisers likewise."""
+    return _published("optimizers", optimizers3.typed)
 
 
-def dissection() -> dissection3.Dissection | None:
+def dissection() -> dissection3.Dissection | Missing:
     """Chapter 3's control of inputs and directions likewise."""
-    return None if questions.missing("dissection") else dissection3.typed(questions.result("dissection"))
+    return _published("dissection", dissection3.typed)
 
 
 def training() -> measured.Training:
