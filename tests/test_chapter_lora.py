@@ -17,6 +17,7 @@ from rankstudy import config, finetuning, layers, lora
 from rankstudy.book import claims, lora_tables, notebook, plots, results
 from rankstudy.book import frontier as told_frontier
 from rankstudy.book import lora as told_lora
+from rankstudy.book.missing import Missing
 from rankstudy.data import Split
 from rankstudy.factorization import break_even_rank, eckart_young_error
 from rankstudy.study.example import example_network
@@ -62,16 +63,18 @@ def test_the_page_and_its_evidence_are_whole_under_smoke(smoke, page, tmp_path):
 def test_every_hypothesis_is_decided_or_said_not_to_be_measured(smoke, name):
     found = claims.judged(smoke[name])
     assert found and all(each.verdict in claims.VERDICTS for each in found)
-    missing = claims.judged(None, family=name)
+    missing = claims.judged(Missing(name))
     assert {each.hypothesis.id for each in missing} == {each.hypothesis.id for each in found}
     assert {each.verdict for each in missing} == {"inconclusive"}
 
 
 def test_what_is_not_published_yet_is_said_in_place_of_a_figure_or_a_table():
-    for shown in (plots.frontier(None), plots.by_setting(None), lora_tables.frontier(None), lora_tables.settings(None)):
+    frontier = Missing("frontier")
+    for show in (plots.frontier, plots.by_setting, lora_tables.frontier, lora_tables.settings):
+        shown = show(frontier)
         assert "Not run" in shown._repr_markdown_()
     for table in (lora_tables.directions, lora_tables.columns, lora_tables.intruders):
-        assert "Not run" in table(None)
+        assert "Not run" in table(Missing("directions"))
 
 
 def test_results_that_did_not_mask_are_still_told(smoke):

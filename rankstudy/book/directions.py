@@ -71,6 +71,12 @@ class Directions:
         """Indices of the square layers."""
         return [index for index, (inp, out) in enumerate(zip(self.widths, self.widths[1:], strict=False)) if inp == out]
 
+    @property
+    def replayed(self) -> Columns:
+        """The columns of the one condition with replay; `columns[0]` is the same without."""
+        (found,) = (each for each in self.columns if each.replay)
+        return found
+
     def full(self, optimizer: str, *, replay: bool) -> list[Update]:
         """Full fine-tuning by an optimiser, the smallest learning rate first."""
         return [

@@ -11,6 +11,7 @@ from rankstudy.book.directions import THRESHOLD, Directions
 from rankstudy.book.frontier import Frontier
 from rankstudy.book.lora import VARIANTS, Accuracy, Condition, LoRA
 from rankstudy.book.lora import label as method_label
+from rankstudy.book.missing import Missing
 from rankstudy.book.stats import Estimate, estimate, number_text
 from rankstudy.book.tables import NOT_RUN, Markdown, percentage, show
 
@@ -153,9 +154,9 @@ def variants(found: LoRA) -> Markdown:
     return show(["variant", "rank", "learning rate", "new", "old", "all ten", "harmonic mean"], rows)
 
 
-def frontier(found: Frontier | None) -> Markdown:
+def frontier(found: Frontier | Missing) -> Markdown:
     """What each method keeps at each accuracy on the new digit: old test accuracy in per cent."""
-    if found is None:
+    if isinstance(found, Missing):
         return NOT_RUN
     rows = [[each.label, *_levels(each.old)] for each in found.methods]
     rows.append(["one offset, not trained", *_levels(found.tilted)])
@@ -164,9 +165,9 @@ def frontier(found: Frontier | None) -> Markdown:
     return show(["method", *(f"{100 * level:g} %" for level in found.levels)], rows)
 
 
-def settings(found: Frontier | None) -> Markdown:
+def settings(found: Frontier | Missing) -> Markdown:
     """Learning rate and length that were chosen on each half of the digits, at the level that is compared."""
-    if found is None:
+    if isinstance(found, Missing):
         return NOT_RUN
     rows = [
         [
@@ -192,9 +193,9 @@ def settings(found: Frontier | None) -> Markdown:
     return show(heads, rows)
 
 
-def directions(found: Directions | None) -> Markdown:
+def directions(found: Directions | Missing) -> Markdown:
     """ΔW at equal accuracy on the new digit, square layers."""
-    if found is None:
+    if isinstance(found, Missing):
         return NOT_RUN
     rows = [
         [
@@ -211,9 +212,9 @@ def directions(found: Directions | None) -> Markdown:
     return show([*heads, "entropy rank"], rows)
 
 
-def columns(found: Directions | None) -> Markdown:
+def columns(found: Directions | Missing) -> Markdown:
     """Mean |cos| of pairs of columns of what was added to B, by what was varied."""
-    if found is None:
+    if isinstance(found, Missing):
         return NOT_RUN
     rows = [
         [
@@ -233,9 +234,9 @@ def columns(found: Directions | None) -> Markdown:
     return show(heads, rows)
 
 
-def intruders(found: Directions | None) -> Markdown:
+def intruders(found: Directions | Missing) -> Markdown:
     """Intruder dimensions of ten in the square layers, and of the two controls."""
-    if found is None:
+    if isinstance(found, Missing):
         return NOT_RUN
     rows = [
         [

@@ -88,14 +88,14 @@ def lora() -> chapter8.LoRA:
     return chapter8.typed(questions.result("lora"))
 
 
-def frontier() -> frontier8.Frontier | None:
-    """Chapter 8's control of forgetting likewise; None where it is not published yet."""
-    return None if questions.missing("frontier") else frontier8.typed(questions.result("frontier"))
+def frontier() -> frontier8.Frontier | Missing:
+    """Chapter 8's control of forgetting likewise."""
+    return _published("frontier", frontier8.typed)
 
 
-def directions() -> directions8.Directions | None:
+def directions() -> directions8.Directions | Missing:
     """Chapter 8's control of directions likewise."""
-    return None if questions.missing("directions") else directions8.typed(questions.result("directions"))
+    return _published("directions", directions8.typed)
 
 
 def origin(experiment: str) -> measured.Origin:

@@ -118,8 +118,7 @@ def columns_steps(directions: Directions) -> np.ndarray:
     evidence=COLUMNS,
 )
 def columns_replay(directions: Directions) -> np.ndarray:
-    (with_replay,) = (each for each in directions.columns if each.replay)
-    return directions.squares(with_replay.cosine - directions.columns[0].cosine)
+    return directions.squares(directions.replayed.cosine - directions.columns[0].cosine)
 
 
 @hypothesis(

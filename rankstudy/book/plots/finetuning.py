@@ -10,15 +10,16 @@ from matplotlib.ticker import NullLocator
 
 from rankstudy.book.frontier import Frontier, Kept
 from rankstudy.book.lora import Condition, Costs, LoRA
+from rankstudy.book.missing import Missing
 from rankstudy.book.plots.drawing import INK, OTHERS, SERIES, Drawing, colour, direct, line, panel, plain_log
 from rankstudy.book.tables import NOT_RUN, Markdown
 
 DRAWS = 2000  # of the bootstrap over digits
 
 
-def frontier(found: Frontier | None) -> Drawing | Markdown:
+def frontier(found: Frontier | Missing) -> Drawing | Markdown:
     """Accuracy on the old digits against that on the new one, all logits and masked; what no training gives, dashed."""
-    if found is None:
+    if isinstance(found, Missing):
         return NOT_RUN
     drawn = []
     for title, masked in (("all ten logits", False), ("new digit’s logit masked", True)):
@@ -47,9 +48,9 @@ def frontier(found: Frontier | None) -> Drawing | Markdown:
     return Drawing(drawn)
 
 
-def by_setting(found: Frontier | None, level: float = 90) -> Drawing | Markdown:
+def by_setting(found: Frontier | Missing, level: float = 90) -> Drawing | Markdown:
     """What full fine-tuning and LoRA keep at the level at which methods are compared, at every learning rate tried."""
-    if found is None:
+    if isinstance(found, Missing):
         return NOT_RUN
     drawn = []
     for length, steps in enumerate(found.steps):
