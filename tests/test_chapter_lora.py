@@ -164,6 +164,14 @@ def test_masked_forgetting_asks_for_more_than_half(smoke, old, masked, verdict):
     assert claims.judge(test, test.test(planted)).verdict == verdict
 
 
+@pytest.mark.parametrize(("ratio", "verdict"), [(1.2, "supported"), (0.8, "refuted"), (1.0, "inconclusive")])
+def test_a_step_is_slower_where_it_takes_longer(smoke, ratio, verdict):
+    """Whichever it is on the machine that computed."""
+    planted = dataclasses.replace(smoke["lora"], step_ratio=ratio + 0.01 * np.resize([-1, 1], 10))
+    (found,) = (each for each in claims.judged(planted) if each.hypothesis.id == "lora-step-slower")
+    assert found.verdict == verdict
+
+
 def test_memory_is_counted_as_the_formulas_say(smoke):
     """Adapters have r·(in + out) numbers a layer, gradients 4 bytes each, Adam two moments and a step per tensor."""
     costs, shapes = smoke["lora"].costs, experiment.CONFIGS["smoke"].network.shapes()

@@ -78,7 +78,6 @@ def scaled(variants: dict, **factors: float) -> dict:
         ("low_rank_training", "memory", lambda old: scaled(old, parameters=100), "low-rank-fewer"),
         ("low_rank_training", "network", lambda old: scaled(old, low=0.1), "low-rank-faster"),
         ("lora", "activations", lambda old: 0 * old, "lora-activations"),
-        ("lora", "step_ratio", lambda old: 0.5 * old, "lora-step-slower"),
     ],
 )
 def test_a_flipped_result_flips_its_verdict(told, chapter, field, values, claim):
