@@ -17,6 +17,7 @@ import pytest
 
 from rankstudy.book import claims, notebook, preview
 from rankstudy.rank import eliminate, rank_tolerance
+from rankstudy.study import questions
 from tests import page_checks
 
 ROOT = Path(__file__).parents[1]
@@ -176,6 +177,12 @@ def shown(request, tmp_path_factory):
     }
 
 
+def computed(text: str) -> str:
+    """A page's source without what rests on controls that are not published."""
+    missing = "|".join(name for name in questions.CONTROLS if name not in questions.published()) or "none"
+    return re.sub(rf'^(:{{3,}}) \{{\.control[^}}\n]*of="(?:{missing})"\}}\n.*?^\1\n', "", text, flags=re.M | re.S)
+
+
 def pieces(sentence: str) -> list[str]:
     """The words of a sentence as they will stand on the page, between its inline numbers and references."""
     sentence = notebook.CODE.sub("\n", sentence)
@@ -186,10 +193,12 @@ def pieces(sentence: str) -> list[str]:
 @pytest.mark.parametrize("page", PAGES)
 def test_no_sentence_stands_under_a_verdict_it_was_not_written_for(shown, page):
     verdict, pages = shown
-    sentences = bound((ROOT / page).read_text(encoding="utf-8"))
-    assert sentences
+    sentences = bound(computed((ROOT / page).read_text(encoding="utf-8")))
+    assert sentences or page in APPENDICES
     for sentence, claim in sentences:
         for part in sorted(pieces(sentence), key=len)[None if verdict == "supported" else -1 :]:
+            if verdict != "supported" and len(part.split()) < 4:
+                continue  # so few words stand elsewhere, too
             if verdict == "supported":
                 assert part.replace("'", "’") in pages[page].replace("'", "’"), (claim, part)
             elif verdict:
@@ -388,9 +397,9 @@ def test_the_book_package_holds_no_prose():
     """Strings of eight words or more are hypotheses, errors, docstrings or what a reader is shown as a label."""
     labels = {"told.py": ("This is not MNIST", "A quick run")}  # printed beside a result, whatever it is
     templates = {"published.py", "images.py", "drawing.py", "explorer.py"}  # what papers measured; markup
-    tools = {"preview.py", "render.py", "readme.py", "notebook.py", "figures.py"}  # they make pages, and fill none
+    tools = {"preview.py", "render.py", "readme.py", "notebook.py", "handout.py"}  # they make pages, and fill none
     for path in sorted((ROOT / "rankstudy" / "book").rglob("*.py")):
-        if "chapters" in path.parts or path.name in templates | tools:
+        if path.name in templates | tools:
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         allowed = set()
