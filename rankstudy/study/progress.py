@@ -52,7 +52,8 @@ def missing(names: Sequence[str]) -> dict[str, list[Run]]:
 def described(waiting: dict[str, list[Run]]) -> str:
     """What is missing, in a line."""
     runs = [run for each in waiting.values() for run in each]
-    chapters = f"chapter{'s' * (len(waiting) != 1)} {', '.join(map(contents.number, waiting))}"
+    numbers = list(dict.fromkeys(map(contents.number, waiting)))  # a chapter's controls are its own
+    chapters = f"chapter{'s' * (len(numbers) != 1)} {', '.join(numbers)}"
     if not runs:
         return f"{chapters} (all networks are trained)"
     trainings = f"{len(runs)} training{'s' * (len(runs) != 1)}"
