@@ -397,7 +397,8 @@ def test_the_book_package_holds_no_prose():
     """Strings of eight words or more are hypotheses, errors, docstrings or what a reader is shown as a label."""
     labels = {"told.py": ("This is not MNIST", "A quick run")}  # printed beside a result, whatever it is
     templates = {"published.py", "images.py", "drawing.py", "explorer.py"}  # what papers measured; markup
-    tools = {"preview.py", "render.py", "readme.py", "notebook.py", "handout.py", "tutorial.py"}  # they make pages, and fill none
+    makers = ("preview", "render", "readme", "notebook", "handout", "tutorial")  # they make pages, and fill none
+    tools = {f"{name}.py" for name in makers}
     for path in sorted((ROOT / "rankstudy" / "book").rglob("*.py")):
         if path.name in templates | tools:
             continue
