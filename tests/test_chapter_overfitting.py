@@ -11,6 +11,7 @@ import pytest
 
 from rankstudy import config
 from rankstudy.book import claims, notebook, paths, plots, results
+from rankstudy.book.missing import Missing
 from rankstudy.spectrum import Spectrum, effective_rank, input_baseline
 from rankstudy.study import engine, questions
 from rankstudy.study.experiments import baselines, decay, labels, overfitting
@@ -276,7 +277,7 @@ def test_figures_draw_what_there_is(drawing):
         "learned_by_distance": lambda: plots.learned_by_distance(found),
     }[drawing]()
     assert len(made.svgs()) == 2 and all("nan" not in each for each in made.svgs())
-    assert not plots.learned_by_distance(None).svgs()
+    assert not plots.learned_by_distance(Missing("labels")).svgs()
 
 
 @pytest.mark.parametrize("page", ["04-overfitting.qmd", "evidence/04-overfitting.qmd"])

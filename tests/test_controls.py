@@ -53,7 +53,7 @@ def test_what_rests_on_a_missing_control_is_a_line_or_nothing():
 
 def test_a_page_says_which_controls_are_missing(monkeypatch):
     monkeypatch.setenv("RANKSTUDY_PROFILE", "published")
-    text = told.page(results.rank(), Missing("narrow"), labels=None)
+    text = told.page(results.rank(), Missing("narrow"), Missing("labels"))
     content = json.loads(str(text).split("````{.json}\n")[1].split("\n````")[0])
     assert content["missing"] == ["narrow", "labels"]
     assert content["claims"]["narrow-accuracy"]["verdict"] == content["claims"]["labels-shuffled-higher"]["verdict"]

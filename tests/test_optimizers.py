@@ -10,6 +10,7 @@ import pytest
 from rankstudy import config, device, registry
 from rankstudy.book import claims, results, told
 from rankstudy.book import optimizers as view
+from rankstudy.book.missing import Missing
 from rankstudy.spectrum import effective_rank, outlier_rank, stable_rank
 from rankstudy.study import engine, jobs, observers, questions, typed
 from rankstudy.study.experiments import chance, dissection, optimizers, rank, training
@@ -239,7 +240,7 @@ def test_the_results_are_whole_under_smoke(found, taken):
 
 def test_a_control_that_is_not_published_yet_decides_nothing(taken):
     for family in ("optimizers", "dissection"):
-        verdicts = {each.verdict for each in claims.judged(None, family=family)}
+        verdicts = {each.verdict for each in claims.judged(Missing(family))}
         assert verdicts == {"inconclusive"}
-    shown = told.page(taken, optimizers=None)
+    shown = told.page(taken, Missing("optimizers"))
     assert '"optimizers-adam-sgd-distance": {"verdict": "inconclusive"' in shown

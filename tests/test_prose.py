@@ -61,8 +61,6 @@ GIVEN = {  # what is asked, and what the words on the page mean; never what came
     "evidence/03-rank": ("Intervals are 95 % Student t", "95 % quantile", "in bfloat16 from 128 rows on"),
     "change-something": ("their numbers from 0",),
     "04-overfitting": (
-        "(at least 99.9 %)",
-        "is at least 5 % above",
         "**1. Stop early.",
         "**2. Another",
         "**3. How low",

@@ -243,7 +243,7 @@ NEUTRAL = {  # sentences with such a word that say nothing about a result, or so
         "How does the rank increase as we go to deeper layers?",  # the assignment's question
         "Every network does better on the images that it was trained on.",
         "if it was better before",  # a definition
-        "is at least 5 % above the lowest that it had",  # likewise
+        "above the lowest that it had after any epoch",  # likewise
         "Does memorising take more directions?",
         "a random start has full rank",  # mathematics
         "in the square layers changes by N of full rank",

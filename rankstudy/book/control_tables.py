@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from rankstudy.book.measured import Networks
+from rankstudy.book.missing import Missing
 from rankstudy.book.overfitting import Size
 from rankstudy.book.paths import Decay, Labels
 from rankstudy.book.stats import estimate
@@ -26,10 +27,10 @@ def baselines(sizes: Sequence[Size]) -> Markdown:
     return show(["hidden", "W − W₀", "random errors, inputs before training", "after it"], rows)
 
 
-def labels(view: Labels | None) -> Markdown:
+def labels(view: Labels | Missing) -> Markdown:
     """What each condition of `paths.Labels` reaches at each learning rate, and differences at equal distance, in the
-    square layers; None: it has not been computed."""
-    if view is None:
+    square layers."""
+    if isinstance(view, Missing):
         return show([], [])
     columns: dict[str, np.ndarray] = {}
     for name in ("true", "shuffled", "anew"):
@@ -41,9 +42,9 @@ def labels(view: Labels | None) -> Markdown:
     return down("learning rate", [f"{rate:g}" for rate in view.learning_rates], columns)
 
 
-def decay(view: Decay | None) -> Markdown:
-    """What each weight decay of `paths.Decay` leaves and reaches, in the square layers; None: not computed."""
-    if view is None:
+def decay(view: Decay | Missing) -> Markdown:
+    """What each weight decay of `paths.Decay` leaves and reaches, in the square layers."""
+    if isinstance(view, Missing):
         return show([], [])
     columns = {
         "k": view.kept,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 
@@ -90,6 +91,9 @@ class Overfitting:
     sizes: tuple[Size, ...]  # from the fewest parameters to the most, the big one among them
     excess: np.ndarray  # (networks,) of the big ones: test loss at the end above its lowest, as a share of that
     memorised: np.ndarray  # (networks,) whether training accuracy and excess meet the criterion stated in advance
+
+    memorised_at: ClassVar[float] = chapter4.MEMORISED  # the criterion: training accuracy at the end, at least
+    excess_at: ClassVar[float] = chapter4.EXCESS  # … and `excess`, at least
 
     @cached_property
     def widths(self) -> tuple[Size, ...]:

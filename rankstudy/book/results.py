@@ -53,14 +53,14 @@ def overfitting() -> chapter4.Overfitting:
     return chapter4.typed(questions.result("overfitting"))
 
 
-def labels() -> paths.Labels | None:
-    """Chapter 4's control of labels likewise; None where it is not published yet."""
-    return None if questions.missing("labels") else paths.labels(questions.result("labels"))
+def labels() -> paths.Labels | Missing:
+    """Chapter 4's control of labels likewise."""
+    return _published("labels", paths.labels)
 
 
-def decay() -> paths.Decay | None:
+def decay() -> paths.Decay | Missing:
     """Chapter 4's control of weight decay likewise."""
-    return None if questions.missing("decay") else paths.decay(questions.result("decay"))
+    return _published("decay", paths.decay)
 
 
 def approximation() -> chapter5.Approximation:
@@ -98,23 +98,16 @@ def directions() -> directions8.Directions | Missing:
     return _published("directions", directions8.typed)
 
 
-def origin(experiment: str) -> measured.Origin:
-    """Where the numbers of a chapter come from, before it has a typed result of its own."""
-    return conversion.origin(questions.result(experiment))
-
-
 def intrinsic_dimension() -> intrinsic.IntrinsicDimension:
     """The appendix's result on intrinsic dimension likewise."""
     return intrinsic.typed(questions.result("intrinsic_dimension"))
 
 
 def book() -> dict[str, Any]:
-    """The result of every family of hypotheses, by the family's name; None where none is published yet."""
-    return {family: None if questions.missing(family) else globals()[family]() for family in claims.FAMILIES}
+    """The result of every family of hypotheses, by the family's name, in the book's order."""
+    return {family: globals()[family]() for family in claims.FAMILIES}
 
 
 def _published(control: str, typed: Callable[[questions.Result], View]) -> View | Missing:
     """A control's result; `Missing` under `published` as long as it is not."""
-    if questions.profile() == "published" and control not in questions.published():
-        return Missing(control)
-    return typed(questions.result(control))
+    return Missing(control) if questions.missing(control) else typed(questions.result(control))

@@ -21,12 +21,9 @@ from rankstudy.study import questions
 WORDS = {"supported": "Supported", "refuted": "Refuted", "inconclusive": "Inconclusive"}
 
 
-def page(*results: Any, **controls: Any) -> Markdown:
-    """For results of `book.results`: verdict and effect of each hypothesis about them, and one line of provenance.
-
-    `controls` by name: None where one has not been computed yet, and its hypotheses are then inconclusive.
-    """
-    shown = [(_family(result), result) for result in results] + list(controls.items())
+def page(*results: Any) -> Markdown:
+    """For results of `book.results`: verdict and effect of each hypothesis about them, which of them are missing, and
+    one line of provenance."""
     verdicts = {
         each.hypothesis.id: {
             "verdict": each.verdict,
@@ -34,18 +31,14 @@ def page(*results: Any, **controls: Any) -> Markdown:
             "summary": each.summary(),
             **evidence(each.hypothesis),
         }
-        for family, result in shown
-        for each in claims.judged(result, family=family)
+        for result in results
+        for each in claims.judged(result)
     }
-    origins = [result.origin for _, result in shown if result is not None and not isinstance(result, Missing)]
-    missing = [family for family, result in shown if result is None or isinstance(result, Missing)]
+    missing = [result.experiment for result in results if isinstance(result, Missing)]
+    origins = [result.origin for result in results if not isinstance(result, Missing)]
     content = {"claims": verdicts, "missing": missing, "provenance": provenance(*origins), "warning": warning(*origins)}
     text = json.dumps(content, ensure_ascii=False)
     return Markdown(f"::: {{.told}}\n````{{.json}}\n{text}\n````\n:::")
-
-
-def _family(result: Any) -> str:
-    return result.experiment if isinstance(result, Missing) else result.origin.experiment
 
 
 def evidence(hypothesis: claims.Hypothesis) -> dict[str, str]:

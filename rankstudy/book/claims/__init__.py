@@ -142,10 +142,9 @@ def stated(family: str) -> list[Hypothesis]:
     return [each for each in REGISTRY.values() if each.family == family]
 
 
-def judged(result: Any, planted: Mapping[str, str] | None = None, family: str = "") -> list[Judged]:
-    """What a result says of every hypothesis of its family, p-values corrected; see `corrected`.
-
-    Of a result that is None, a control that has not been computed, every hypothesis of `family` is inconclusive.
+def judged(result: Any, planted: Mapping[str, str] | None = None) -> list[Judged]:
+    """What a result says of every hypothesis of its family, p-values corrected; see `corrected`. Where it is `Missing`,
+    all are inconclusive.
 
     `planted`: verdicts to use instead, by id ("*": for all), so that a page can be read under any; unset: those of the
     environment variable PLANT.
@@ -153,10 +152,9 @@ def judged(result: Any, planted: Mapping[str, str] | None = None, family: str = 
     Raises:
         ValueError: a planted verdict is none of VERDICTS.
     """
-    if isinstance(result, Missing):
-        result, family = None, result.experiment
-    asked = stated(family if result is None else result.origin.experiment)
-    found = corrected([judge(each, None if result is None else each.test(result)) for each in asked])
+    missing = isinstance(result, Missing)
+    asked = stated(result.experiment if missing else result.origin.experiment)
+    found = corrected([judge(each, None if missing else each.test(result)) for each in asked])
     wanted = planted_verdicts() if planted is None else planted
     if unknown := set(wanted.values()) - set(VERDICTS):
         raise ValueError(f"a planted verdict is {min(unknown)!r}; allowed are {', '.join(VERDICTS)}")
@@ -164,8 +162,8 @@ def judged(result: Any, planted: Mapping[str, str] | None = None, family: str = 
 
 
 def all_judged(book: Mapping[str, Any]) -> list[Judged]:
-    """What the results say of every hypothesis of the book; `book`: family -> result, or None where there is none."""
-    return [each for family, result in book.items() for each in judged(result, family=family)]
+    """What the results of `results.book()` say of every hypothesis."""
+    return [each for result in book.values() for each in judged(result)]
 
 
 def planted_verdicts() -> dict[str, str]:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rankstudy.book.measured import History
+from rankstudy.book.missing import Missing
 from rankstudy.book.overfitting import Size
 from rankstudy.book.paths import NEAREST, Decay, Labels
 from rankstudy.book.plots.drawing import INK, SERIES, Drawing, colour, direct, line, panel
@@ -48,11 +49,11 @@ def _turn(title: str, history: History, what: str) -> Figure:
     return figure
 
 
-def learned_by_distance(view: Labels | Decay | None, layers: str = "square") -> Drawing:
+def learned_by_distance(view: Labels | Decay | Missing, layers: str = "square") -> Drawing:
     """Entropy rank of what is learned against its distance from the start (log), a panel a layer ("square" ones or all
     "hidden" ones), a line for each learning rate of a condition: means over networks at each look, from the smallest
-    distance that is compared. None: it has not been computed."""
-    if view is None:
+    distance that is compared."""
+    if isinstance(view, Missing):
         return Drawing([])
     drawn = []
     for layer in view.square if layers == "square" else range(len(view.widths) - 2):
