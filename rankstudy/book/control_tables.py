@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from rankstudy.book.measured import Networks
-from rankstudy.book.missing import Missing
 from rankstudy.book.overfitting import Size
 from rankstudy.book.paths import Decay, Labels
 from rankstudy.book.stats import estimate
-from rankstudy.book.tables import Markdown, down, percentage, show
+from rankstudy.book.tables import Markdown, down, of_control, percentage, show
 
 
 def baselines(sizes: Sequence[Size]) -> Markdown:
@@ -27,11 +26,10 @@ def baselines(sizes: Sequence[Size]) -> Markdown:
     return show(["hidden", "W − W₀", "random errors, inputs before training", "after it"], rows)
 
 
-def labels(view: Labels | Missing) -> Markdown:
+@of_control
+def labels(view: Labels) -> Markdown:
     """What each condition of `paths.Labels` reaches at each learning rate, and differences at equal distance, in the
     square layers."""
-    if isinstance(view, Missing):
-        return show([], [])
     columns: dict[str, np.ndarray] = {}
     for name in ("true", "shuffled", "anew"):
         columns[f"{name}: right in training, %"] = 100 * view.end(name, "train_accuracy")
@@ -42,10 +40,9 @@ def labels(view: Labels | Missing) -> Markdown:
     return down("learning rate", [f"{rate:g}" for rate in view.learning_rates], columns)
 
 
-def decay(view: Decay | Missing) -> Markdown:
+@of_control
+def decay(view: Decay) -> Markdown:
     """What each weight decay of `paths.Decay` leaves and reaches, in the square layers."""
-    if isinstance(view, Missing):
-        return show([], [])
     columns = {
         "k": view.kept,
         "test accuracy, %": 100 * view.end("test_accuracy"),

@@ -14,7 +14,7 @@ from rankstudy.book import conversion
 from rankstudy.book.measured import Origin
 from rankstudy.book.missing import Missing
 from rankstudy.book.stats import estimate
-from rankstudy.book.tables import Markdown, percentage, show
+from rankstudy.book.tables import Markdown, of_control, percentage, show
 from rankstudy.study.experiments import dissection as experiment
 from rankstudy.study.experiments.dissection import EXCHANGES, TENTHS, Baselines, Deleted, LeftOut, Probed
 from rankstudy.study.questions import Result
@@ -82,13 +82,12 @@ def outliers(dissection: Dissection | Missing) -> np.ndarray | None:
     return dissection.networks.outliers_update[:, dissection.square].mean(axis=1)
 
 
-# Tables of the evidence; each says so where the control is not published yet
+# Tables of the evidence
 
 
-def inputs_table(dissection: Dissection | Missing) -> Markdown:
+@of_control
+def inputs_table(dissection: Dissection) -> Markdown:
     """Entropy ranks by layer: start, update, random errors on the inputs before training and after it, the inputs."""
-    if isinstance(dissection, Missing):
-        return show([], [])
     found = dissection.networks.baselines
     columns = {
         "W₀": found.initial,
@@ -105,18 +104,16 @@ def inputs_table(dissection: Dissection | Missing) -> Markdown:
     return show(["layer", *columns], rows)
 
 
-def wider_table(dissection: Dissection | Missing) -> Markdown:
+@of_control
+def wider_table(dissection: Dissection) -> Markdown:
     """Share of full rank that random errors on the images fill in a first layer, by its width."""
-    if isinstance(dissection, Missing):
-        return show([], [])
     shares = [100 * float(each.mean()) for each in dissection.wider_share]
     return show(["units", "share of full rank, %"], list(zip(dissection.wider, shares, strict=True)))
 
 
-def left_out_table(dissection: Dissection | Missing) -> Markdown:
+@of_control
+def left_out_table(dissection: Dissection) -> Markdown:
     """What truncation to an eighth of the directions leaves out, by hidden layer."""
-    if isinstance(dissection, Missing):
-        return show([], [])
     found = dissection.networks.left_out
     columns = {
         "the start’s share, %": found.start,
@@ -131,10 +128,9 @@ def left_out_table(dissection: Dissection | Missing) -> Markdown:
     return show(["layer", *columns], rows)
 
 
-def outliers_table(dissection: Dissection | Missing) -> Markdown:
+@of_control
+def outliers_table(dissection: Dissection) -> Markdown:
     """Singular values above the largest one of entry-shuffled copies, by layer."""
-    if isinstance(dissection, Missing):
-        return show([], [])
     found = dissection.networks
     rows = [
         [
@@ -147,10 +143,9 @@ def outliers_table(dissection: Dissection | Missing) -> Markdown:
     return show(["layer", "W − W₀", "W"], rows)
 
 
-def exchanged_table(dissection: Dissection | Missing) -> Markdown:
+@of_control
+def exchanged_table(dissection: Dissection) -> Markdown:
     """Test accuracy and loss with the outlying directions alone or without them, against as many of the next."""
-    if isinstance(dissection, Missing):
-        return show([], [])
     found = dissection.networks
     scores = {"as trained": found.scores, "hidden layers at their start": found.start}
     for matrix, name in (("update", "W − W₀"), ("weights", "W")):

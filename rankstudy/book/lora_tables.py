@@ -11,9 +11,8 @@ from rankstudy.book.directions import THRESHOLD, Directions
 from rankstudy.book.frontier import Frontier
 from rankstudy.book.lora import VARIANTS, Accuracy, Condition, LoRA
 from rankstudy.book.lora import label as method_label
-from rankstudy.book.missing import Missing
 from rankstudy.book.stats import Estimate, estimate, number_text
-from rankstudy.book.tables import NOT_RUN, Markdown, percentage, show
+from rankstudy.book.tables import Markdown, of_control, percentage, show
 
 
 def summary(found: LoRA) -> Markdown:
@@ -154,10 +153,9 @@ def variants(found: LoRA) -> Markdown:
     return show(["variant", "rank", "learning rate", "new", "old", "all ten", "harmonic mean"], rows)
 
 
-def frontier(found: Frontier | Missing) -> Markdown:
+@of_control
+def frontier(found: Frontier) -> Markdown:
     """What each method keeps at each accuracy on the new digit: old test accuracy in per cent."""
-    if isinstance(found, Missing):
-        return NOT_RUN
     rows = [[each.label, *_levels(each.old)] for each in found.methods]
     rows.append(["one offset, not trained", *_levels(found.tilted)])
     rows += [[f"{each.label}, masked", *_levels(each.old_masked)] for each in found.methods]
@@ -165,10 +163,9 @@ def frontier(found: Frontier | Missing) -> Markdown:
     return show(["method", *(f"{100 * level:g} %" for level in found.levels)], rows)
 
 
-def settings(found: Frontier | Missing) -> Markdown:
+@of_control
+def settings(found: Frontier) -> Markdown:
     """Learning rate and length that were chosen on each half of the digits, at the level that is compared."""
-    if isinstance(found, Missing):
-        return NOT_RUN
     rows = [
         [
             each.label,
@@ -193,10 +190,9 @@ def settings(found: Frontier | Missing) -> Markdown:
     return show(heads, rows)
 
 
-def directions(found: Directions | Missing) -> Markdown:
+@of_control
+def directions(found: Directions) -> Markdown:
     """ΔW at equal accuracy on the new digit, square layers."""
-    if isinstance(found, Missing):
-        return NOT_RUN
     rows = [
         [
             each.label,
@@ -212,10 +208,9 @@ def directions(found: Directions | Missing) -> Markdown:
     return show([*heads, "entropy rank"], rows)
 
 
-def columns(found: Directions | Missing) -> Markdown:
+@of_control
+def columns(found: Directions) -> Markdown:
     """Mean |cos| of pairs of columns of what was added to B, by what was varied."""
-    if isinstance(found, Missing):
-        return NOT_RUN
     rows = [
         [
             "small" if each.small else "zero",
@@ -234,10 +229,9 @@ def columns(found: Directions | Missing) -> Markdown:
     return show(heads, rows)
 
 
-def intruders(found: Directions | Missing) -> Markdown:
+@of_control
+def intruders(found: Directions) -> Markdown:
     """Intruder dimensions of ten in the square layers, and of the two controls."""
-    if isinstance(found, Missing):
-        return NOT_RUN
     rows = [
         [
             each.label,

@@ -17,7 +17,7 @@ from rankstudy.book.measured import TRAINED, Origin
 from rankstudy.book.missing import Missing
 from rankstudy.book.numbers import fixed, words
 from rankstudy.book.stats import Estimate, estimate, short
-from rankstudy.book.tables import Markdown, percentage, show
+from rankstudy.book.tables import Markdown, of_control, percentage, show
 from rankstudy.registry import OPTIMIZERS
 from rankstudy.study.experiments import optimizers as experiment
 from rankstudy.study.experiments.optimizers import Classes, Followed
@@ -73,7 +73,8 @@ def label(optimizer: str) -> str:
     return OPTIMIZERS[optimizer].label if optimizer in OPTIMIZERS else optimizer
 
 
-def optimisers(optimizers: Optimizers | Missing) -> Markdown:
+@of_control
+def optimisers(optimizers: Optimizers) -> Markdown:
     """How many Task 2's network was trained under, as a word."""
     return words(len(optimizers.task2.followed)) if not isinstance(optimizers, Missing) else Markdown("several")
 
@@ -180,7 +181,7 @@ def _mean(values: np.ndarray) -> np.ndarray:
     return np.where(counts, np.nansum(values, axis=0) / np.maximum(counts, 1), np.nan)
 
 
-# Tables of the evidence; each says so where the control is not published yet
+# Tables of the evidence
 
 
 def rates_table(optimizers: Optimizers | Missing, *, deep: bool = False) -> Markdown:
@@ -188,8 +189,6 @@ def rates_table(optimizers: Optimizers | Missing, *, deep: bool = False) -> Mark
 
     Means over the networks that trained.
     """
-    if isinstance(optimizers, Missing):
-        return show([], [])
     group = optimizers.deep if deep else optimizers.task2
     first, last = group.square[0], group.square[-1]
     rows = []
@@ -206,11 +205,10 @@ def rates_table(optimizers: Optimizers | Missing, *, deep: bool = False) -> Mark
     return show(["optimiser, rate", "trained", "test, %", *moved, *ranks], rows)
 
 
-def comparisons_table(optimizers: Optimizers | Missing) -> Markdown:
+@of_control
+def comparisons_table(optimizers: Optimizers) -> Markdown:
     """Differences of two optimisers in entropy rank over Task 2's square layers, at equal distance, validation accuracy
     and epochs."""
-    if isinstance(optimizers, Missing):
-        return show([], [])
     group, rows = optimizers.task2, []
     for first, second in (("adam", "sgd"), ("adam", "momentum"), ("momentum", "sgd"), ("muon", "adam")):
         if first in group.followed and second in group.followed:
@@ -224,11 +222,10 @@ def comparisons_table(optimizers: Optimizers | Missing) -> Markdown:
     return show(["optimisers", "equal distance", f"{100 * ACCURACY:.0f} % validation accuracy", "equal epochs"], rows)
 
 
-def depth_table(optimizers: Optimizers | Missing) -> Markdown:
+@of_control
+def depth_table(optimizers: Optimizers) -> Markdown:
     """Change of the update's entropy rank a layer, over square layers: at equal distance and after the last epoch, the
     mean over rates and the range of the means at single rates."""
-    if isinstance(optimizers, Missing):
-        return show([], [])
     rows = []
     for title, group in (("Task 2’s", optimizers.task2), ("deeper", optimizers.deep)):
         for name, followed in group.followed.items():
@@ -247,11 +244,10 @@ def depth_table(optimizers: Optimizers | Missing) -> Markdown:
     return show(["network, optimiser", *heads], rows)
 
 
-def inputs_table(optimizers: Optimizers | Missing, *, deep: bool = False) -> Markdown:
+@of_control
+def inputs_table(optimizers: Optimizers, *, deep: bool = False) -> Markdown:
     """Entropy rank of the final update less the lower of the two baselines of random errors, by optimiser and layer;
     means over rates."""
-    if isinstance(optimizers, Missing):
-        return show([], [])
     group, rows = (optimizers.deep if deep else optimizers.task2), []
     layers = [0, *group.square]
     for name, followed in group.followed.items():
@@ -261,11 +257,10 @@ def inputs_table(optimizers: Optimizers | Missing, *, deep: bool = False) -> Mar
     return show(["optimiser", *(f"layer {layer + 1}" for layer in layers)], rows)
 
 
-def outliers_table(optimizers: Optimizers | Missing) -> Markdown:
+@of_control
+def outliers_table(optimizers: Optimizers) -> Markdown:
     """Outliers of the update above entry-shuffled copies, by layer: each optimiser at its best rate, then Adam by the
     number of classes."""
-    if isinstance(optimizers, Missing):
-        return show([], [])
     group, classes = optimizers.task2, optimizers.classes
     counts = {label(name): each.shuffled[best(each)] for name, each in group.followed.items()}
     counts |= {f"Adam, {count} classes": classes.shuffled[index] for index, count in enumerate(classes.classes)}
@@ -274,11 +269,10 @@ def outliers_table(optimizers: Optimizers | Missing) -> Markdown:
     return show(["condition", *(f"layer {layer + 1}" for layer in layers)], rows)
 
 
-def aligned_table(optimizers: Optimizers | Missing) -> Markdown:
+@of_control
+def aligned_table(optimizers: Optimizers) -> Markdown:
     """Overlap of what a layer writes most strongly with what the next one reads, before training and after it, each
     optimiser at its best rate."""
-    if isinstance(optimizers, Missing):
-        return show([], [])
     group, rows = optimizers.task2, []
     pairs = range(len(group.widths) - 2)
     for name, followed in group.followed.items():

@@ -9,14 +9,16 @@ import csv
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
 import numpy as np
 from tabulate import tabulate
 
 from rankstudy.book import display
+from rankstudy.book.missing import Missing
 from rankstudy.book.stats import Estimate, estimate, interval_text, short
 
 _NUMBER = r"[+−-]?[\d\u202f]*\.?\d+(?:e[+-]?\d+)?"
@@ -45,6 +47,8 @@ class Markdown(str):
 
 
 NOT_RUN = Markdown("*Not run under this profile.*")
+Control = TypeVar("Control")
+Parameters = ParamSpec("Parameters")
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], *, download: bool = True) -> Markdown:
@@ -119,6 +123,18 @@ def show(
     if total:
         cells[-1] = [f"**{cell}**" if cell else "" for cell in cells[-1]]
     return table(headers, cells, download=download)
+
+
+def of_control(
+    made: Callable[Concatenate[Control, Parameters], Markdown],
+) -> Callable[Concatenate[Control | Missing, Parameters], Markdown]:
+    """A table of a control's result, which says so where that has not been computed."""
+
+    @wraps(made)
+    def shown(control: Control | Missing, *arguments: Parameters.args, **named: Parameters.kwargs) -> Markdown:
+        return NOT_RUN if isinstance(control, Missing) else made(control, *arguments, **named)
+
+    return shown
 
 
 def of_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> Markdown:
