@@ -70,3 +70,17 @@ def test_down_has_a_row_a_value():
             [cell.strip().replace("\u00a0", " ") for cell in line.split("|")[1:-1]] for line in shown.splitlines()[:4]
         ]
         assert rows[0] == ["rank", "error", "tried"] and rows[2:] == [["8", first, "8"], ["16", "4", "32"]]
+
+
+def test_a_bar_ends_no_cell():
+    """The mean |cos| of a hypothesis once took its row apart."""
+    shown = table(["what", "|x|"], [["mean |cos|", "1"], [r"already \|escaped\|", "2"]], download=False)
+    found = pypandoc.convert_text(shown, "html", format="markdown")
+    assert re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", found) == [
+        "what",
+        "|x|",
+        "mean |cos|",
+        "1",
+        "already |escaped|",
+        "2",
+    ]

@@ -57,7 +57,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], *, download: bo
     align = ["left"] + ["right"] * (len(headers) - 1)
     shown = tabulate(
         [[_whole(cell) for cell in row] for row in cells],
-        headers=list(headers),
+        headers=[_whole(header) for header in headers],
         tablefmt="pipe",
         colalign=align if rows else None,
         disable_numparse=True,
@@ -95,7 +95,9 @@ def _plain(number: str | None) -> str:
 
 
 def _whole(cell: str) -> str:
-    """With no-break spaces, so that no interval, no unit and no value after its label stands at the start of a line."""
+    """With no-break spaces, so that no interval, no unit and no value after its label stands at the start of a line; a
+    bar, as in |x|, ends no cell."""
+    cell = re.sub(r"(?<!\\)\|", r"\\|", cell)
     return re.sub(r" (?=[±%/×] ?)|(?<= [±/×]) |(?<=\d) (?=(?:s|ms|kB|MB)\b)|(?<=\d:) ", "\u00a0", cell)
 
 
