@@ -55,15 +55,28 @@ class Config(Job[Approximation]):
         return compute(self)
 
 
+FULL = Config(
+    overfitting.CONFIGS["full"],
+    truncation.Sweep(
+        ranks=(1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 80, 96, 128, 192, 256, 512, 1024),
+        alternating=(1, 4, 8, 16, 32, 64, 128),
+        traced=(4, 16, 64, 128),
+        compared=(4, 6, 8, 12, 16, 24, 32, 64, 128),
+        sequential=(4, 8, 16, 32),
+    ),
+    shorter=(1,),
+)
 CONFIGS = {
-    "smoke": Config(
-        overfitting.CONFIGS["smoke"],
-        truncation.Sweep((1, 2, 4, 8, 16, 32, 64), (2, 8, 32), (2, 8), (2, 4, 8), (4,), inputs=200),
+    "smoke": replace(
+        FULL,
+        overfitting=overfitting.CONFIGS["smoke"],
+        sweep=truncation.Sweep((1, 2, 4, 8, 16, 32, 64), (2, 8, 32), (2, 8), (2, 4, 8), (4,), inputs=200),
         shorter=(5,),
     ),
-    "quick": Config(
-        overfitting.CONFIGS["quick"],
-        truncation.Sweep(
+    "quick": replace(
+        FULL,
+        overfitting=overfitting.CONFIGS["quick"],
+        sweep=truncation.Sweep(
             ranks=(1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 512),
             alternating=(4, 32),
             traced=(4, 32),
@@ -72,19 +85,8 @@ CONFIGS = {
             inputs=2000,
             max_iterations=60,
         ),
-        shorter=(1,),
     ),
-    "full": Config(
-        overfitting.CONFIGS["full"],
-        truncation.Sweep(
-            ranks=(1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 80, 96, 128, 192, 256, 512, 1024),
-            alternating=(1, 4, 8, 16, 32, 64, 128),
-            traced=(4, 16, 64, 128),
-            compared=(4, 6, 8, 12, 16, 24, 32, 64, 128),
-            sequential=(4, 8, 16, 32),
-        ),
-        shorter=(1,),
-    ),
+    "full": FULL,
 }
 
 

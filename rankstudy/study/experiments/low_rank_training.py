@@ -13,6 +13,7 @@ from rankstudy.study import engine, jobs
 from rankstudy.study.engine import Histories, Tuning
 from rankstudy.study.experiments import approximation, inference, overfitting
 from rankstudy.study.jobs import Job
+from rankstudy.study.profiles import QUICK, SMOKE, scaled
 from rankstudy.study.typed import Floats
 
 DENSE, PLAIN = "dense", "low rank"  # the control, and what the assignment asks for
@@ -92,7 +93,11 @@ class Config(Job[LowRankTraining]):
         return compute(self)
 
 
-_SHAPE = (Arm(DENSE, None), Arm(PLAIN))  # what the story tells
+_SHAPE = (  # what the story tells
+    # the factors' product begins smaller than a dense matrix, so higher rates are tried for it
+    Arm(DENSE, None, learning_rates=engine.factor2(5e-4, 4e-3)),
+    Arm(PLAIN),
+)
 _OTHERS = (  # other ways to the same rank, for the evidence
     Arm("variance", initialisation="variance"),
     Arm("spectral", initialisation="spectral"),  # with the next two and the plain arm: Khodak et al. 2021
@@ -101,41 +106,39 @@ _OTHERS = (  # other ways to the same rank, for the evidence
     Arm("warm", start="warm"),
     Arm("trained", start="trained", learning_rates=engine.factor2(1e-4, 8e-4)),
 )
-_QUICK, _FULL = (overfitting.CONFIGS[profile] for profile in ("quick", "full"))
+FULL = Config(
+    approximation.CONFIGS["full"],
+    replace(overfitting.CONFIGS["full"].training, epochs=6),
+    (*_SHAPE, *_OTHERS),
+    engine.factor2(1e-3, 8e-3),
+    seeds=5,
+    batches=(1, 8, 64, 256, 1024, 8192),
+    ranks=(8, 128, 512),
+    seconds=0.5,
+    compiled=True,
+)
 CONFIGS = {
-    "smoke": Config(
-        approximation.CONFIGS["smoke"],
-        config.Training(3, 32, learning_rate=3e-3),
-        (*_SHAPE, *_OTHERS[:-1], replace(_OTHERS[-1], learning_rates=(1e-4, 1e-3))),
-        (3e-3,),
-        seeds=2,
+    "smoke": replace(
+        scaled(FULL, SMOKE),
+        approximation=approximation.CONFIGS["smoke"],
+        arms=(*scaled(FULL.arms[:-1], SMOKE), replace(FULL.arms[-1], learning_rates=(1e-4, 1e-3))),  # one that is tuned
+        training=config.Training(3, 32, learning_rate=3e-3),
         batches=(1, 64),
         ranks=(),
         seconds=0.002,
+        compiled=False,
         tuned_epochs=1,
     ),
-    "quick": Config(
-        approximation.CONFIGS["quick"],
-        _QUICK.training,
-        (replace(_SHAPE[0], learning_rates=(_QUICK.training.learning_rate,)), _SHAPE[1]),
-        (1e-3, 3e-3),
-        seeds=2,
+    "quick": replace(
+        scaled(FULL, replace(QUICK, seeds=2)),
+        approximation=approximation.CONFIGS["quick"],
+        training=replace(overfitting.CONFIGS["quick"].training, epochs=6),
         batches=(1, 128, 1024),
         ranks=(128,),
         seconds=0.1,
+        compiled=False,
     ),
-    "full": Config(
-        approximation.CONFIGS["full"],
-        replace(_FULL.training, epochs=6),
-        # the factors' product begins smaller than a dense matrix, so higher rates are tried
-        (replace(_SHAPE[0], learning_rates=engine.factor2(5e-4, 4e-3)), _SHAPE[1], *_OTHERS),
-        engine.factor2(1e-3, 8e-3),
-        seeds=5,
-        batches=(1, 8, 64, 256, 1024, 8192),
-        ranks=(8, 128, 512),
-        seconds=0.5,
-        compiled=True,
-    ),
+    "full": FULL,
 }
 
 
