@@ -33,7 +33,7 @@ def test_what_is_not_published_is_not_measured(book):
     assert len(judged) == sum(len(claims.stated(family)) for family in claims.FAMILIES)
     missing = [each for each in judged if each.hypothesis.family in questions.CONTROLS]
     assert missing and {each.verdict for each in missing} == {"inconclusive"}
-    assert {each.size() for each in missing} == {"not measured under this profile"}
+    assert {each.size() for each in missing} == {"no result under this profile"}
 
 
 def test_the_page_has_a_verdict_and_a_row_for_each(book):

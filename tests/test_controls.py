@@ -46,7 +46,7 @@ def test_what_rests_on_a_missing_control_is_a_line_or_nothing():
     whole, without = rendered([]), rendered(["narrow"])
     assert "a number" in whole and "Shown, too." in whole and "not been computed" not in whole
     assert "a number" not in without and "Shown, too." not in without
-    assert without.count("has not been computed under this profile") == 1
+    assert without.count("has not been run under this profile") == 1
     assert all("Before." in each and "After." in each for each in (whole, without))
     assert rendered(["labels"]) == whole
 

@@ -84,6 +84,24 @@ def test_what_does_not_survive_the_correction_is_inconclusive():
     assert (described.verdict, described.p) == ("supported", None)
 
 
+@pytest.mark.parametrize(
+    ("expects", "matters", "values", "word"),
+    [
+        ("above", 3.0, 2 + TIGHT, "refuted: 3 would matter"),  # as expected, but too little
+        ("below", 0.05, -0.01 + TIGHT / 100, "refuted: 0.05 would matter"),
+        ("above", 3.0, -2 + TIGHT, "refuted"),
+        ("above", 1.0, 2 + TIGHT, "supported"),
+        ("within", 1.0, 2 + TIGHT, "refuted"),
+        ("above", 0.0, None, "not measured yet"),
+        ("every", 0.0, np.array([True, False]), "refuted"),
+    ],
+)
+def test_a_verdict_says_what_it_is_about(expects, matters, values, word):
+    found = judge(asked(expects, matters), values)
+    assert found.word == word
+    assert word in tables.hypotheses([found]).replace("\u00a0", " ")
+
+
 def test_few_hypotheses_are_confirmatory():
     stated = [each for family in claims.FAMILIES for each in claims.stated(family)]
     tiers = [each.tier for each in stated]
@@ -139,7 +157,7 @@ def test_a_condition_that_did_not_train_decides_nothing(rank):
     untrained = dataclasses.replace(rank, deep={"relu": dataclasses.replace(deep, history=history)})
     found = {each.hypothesis.id: each for each in claims.judged(untrained)}
     assert found["rank-depth-update"].verdict == "inconclusive"
-    assert found["rank-depth-update"].size() == "not measured under this profile"
+    assert found["rank-depth-update"].size() == "no result under this profile"
 
 
 def test_what_a_profile_leaves_out_is_said_and_decides_nothing(rank):
@@ -147,7 +165,7 @@ def test_what_a_profile_leaves_out_is_said_and_decides_nothing(rank):
     fewer = dataclasses.replace(rank, matched={})
     found = {each.hypothesis.id: each for each in claims.judged(fewer)}
     assert found["rank-tanh-matched"].verdict == "inconclusive"
-    assert "not measured under this profile" in tables.hypotheses(list(found.values()))
+    assert "no result under this profile" in tables.hypotheses(list(found.values()))
     assert tables.conditions(fewer.matched) == "*Not run under this profile.*"
 
 

@@ -75,6 +75,9 @@ def test_one_network_has_no_interval():
         (number_text(-0.0001, 2), "0.00"),
         (number_text(-3.456, 2), "−3.46"),
         (stats.signed(2.0, 1), "+2.0"),
+        (Estimate(194.5, 0.0, 5).short(), "194.5"),
+        (Estimate(225.25, 0.0, 5).short(), "225.25"),  # "225" beside 225.21 ± 0.09 would be less than it is
+        (Estimate(1 / 3, 0.0, 5).short(), "0.33"),
         (stats.percent(0.5, 0), "50 %"),
     ],
 )

@@ -43,7 +43,9 @@ VERDICT = {
 
 
 def told(**changes: str) -> str:
-    content = {"claims": {"x": VERDICT | changes}, "provenance": "Profile full · MNIST", "warning": ""}
+    claim = VERDICT | changes
+    claim |= {"word": claim["verdict"].capitalize()}
+    content = {"claims": {"x": claim}, "provenance": "Profile full · MNIST", "warning": ""}
     return f"::: {{.told}}\n````{{.json}}\n{json.dumps(content)}\n````\n:::\n\n"
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from rankstudy.study.experiments import directions as experiment
 from rankstudy.study.questions import Result
 
 THRESHOLD = experiment.THRESHOLDS.index(0.5)  # of the cosine, at which intruders are compared
+LEVEL = experiment.LEVEL  # of the new digit, below which a fine-tuning takes no part
 FEWEST = 5  # digits that a comparison needs, where so many were left out
 
 
@@ -97,15 +99,32 @@ class Directions:
         found = found[np.isfinite(found)]
         return found if len(found) >= min(FEWEST, len(self.digits)) else None
 
-    def effect(self, factor: str, value: object) -> np.ndarray:
-        """(digits,) main effect of a factor of `Columns` on the cosine in the square layers: mean where it has the
-        value less mean where it has not; without replay."""
+    def effect(self, factor: str, value: object, **within: object) -> np.ndarray | None:
+        """(digits,) effect of a factor of `Columns` on the cosine in the square layers, without replay: the mean of the
+        differences between conditions that agree in all else, where both learned the digit. `within`: only of
+        conditions that have these values. None where too few digits were learned in any pair."""
+        factors = ("small", "frozen", "optimizer", "steps")
         plain = [each for each in self.columns if not each.replay]
-        means = [
-            np.mean([self.squares(each.cosine) for each in plain if (getattr(each, factor) == value) == has], axis=0)
-            for has in (True, False)
+        plain = [each for each in plain if all(getattr(each, name) == wanted for name, wanted in within.items())]
+        others = [name for name in factors if name != factor]
+        pairs = [
+            (has, has_not)
+            for has in plain
+            for has_not in plain
+            if getattr(has, factor) == value != getattr(has_not, factor)
+            and all(getattr(has, name) == getattr(has_not, name) for name in others)
         ]
-        return means[0] - means[1]
+        changes = []
+        for has, has_not in pairs:
+            learned = np.minimum(has.new_accuracy, has_not.new_accuracy) >= LEVEL
+            if learned.sum() >= min(FEWEST, len(self.digits)):
+                changes.append(np.where(learned, self.squares(has.cosine - has_not.cosine), np.nan))
+        if not changes:
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of a digit that was learned in no pair
+            found = np.nanmean(changes, axis=0)
+        return found[np.isfinite(found)]
 
 
 def typed(result: Result) -> Directions:

@@ -52,6 +52,11 @@ class Dissection:
         """(networks, layers) the higher of the two."""
         return np.maximum(self.networks.baselines.before, self.networks.baselines.after)
 
+    @property
+    def trained(self) -> np.ndarray:
+        """(networks,) test accuracy as trained."""
+        return self.networks.scores[:, 1]
+
     def accuracy(self, exchange: str) -> np.ndarray:
         """(networks,) on test images, after one of EXCHANGES."""
         return self.networks.exchanged[exchange][:, 1]
@@ -73,13 +78,6 @@ def square(dissection: Dissection | Missing, name: str) -> np.ndarray | None:
         return None
     values = getattr(dissection, name) if name in ("lower", "higher") else getattr(dissection.networks.baselines, name)
     return values[:, dissection.square].mean(axis=1)
-
-
-def outliers(dissection: Dissection | Missing) -> np.ndarray | None:
-    """(networks,) outliers of the update, mean over the square layers."""
-    if isinstance(dissection, Missing):
-        return None
-    return dissection.networks.outliers_update[:, dissection.square].mean(axis=1)
 
 
 # Tables of the evidence

@@ -49,43 +49,45 @@ def mean(values: np.ndarray | None, unit: str = "") -> Markdown:
     None: of a control that is not published yet."""
     if values is None:
         return Markdown("(not measured yet)")
-    return _printed(average(values), unit)
+    return printed(average(values), unit)
 
 
 def percent(values: np.ndarray) -> Markdown:
     """The mean of fractions over networks, in per cent: 98 %."""
-    return _printed(average(100 * np.asarray(values, dtype=float)), "%", bounded=True)
+    return printed(average(100 * np.asarray(values, dtype=float)), "%", bounded=True)
 
 
 def points(values: np.ndarray, control: np.ndarray) -> Markdown:
     """Mean difference of fractions, paired by network, in percentage points and with its sign: −0.3 points."""
-    return _printed(average(100 * (np.asarray(values) - np.asarray(control))), "points", sign=True)
+    return printed(average(100 * (np.asarray(values) - np.asarray(control))), "points", sign=True)
 
 
 def errors(accuracies: np.ndarray, control: np.ndarray) -> Markdown:
     """Change in the number of errors against the control's, paired by network, with its sign: +23 %."""
     wrong, before = 1 - np.asarray(accuracies, dtype=float), 1 - np.asarray(control, dtype=float)
-    return _printed(average(100 * (wrong / before - 1)), "%", sign=True)
+    return printed(average(100 * (wrong / before - 1)), "%", sign=True)
 
 
 def ratio(values: np.ndarray, control: np.ndarray) -> Markdown:
     """Mean of values / control, paired by network."""
-    return _printed(average(np.asarray(values, dtype=float) / np.asarray(control, dtype=float)), "")
+    return printed(average(np.asarray(values, dtype=float) / np.asarray(control, dtype=float)), "")
 
 
-def change(values: np.ndarray, control: np.ndarray | float = 0.0, unit: str = "") -> Markdown:
-    """Mean of values − control, paired by network, with its sign: −3.1."""
-    return _printed(average(np.asarray(values, dtype=float) - control), unit, sign=True)
+def change(values: np.ndarray | None, control: np.ndarray | float = 0.0, unit: str = "") -> Markdown:
+    """Mean of values − control, paired by network, with its sign: −3.1. None: as in `mean`."""
+    if values is None:
+        return mean(None)
+    return printed(average(np.asarray(values, dtype=float) - control), unit, sign=True)
 
 
 def less(values: np.ndarray, control: np.ndarray, unit: str = "") -> Markdown:
     """Mean of control − values, paired by network, without a sign: for a bound sentence that says "fewer"."""
-    return _printed(average(np.asarray(control, dtype=float) - values), unit)
+    return printed(average(np.asarray(control, dtype=float) - values), unit)
 
 
 def slope(group: Networks, matrix: str, measure: str = "entropy_rank") -> Markdown:
     """Change of a measure of "initial", "weights" or "update" per layer, over the square layers, with its sign."""
-    return _printed(estimate(per_layer(group, getattr(getattr(group, matrix), measure))), "", sign=True)
+    return printed(estimate(per_layer(group, getattr(getattr(group, matrix), measure))), "", sign=True)
 
 
 def per_layer(group: Networks, values: np.ndarray) -> np.ndarray:
@@ -148,7 +150,8 @@ def average(values: np.ndarray) -> Estimate:
     return estimate(array if array.ndim == 1 else array.mean(axis=tuple(range(1, array.ndim))))
 
 
-def _printed(found: Estimate, unit: str, *, sign: bool = False, bounded: bool = False) -> Markdown:
+def printed(found: Estimate, unit: str = "", *, sign: bool = False, bounded: bool = False) -> Markdown:
+    """An estimate of two digits with its interval on hover; `bounded`: a percentage that cannot pass 100."""
     text = _near_full(found.mean) if bounded and found.half != 0 else found.short(sign)
     after = NO_BREAK + unit if unit else ""
     if found.n < 2:

@@ -54,9 +54,9 @@ class Estimate:
         return f"{number}{spread}{' ' + unit if unit else ''}"
 
     def short(self, sign: bool = False) -> str:
-        """The mean alone, to two useful digits; what is the same in every network, and ends at a tenth, as it is."""
-        if self.half == 0 and (10 * self.mean).is_integer():
-            places = 0 if self.mean.is_integer() else 1
+        """The mean alone, to two useful digits; what is the same in every network and ends at a hundredth as it is."""
+        if self.half == 0 and (100 * self.mean).is_integer():
+            places = 0 if self.mean.is_integer() else 1 if (10 * self.mean).is_integer() else 2
             return signed(self.mean, places) if sign else number_text(self.mean, places)
         return short(self.mean, sign)
 

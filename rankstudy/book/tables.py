@@ -9,7 +9,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
@@ -152,11 +152,11 @@ def of_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> Ma
 
 def hypotheses(judged: Sequence[Any]) -> Markdown:
     """Every hypothesis of a page (`claims.judged`) with verdict, effect, n, tier and p; each row can be linked to."""
-    marks = {"supported": "✓\u00a0supported", "refuted": "✗\u00a0refuted", "inconclusive": "?\u00a0inconclusive"}
+    marks = {"supported": "✓", "refuted": "✗", "inconclusive": "?"}
     rows = [
         [
             f"[{each.hypothesis.sentence}]{{#claim-{each.hypothesis.id}}}",
-            marks[each.verdict],
+            "not measured yet" if each.word.startswith("not") else f"{marks[each.verdict]}\u00a0{each.word}",
             each.size(),
             str(each.n or ""),
             each.hypothesis.tier,
@@ -176,21 +176,30 @@ def _printed(cell: Any) -> str:
     return short(float(cell))
 
 
-def by_layer(group: Any, columns: Mapping[str, np.ndarray], *, intervals: bool = False) -> Markdown:
+def by_layer(
+    group: Any,
+    columns: Mapping[str, np.ndarray],
+    *,
+    averaged: Collection[str] | None = None,
+    intervals: bool = False,
+) -> Markdown:
     """A row a layer of `measured.Networks` and their average; columns: header -> (networks, layers), of which the mean
     over networks is shown.
 
     The average is what the assignment asks for; the layers stand beside it, since one of ten rows says little of the
-    others. `intervals`: with 95 % intervals, for the evidence.
+    others. `averaged`: the headers that have one, unset all of them; measures other than the rank are asked of layers
+    of one shape only. `intervals`: with 95 % intervals, for the evidence.
     """
     names = [f"{layer + 1},\u00a0{out}\u00a0×\u00a0{inp}" for layer, (out, inp) in enumerate(group.shapes)]
     found = {header: [estimate(each) for each in values.T] for header, values in columns.items()}
-    whole = {header: estimate(values.mean(axis=1)) for header, values in columns.items()}
+    wanted = columns if averaged is None else averaged
+    whole = [estimate(values.mean(axis=1)) if header in wanted else "" for header, values in columns.items()]
     rows: list[list[Any]] = [[name, *[each[layer] for each in found.values()]] for layer, name in enumerate(names)]
-    rows.append(["average", *whole.values()])
+    if wanted:
+        rows.append(["average", *whole])
     if not intervals:
         rows = [[each.short() if isinstance(each, Estimate) else each for each in row] for row in rows]
-    return show(["layer", *columns], rows, total=not intervals)
+    return show(["layer", *columns], rows, total=bool(wanted) and not intervals)
 
 
 def down(
@@ -229,7 +238,8 @@ def measures(group: Any, matrix: str) -> Markdown:
     rows = []
     for name, label in MEASURES.items():
         values = getattr(found, name)
-        rows.append([label, *[estimate(each) for each in values.T], estimate(values.mean(axis=1))])
+        average = estimate(values.mean(axis=1)) if name.startswith("rank") else ""  # of unlike layers, for ranks only
+        rows.append([label, *[estimate(each) for each in values.T], average])
     heads = [f"layer\u00a0{layer + 1}, {out}\u00a0×\u00a0{inp}" for layer, (out, inp) in enumerate(group.shapes)]
     return show(["measure", *heads, "average"], rows)
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from rankstudy import registry, sources
-from rankstudy.book import claims
+from rankstudy.book import claims, numbers
 from rankstudy.book.measured import Origin
 from rankstudy.book.missing import Missing
 from rankstudy.book.tables import Markdown
 from rankstudy.study import questions
-
-WORDS = {"supported": "Supported", "refuted": "Refuted", "inconclusive": "Inconclusive"}
 
 
 def page(*results: Any) -> Markdown:
@@ -27,6 +26,7 @@ def page(*results: Any) -> Markdown:
     verdicts = {
         each.hypothesis.id: {
             "verdict": each.verdict,
+            "word": each.word.capitalize(),
             "sentence": each.hypothesis.sentence,
             "summary": each.summary(),
             **evidence(each.hypothesis),
@@ -39,6 +39,18 @@ def page(*results: Any) -> Markdown:
     content = {"claims": verdicts, "missing": missing, "provenance": provenance(*origins), "warning": warning(*origins)}
     text = json.dumps(content, ensure_ascii=False)
     return Markdown(f"::: {{.told}}\n````{{.json}}\n{text}\n````\n:::")
+
+
+def effect(result: Any, claim: str) -> Markdown:
+    """The size of a claim's effect, without its sign, and its interval on hover: for a bound sentence that says "more".
+
+    Raises:
+        KeyError: the result has no claim of that id.
+    """
+    found = {each.hypothesis.id: each.effect for each in claims.judged(result)}[claim]
+    if found is None:
+        return numbers.mean(None)
+    return numbers.printed(replace(found, mean=abs(found.mean)))
 
 
 def evidence(hypothesis: claims.Hypothesis) -> dict[str, str]:

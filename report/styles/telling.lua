@@ -4,7 +4,6 @@
 local told = { claims = {}, missing = {} }
 local html = FORMAT:match("html") ~= nil
 local typst = FORMAT:match("typst") ~= nil
-local WORDS = { supported = "Supported", refuted = "Refuted", inconclusive = "Inconclusive" }
 local MARKS = { supported = "✓", refuted = "(expected otherwise)", inconclusive = "(inconclusive)" }
 
 local function decode(text)
@@ -26,7 +25,7 @@ local function address(page, anchor)
 end
 
 local function evidence(claim, class, text)
-  local tip = WORDS[claim.verdict] .. ": " .. claim.summary
+  local tip = claim.word .. ": " .. claim.summary
   return pandoc.RawInline("html", string.format(
     '<a class="%s" href="%s" data-tip="%s" aria-label="%s">%s</a>',
     class, escape(address(claim.page, claim.anchor)), escape(tip), escape(tip .. "; to the evidence"), text))
@@ -53,7 +52,7 @@ local function bound(span)
   end
   local hypothesis = pandoc.read(claim.sentence, "markdown").blocks[1].content
   local content = pandoc.Inlines({ pandoc.Str("Hypothesis:"), pandoc.Space() })
-  local word = html and evidence(claim, "judged", WORDS[claim.verdict]) or pandoc.Str(WORDS[claim.verdict])
+  local word = html and evidence(claim, "judged", claim.word) or pandoc.Str(claim.word)
   content:extend({ pandoc.Emph(hypothesis), pandoc.Space(), pandoc.Strong(word), pandoc.Space() })
   local summary = claim.summary:gsub(" ([=<]) ", "\u{a0}%1\u{a0}"):gsub(" ± ", "\u{a0}±\u{a0}")
   content:insert(pandoc.Str("(" .. summary .. ")."))
@@ -147,7 +146,7 @@ end
 local function control(div)
   if not told.missing[div.attributes.of] then return div.content end
   if div.classes:includes("silent") then return {} end
-  return pandoc.Para(pandoc.Emph("What stands here rests on a control that has not been computed under this profile."))
+  return pandoc.Para(pandoc.Emph("This control has not been run under this profile."))
 end
 
 -- The panels of a figure are raw HTML: the text that stands for them goes onto the element that holds them.

@@ -63,12 +63,22 @@ class Judged:
     n: int = 0  # networks
     p: float | None = None  # corrected by its tier
 
+    @property
+    def word(self) -> str:
+        """The verdict in words: of what was not measured it is none, and a refuted effect may be too small only."""
+        if self.verdict == "inconclusive" and not self.met and self.effect is None:
+            return "not measured yet"
+        expected = {"above": 1, "below": -1}.get(self.hypothesis.expects, 0)
+        if self.verdict == "refuted" and self.effect and self.effect.mean * expected > 0 and self.hypothesis.matters:
+            return f"refuted: {self.hypothesis.matters:g} would matter"
+        return self.verdict
+
     def size(self) -> str:
         """The effect as printed: −59.24 ± 0.92 directions, or 160 of 160."""
         if self.met:
             return f"{number_text(self.met[0])} of {number_text(self.met[1])}"
         if self.effect is None:
-            return "not measured under this profile"
+            return "no result under this profile"
         return interval_text(self.effect, self.hypothesis.unit, sign=True)
 
     def summary(self) -> str:

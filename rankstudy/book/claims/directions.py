@@ -71,7 +71,7 @@ def columns_parallel(directions: Directions) -> np.ndarray:
     expects="below",
     evidence=COLUMNS,
 )
-def columns_start(directions: Directions) -> np.ndarray:
+def columns_start(directions: Directions) -> np.ndarray | None:
     return directions.effect("small", True)
 
 
@@ -83,7 +83,7 @@ def columns_start(directions: Directions) -> np.ndarray:
     matters=0.05,
     evidence=COLUMNS,
 )
-def columns_frozen(directions: Directions) -> np.ndarray:
+def columns_frozen(directions: Directions) -> np.ndarray | None:
     return directions.effect("frozen", True)
 
 
@@ -94,7 +94,7 @@ def columns_frozen(directions: Directions) -> np.ndarray:
     expects="above",
     evidence=COLUMNS,
 )
-def columns_optimizer(directions: Directions) -> np.ndarray:
+def columns_optimizer(directions: Directions) -> np.ndarray | None:
     return directions.effect("optimizer", "adam")
 
 
@@ -106,7 +106,7 @@ def columns_optimizer(directions: Directions) -> np.ndarray:
     matters=0.05,
     evidence=COLUMNS,
 )
-def columns_steps(directions: Directions) -> np.ndarray:
+def columns_steps(directions: Directions) -> np.ndarray | None:
     return directions.effect("steps", max(each.steps for each in directions.columns))
 
 

@@ -13,6 +13,7 @@ COSTS = "sec-evidence-lora-costs"
 UPDATES = "sec-evidence-lora-updates"
 VARIANTS = "sec-evidence-lora-variants"
 LEARNED = 0.95  # of the new digit's images
+HALF_A_POINT = 0.5  # the smallest difference in accuracy that would matter
 
 
 @hypothesis(
@@ -105,6 +106,7 @@ def learns(lora: LoRA) -> np.ndarray:
     family="lora",
     tier="secondary",
     expects="above",
+    matters=HALF_A_POINT,
     unit="points",
     scale=100,
     evidence=ACCURACY,
@@ -119,6 +121,7 @@ def replay_harmonic(lora: LoRA) -> np.ndarray:
     family="lora",
     tier="secondary",
     expects="above",
+    matters=HALF_A_POINT,
     unit="points",
     scale=100,
     evidence=ACCURACY,
@@ -132,6 +135,7 @@ def replay_overall(lora: LoRA) -> np.ndarray:
     "With replay, LoRA of the largest rank ends with a higher test accuracy on all ten digits than that of rank 1.",
     family="lora",
     expects="above",
+    matters=HALF_A_POINT,
     unit="points",
     scale=100,
     evidence=ACCURACY,
@@ -146,6 +150,7 @@ def rank(lora: LoRA) -> np.ndarray:
     "LoRA of rank 4.",
     family="lora",
     expects="above",
+    matters=HALF_A_POINT,
     unit="points",
     scale=100,
     evidence=ACCURACY,
@@ -160,6 +165,7 @@ def row(lora: LoRA) -> np.ndarray:
     "than α/r.",
     family="lora",
     expects="above",
+    matters=HALF_A_POINT,
     unit="points",
     scale=100,
     evidence=VARIANTS,
@@ -174,6 +180,7 @@ def rslora(lora: LoRA) -> np.ndarray | None:
     "accuracy than starting it at zero.",
     family="lora",
     expects="above",
+    matters=HALF_A_POINT,
     unit="points",
     scale=100,
     evidence=VARIANTS,

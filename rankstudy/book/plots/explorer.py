@@ -87,7 +87,7 @@ def explorer(found: LoRA) -> Slider:
     html = f"""<div class="slider explorer" role="group" aria-label="Figure to play with: a fine-tuning step by step">
 <p class="slider-choice"><label>New digit {_select(names, 0)}</label> <label>Method {
         _select([each.label for each in methods], begin)
-    }</label> <label><input type="checkbox"/> half of each batch replayed</label></p>
+    }</label> <label><input type="checkbox" checked/> half of each batch replayed</label></p>
 <p class="slider-choice"><label for="explorer-step">After step</label> <output for="explorer-step"></output>
 <input id="explorer-step" type="range" min="0" max="{len(steps) - 1}" step="1" value="{len(steps) - 1}"/></p>
 <div class="slider-body">
