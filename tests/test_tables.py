@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankstudy.book.stats import Estimate, number_text
+from rankstudy.book.stats import Estimate, estimate, interval_text, number_text
 from rankstudy.book.tables import csv_text, down, table
 
 
@@ -84,3 +84,17 @@ def test_a_bar_ends_no_cell():
         "already |escaped|",
         "2",
     ]
+
+
+def test_a_change_in_per_cent_may_pass_a_hundred_and_a_share_may_not():
+    shares, changes = np.array([[99.99, 50.0], [100.0, 52.0]]), np.array([[6_000.0, 2.0], [6_200.0, 4.0]])
+    found = down("rank", [1, 2], {"read, %": shares, "errors, %": changes})
+    first = found.splitlines()[2]
+    assert "to 100" in first and "6\u202f100\u00a0±" in first.replace(" ± ", "\u00a0±")
+
+
+def test_what_is_the_same_in_every_network_has_no_interval():
+    """Also where the mean over layers was rounded differently."""
+    values = np.full(5, 1546 / 7)
+    values[1:3] = np.nextafter(values[1:3], 300)
+    assert "±" not in interval_text(estimate(values))

@@ -225,7 +225,8 @@ def down(
             if not math.isfinite(found.mean):
                 cells.append("")
             elif header.endswith("%") and intervals:
-                cells.append(interval_text(found, "%", highest=100.0).removesuffix(" %"))
+                highest = 100.0 if np.nanmax(each) <= 100 else math.inf  # a share, or a change that may be more
+                cells.append(interval_text(found, "%", highest=highest).removesuffix(" %"))
             else:
                 cells.append(found.short() if not intervals else interval_text(found))
         rows.append([value if isinstance(value, str) else short(float(value)), *cells])
