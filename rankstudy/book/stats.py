@@ -106,8 +106,8 @@ def estimate(values: Sequence[float] | np.ndarray) -> Estimate:
     if n < 2:
         return Estimate(mean, math.nan, n)
     spread = float(array.std(ddof=1))
-    # the same in every network, but for how a mean of its layers was rounded
-    error = 0.0 if spread <= 1e-14 * float(np.abs(array).max()) else spread / math.sqrt(n)
+    # the same in every network, but for the rounding of what led to it
+    error = 0.0 if spread <= 1e-12 * float(np.abs(array).max()) else spread / math.sqrt(n)
     half = t_quantile(n - 1) * error
     if error == 0:
         return Estimate(mean, half, n, 1.0 if mean == 0 else 0.0)
