@@ -98,6 +98,7 @@ def output_error(approximation: Approximation) -> np.ndarray:
     "than the truncated SVD.",
     family="approximation",
     expects="above",
+    matters=0.1,
     tier="secondary",
     unit="points",
     scale=100,
