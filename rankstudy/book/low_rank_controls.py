@@ -151,6 +151,11 @@ class LargeBatches:
         """(batches,), its median over passes."""
         return np.median(self.speedup(way), axis=1)
 
+    def fall(self, way: str) -> float:
+        """Per cent by which the median speed-up falls from the smallest batch to the largest."""
+        medians = self.median_speedup(way)
+        return float(100 * (1 - medians[-1] / medians[0]))
+
     def milliseconds(self, way: str, network: str) -> np.ndarray:
         """(batches,), of a pass, median over passes."""
         return 1e3 * np.median(self.seconds[way][network], axis=1)
