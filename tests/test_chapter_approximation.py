@@ -85,7 +85,7 @@ def test_a_rank_within_a_limit_is_the_smallest(published):
 
 
 def test_numbers_of_the_factors(published):
-    dense, rank = 784 * 1024 + 2 * 1024**2 + 10 * 1024, 32
+    dense, rank = 784 * 1024 + 2 * 1024**2 + 10 * 1024, published.rank
     factors = rank * (784 + 1024 + 2 * 2048 + 1034)
     assert published.numbers[published.at] == pytest.approx(factors / dense)
 

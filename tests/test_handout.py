@@ -134,7 +134,7 @@ Seven.
 @pytest.mark.parametrize("verdict", ["supported", "refuted"])
 def test_directives_become_readable(tmp_path, monkeypatch, verdict):
     monkeypatch.setenv("RANKSTUDY_PROFILE", "smoke")
-    page = PAGE.replace("supported", verdict)
+    page = PAGE.replace("supported", verdict).replace("Supported", verdict.capitalize())
     root = small_book(tmp_path, first=page, second="# Second {#sec-second}\n")
     (root / "index.qmd").write_text("# Home {.unnumbered}\n", encoding="utf-8")
     assert handout.main(root, tmp_path / "out") == 0

@@ -13,7 +13,7 @@ import yaml
 
 from rankstudy import UsageError
 from rankstudy.__main__ import main
-from rankstudy.book import preview
+from rankstudy.book import notebook, preview
 
 INDEX = """\
 # A small book {.unnumbered}
@@ -284,6 +284,24 @@ def test_what_is_wrong_is_an_error_that_says_where(tmp_path, monkeypatch, capsys
     assert re.search(complaint, capsys.readouterr().err)
     assert (tmp_path / "_preview" / "index.html").read_text() == "the last good one"
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_torch_logs_of_the_machine_is_no_fault_of_the_page(tmp_path):
+    """A compiler for CUDA without a GPU, which importing `torch.utils.benchmark` mentions."""
+    log = (
+        "W1130 07:25:56.741000 3009 a/torch/utils/cpp_extension.py:183] No CUDA runtime is found, using CUDA_HOME='/x'"
+    )
+    (tmp_path / "_quarto.yml").write_text("project:\n  type: book\n")
+    page = tmp_path / "page.qmd"
+    for more, fault in (("", False), ("noise", True)):
+        cell = f"import sys\nprint({log!r}, {more!r}, sep='\\n', file=sys.stderr)"
+        page.write_text(f"# One\n\n```{{python}}\n{cell}\n```\n")
+        book = notebook.execute(page)
+        if fault:
+            with pytest.raises(notebook.ChapterError, match=r"writes to stderr: noise$"):
+                notebook.markdown(book, tmp_path)
+        else:
+            assert "W1130" not in notebook.markdown(book, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["02-second", "2"])

@@ -58,7 +58,12 @@ GIVEN = {  # what is asked, and what the words on the page mean; never what came
     ),
     "evidence/02-training": ("Intervals are 95 % Student t", "ends at 95 % or more", "Epoch 0 is"),
     "03-rank": ("(exercise 3)", "**1. Where", "Which one makes it 255", "**2. Make a matrix of rank 32.", "**3. Is it"),
-    "evidence/03-rank": ("Intervals are 95 % Student t", "95 % quantile", "in bfloat16 from 128 rows on"),
+    "evidence/03-rank": (
+        "fresh seeds, from 100 on",
+        "Intervals are 95 % Student t",
+        "95 % quantile",
+        "in bfloat16 from 128 rows on",
+    ),
     "change-something": ("their numbers from 0",),
     "04-overfitting": (
         "**1. Stop early.",
@@ -71,8 +76,12 @@ GIVEN = {  # what is asked, and what the words on the page mean; never what came
         "the images (layer 0)",
         "a width of 1,024",
     ),
-    "05-approximation": ("**1. How many", "counts them from 0", "**2. When does", "**3. Does another"),
-    "evidence/05-approximation": ("Intervals are 95 % Student t", "the third keeps 90 % of the squared norm"),
+    "05-approximation": ("**1. How many", "**2. When does", "**3. Does another"),
+    "evidence/05-approximation": (
+        "fresh seeds, from 100 on",
+        "Intervals are 95 % Student t",
+        "the third keeps 90 % of the squared norm",
+    ),
     "06-low-rank-training": (
         "(exercise 3)",
         "From 32 MiB of outputs",
@@ -82,11 +91,10 @@ GIVEN = {  # what is asked, and what the words on the page mean; never what came
     ),
     "evidence/06-low-rank-training": ("Intervals are 95 % Student t",),
     "08-lora": (
-        "At 90 % on the new digit, LoRA of rank 4 keeps",
+        "at 90 % on the new digit by",
         "its section 4.3",
-        "90 % of the squared norm of full",
-        "is learned to 90 %",
-        "where on GPT-3",
+        "When 90 % of the new digit is read, 90 % of the squared norm of full",
+        "on GPT-3 LoRA took",
         "**1. From which rank on",
         "**2. How much of an update",
         "that rank 4 keeps of each",
@@ -99,6 +107,16 @@ GIVEN = {  # what is asked, and what the words on the page mean; never what came
         "at which 90 % of the new digit",
         ", algorithm 1]",
         "for GPT-3",
+    ),
+    "teachers": (
+        "**256 for every layer.**",
+        '**"Only 0.3 points less."**',
+        "gives 256 for all layers",  # a student's solution
+        "Rank 16 keeps",
+        "effective rank is 16",
+        "loses only 0.3 points",
+        "to 98 % in half",
+        "and 0.3 points are many errors",
     ),
     "07-conclusions": (
         "GPT-3",
