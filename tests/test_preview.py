@@ -294,7 +294,7 @@ def test_what_torch_logs_of_the_machine_is_no_fault_of_the_page(tmp_path):
     (tmp_path / "_quarto.yml").write_text("project:\n  type: book\n")
     page = tmp_path / "page.qmd"
     for more, fault in (("", False), ("noise", True)):
-        cell = f"import sys\nprint({log!r}, {more!r}, sep='\\n', file=sys.stderr)"
+        cell = f"#| echo: false\nimport sys\nprint({log!r}, {more!r}, sep='\\n', file=sys.stderr)"
         page.write_text(f"# One\n\n```{{python}}\n{cell}\n```\n")
         book = notebook.execute(page)
         if fault:
