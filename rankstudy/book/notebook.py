@@ -33,7 +33,7 @@ CODE = re.compile(
     r"^(?P<fence>```+) *\{python\} *\n(?P<cell>.*?)^(?P=fence) *$|(?<!`)`\{python\}[ \t](?P<inline>[^`]+)`", re.M | re.S
 )
 # what torch logs of the machine, not of the page: such as a compiler for CUDA where there is no GPU
-TORCH_LOGS = re.compile(r"^[WI]\d{4} [^\n]*/torch/[^\n]*\n?", re.M)
+TORCH_LOGS = re.compile(r"^[WI]\d{4} [^\n]*\btorch/[^\n]*\n?", re.M)
 SETUP = "from matplotlib_inline.backend_inline import set_matplotlib_formats as s\ns('svg')\ndel s"  # as Quarto does
 
 
