@@ -42,7 +42,7 @@ VERDICT = {
 }
 
 
-def told(**changes: str) -> str:
+def told(**changes: str | bool) -> str:
     claim = VERDICT | changes
     claim |= {"word": claim["verdict"].capitalize()}
     content = {"claims": {"x": claim}, "provenance": "Profile full · MNIST", "warning": ""}
@@ -87,6 +87,13 @@ def test_a_sentence_can_be_written_for_another_verdict_and_a_number_can_carry_th
     seen = visible(rendered(told(verdict="refuted") + text))
     assert "It rises. (expected otherwise)" in seen and "changes by 2 (expected otherwise) a layer" in seen
     assert "It rises" not in visible(rendered(told() + text))
+
+
+def test_a_sentence_can_be_written_for_an_effect_that_is_only_too_small():
+    page = '[They are alike.]{claim="x" when="small"}'
+    assert "They are alike." in visible(rendered(told(verdict="refuted", small=True) + page))
+    for other in ({"verdict": "refuted", "small": False}, {"verdict": "supported"}, {"verdict": "inconclusive"}):
+        assert "They are alike." not in visible(rendered(told(**other) + page))
 
 
 def test_a_mark_leads_to_the_evidence_and_says_why():

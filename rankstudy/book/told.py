@@ -27,6 +27,7 @@ def page(*results: Any) -> Markdown:
         each.hypothesis.id: {
             "verdict": each.verdict,
             "word": each.word.capitalize(),
+            "small": each.too_small,
             "sentence": each.hypothesis.sentence,
             "summary": each.summary(),
             **evidence(each.hypothesis),

@@ -44,7 +44,8 @@ local function bound(span)
   if not claim and told.unread then return pandoc.Span(span.content) end
   if not claim then error("no claim has the id '" .. id .. "'; told.page() of its result must be the page's first cell") end
   if #span.content == 0 then return mark(claim) end
-  if claim.verdict == (span.attributes.when or "supported") then
+  local meant = span.attributes.when or "supported"
+  if claim.verdict == meant or (meant == "small" and claim.small) then
     local content = pandoc.Inlines(span.content)
     if claim.verdict ~= "supported" then content:insert(pandoc.Space()) end
     content:insert(mark(claim))

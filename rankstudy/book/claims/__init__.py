@@ -64,14 +64,18 @@ class Judged:
     p: float | None = None  # corrected by its tier
 
     @property
+    def too_small(self) -> bool:
+        """Whether it is refuted for its size alone: as expected, but by less than would matter."""
+        expected = {"above": 1, "below": -1}.get(self.hypothesis.expects, 0)
+        seen = self.effect.mean * expected if self.effect else 0.0
+        return self.verdict == "refuted" and 0 < seen and self.hypothesis.matters > 0
+
+    @property
     def word(self) -> str:
-        """The verdict in words: of what was not measured it is none, and a refuted effect may be too small only."""
+        """The verdict in words; of what was not measured it is none."""
         if self.verdict == "inconclusive" and not self.met and self.effect is None:
             return "not measured yet"
-        expected = {"above": 1, "below": -1}.get(self.hypothesis.expects, 0)
-        if self.verdict == "refuted" and self.effect and self.effect.mean * expected > 0 and self.hypothesis.matters:
-            return f"refuted: {self.hypothesis.matters:g} would matter"
-        return self.verdict
+        return f"refuted: {self.hypothesis.matters:g} would matter" if self.too_small else self.verdict
 
     def size(self) -> str:
         """The effect as printed: −59.24 ± 0.92 directions, or 160 of 160."""

@@ -29,7 +29,7 @@ def shuffled_higher(labels: Labels) -> np.ndarray | None:
 @hypothesis(
     "labels-memorising",
     "At equal distance from the start, in the square layers, labels that can be memorised make an update of higher "
-    "entropy rank than labels drawn anew for every batch.",
+    "entropy rank than labels drawn anew in every epoch.",
     family="labels",
     expects="above",
     matters=5.0,
@@ -42,7 +42,7 @@ def memorising(labels: Labels) -> np.ndarray | None:
 
 @hypothesis(
     "labels-anew-higher",
-    "At equal distance from the start, in the square layers, labels drawn anew for every batch make an update of "
+    "At equal distance from the start, in the square layers, labels drawn anew in every epoch make an update of "
     "higher entropy rank than true ones.",
     family="labels",
     expects="above",
