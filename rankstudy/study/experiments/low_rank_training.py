@@ -9,11 +9,10 @@ import numpy as np
 
 from rankstudy import config
 from rankstudy.factorization import break_even_rank
-from rankstudy.study import engine, jobs
+from rankstudy.study import engine, jobs, profiles
 from rankstudy.study.engine import Histories, Tuning
 from rankstudy.study.experiments import approximation, inference, overfitting
 from rankstudy.study.jobs import Job
-from rankstudy.study.profiles import QUICK, SMOKE, scaled
 from rankstudy.study.typed import Floats
 
 DENSE, PLAIN = "dense", "low rank"  # the control, and what the assignment asks for
@@ -119,9 +118,12 @@ FULL = Config(
 )
 CONFIGS = {
     "smoke": replace(
-        scaled(FULL, SMOKE),
+        profiles.scaled(FULL, profiles.SMOKE),
         approximation=approximation.CONFIGS["smoke"],
-        arms=(*scaled(FULL.arms[:-1], SMOKE), replace(FULL.arms[-1], learning_rates=(1e-4, 1e-3))),  # one that is tuned
+        arms=(
+            *profiles.scaled(FULL.arms[:-1], profiles.SMOKE),
+            replace(FULL.arms[-1], learning_rates=(1e-4, 1e-3)),
+        ),  # one that is tuned
         training=config.Training(3, 32, learning_rate=3e-3),
         batches=(1, 64),
         ranks=(),
@@ -130,7 +132,7 @@ CONFIGS = {
         tuned_epochs=1,
     ),
     "quick": replace(
-        scaled(FULL, replace(QUICK, seeds=2)),
+        profiles.scaled(FULL, replace(profiles.QUICK, seeds=2)),
         approximation=approximation.CONFIGS["quick"],
         training=replace(overfitting.CONFIGS["quick"].training, epochs=6),
         batches=(1, 128, 1024),
