@@ -65,6 +65,8 @@ def test_ink_and_series_are_the_pages(drawings):
         assert not [shade for shade in fixed if shade in bare], name
         assert "currentColor" in inline or name == "weight_images"
         assert "fill: #ffffff" not in bare and "#000000" not in bare, name
+        for each in re.findall(r"<svg[^>]*>", inline):  # for text without a fill of its own, such as a legend's
+            assert "fill: currentColor" in each, name
 
 
 def test_each_panel_is_whole_xml_and_keeps_its_ids_to_itself(drawings):

@@ -132,7 +132,8 @@ def svg(figure: Figure) -> str:
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.S)
     # a style of its own would hold for the whole page
     text = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", text, flags=re.S)
-    text = text.replace("<svg ", '<svg style="stroke-linejoin: round; stroke-linecap: butt" ', 1)
+    # matplotlib says no fill where that is black, as of a text that was added after the style was taken back
+    text = text.replace("<svg ", f'<svg style="stroke-linejoin: round; stroke-linecap: butt; fill: {INK}" ', 1)
     text = re.sub(r'<g id="[^"]*">', "<g>", text)
     prefix = hashlib.sha256(text.encode()).hexdigest()[:6]  # several drawings share a page, ids must not
     text = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}\1"', text)
