@@ -6,6 +6,10 @@ HYPOTHESIS_PROFILE chooses one; the number of examples that were really run is p
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 # side by side (pytest-xdist) each process gets its share of the cores; before anything imports torch or NumPy
 if (processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))) > 1:
@@ -13,6 +17,7 @@ if (processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))) > 1:
         os.environ.setdefault(f"{library}_NUM_THREADS", str(max(1, os.cpu_count() // processes)))
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 EVERYWHERE = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
@@ -21,6 +26,7 @@ settings.register_profile("ci", max_examples=60, derandomize=True, database=None
 settings.register_profile("thorough", max_examples=2000, **EVERYWHERE)
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "ci")
 settings.load_profile(PROFILE)
+ROOT = Path(__file__).parents[1]
 
 _examples = {"properties": 0, "examples": 0}
 
@@ -77,3 +83,52 @@ def fresh(tmp_path, monkeypatch):
     monkeypatch.setenv("RANKSTUDY_PROFILE", "smoke")
     monkeypatch.delenv("RANKSTUDY_DATASET", raising=False)
     return tmp_path
+
+
+def shared(factory: pytest.TempPathFactory, name: str) -> Path:
+    """A folder of this run that its processes share."""
+    base = factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+
+
+@pytest.fixture(scope="session")
+def smoke_store(tmp_path_factory) -> Path:
+    """A store for tests that ask it under `smoke` and leave it as it is: what one has computed, the others find."""
+    return shared(tmp_path_factory, "smoke_store")
+
+
+@pytest.fixture(scope="session")
+def published_book(tmp_path_factory) -> Path:
+    """A clone with the book in `_preview`: today's pages, the committed results, and no torch, torchvision or
+    scikit-learn to import. Made once, by the process that asks first."""
+    folder = shared(tmp_path_factory, "published_book")
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "_preview").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            for name in ("rankstudy", "report", "benchmarks", "published"):
+                shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            for name in ("_quarto.yml", "index.qmd", "tutorial.ipynb"):
+                shutil.copy(ROOT / name, folder)
+            done = without_torch(folder, "preview")
+            assert done.returncode == 0, done.stderr
+    return folder
+
+
+NO_TORCH = """
+import sys
+class Forbidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision", "sklearn"):
+            raise ImportError(f"{name} is not installed")
+sys.meta_path.insert(0, Forbidden())
+"""
+
+
+def without_torch(clone: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command in a clone of the project, where torch, torchvision and scikit-learn cannot be imported."""
+    (clone / "sitecustomize.py").write_text(NO_TORCH)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RANKSTUDY_")}
+    environment |= {"PYTHONPATH": str(clone), "RANKSTUDY_PROFILE": "published"}
+    told = {"cwd": clone, "env": environment, "capture_output": True, "text": True}
+    assert "torch is not installed" in subprocess.run([sys.executable, "-c", "import torch"], **told).stderr
+    return subprocess.run([sys.executable, "-m", "rankstudy", *arguments], **told)

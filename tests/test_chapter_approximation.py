@@ -21,10 +21,10 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def results(smoke_store):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RANKSTUDY_PROFILE", "smoke")
-        patch.setenv("RANKSTUDY_RESULTS", str(tmp_path_factory.mktemp("results")))
+        patch.setenv("RANKSTUDY_RESULTS", str(smoke_store))
         yield patch
 
 
@@ -146,9 +146,7 @@ def test_what_is_open_can_be_decided(published, claim, change):
 
 
 @pytest.mark.parametrize("page", ["report/05-approximation.qmd", "report/evidence/05-approximation.qmd"])
-@pytest.mark.parametrize("profile", ["smoke", "published"])
-def test_the_pages_execute(results, stored, monkeypatch, tmp_path, page, profile):
-    monkeypatch.setenv("RANKSTUDY_PROFILE", profile)
+def test_the_pages_execute(results, stored, tmp_path, page):
     shown = notebook.markdown(notebook.execute(ROOT / page), tmp_path)
     assert "no value" not in shown and "nan" not in shown.lower().replace("nano", "").split()
 

@@ -30,9 +30,9 @@ WIDTHS = (20, 16, 12, 10)
 
 
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory: pytest.TempPathFactory):
+def smoke(smoke_store):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RANKSTUDY_RESULTS", str(tmp_path_factory.mktemp("results")))
+        patch.setenv("RANKSTUDY_RESULTS", str(smoke_store))
         patch.setenv("RANKSTUDY_PROFILE", "smoke")
         yield {name: getattr(results, name)() for name in ("lora", "frontier", "directions")}
 

@@ -21,10 +21,10 @@ from rankstudy.study.experiments.training import parameters
 
 
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
+def smoke(smoke_store):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RANKSTUDY_PROFILE", "smoke")
-        patch.setenv("RANKSTUDY_RESULTS", str(tmp_path_factory.mktemp("results")))
+        patch.setenv("RANKSTUDY_RESULTS", str(smoke_store))
         yield patch
 
 
@@ -155,7 +155,9 @@ def test_both_kinds_are_tuned_alike_and_are_as_large(against):
     settings = narrow.CONFIGS["full"]
     assert len(settings.factorised_rates) == len(settings.narrow_rates)
     assert settings.seeds >= 10 and 1.0 in settings.scales
-    assert np.allclose(against.factorised.parameters, against.narrow.parameters, rtol=0.02)
+    for wanted, (inputs, width, *_, classes) in zip(against.factorised.parameters, against.narrow.widths, strict=True):
+        sizes = [parameters(config.Network((inputs, w, w, w, classes))) for w in (width, width + 1)]
+        assert abs(sizes[0] - wanted) <= (sizes[1] - sizes[0]) / 2  # what units allow; at a small rank that is 4 %
     assert [len(set(widths[1:-1])) for widths in against.narrow.widths] == [1] * len(against.ranks)
     assert against.ranks[against.at] == against.rank
 

@@ -23,10 +23,9 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def results(tmp_path_factory):
-    """A store of its own, under `smoke`, for all tests of this module."""
+def results(smoke_store):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RANKSTUDY_RESULTS", str(tmp_path_factory.mktemp("results")))
+        patch.setenv("RANKSTUDY_RESULTS", str(smoke_store))
         patch.setenv("RANKSTUDY_PROFILE", "smoke")
         yield
 

@@ -37,15 +37,13 @@ def run(book: nbformat.NotebookNode, folder: Path, **variables: str) -> list:
 
 
 @pytest.fixture(scope="module")
-def handed(tmp_path_factory):
-    """Every page's notebook under the published results, executed in a kernel of its own; and its outputs."""
-    folder = tmp_path_factory.mktemp("handouts")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RANKSTUDY_PROFILE", "published")
-        assert handout.main(ROOT, folder) == 0
+def handed(published_book, tmp_path_factory):
+    """The notebooks beside the published pages, executed in a kernel of its own each; and their outputs."""
+    folder = published_book / "_preview"
+    elsewhere = tmp_path_factory.mktemp("empty")
     books = {name: nbformat.read(folder / f"{name}.ipynb", as_version=4) for name in CHAPTERS}
     with ThreadPoolExecutor(2) as pool:
-        return folder, books, dict(zip(books, pool.map(lambda book: run(book, folder), books.values()), strict=True))
+        return folder, books, dict(zip(books, pool.map(lambda book: run(book, elsewhere), books.values()), strict=True))
 
 
 def test_the_chapters_and_the_tutorial_have_one():

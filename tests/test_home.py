@@ -120,8 +120,8 @@ def test_the_readmes_findings_follow_the_verdicts(verdict):
     assert ("It fell" in found) == (verdict == "supported") and ("Hypothesis" in found) == (verdict != "supported")
 
 
-def test_the_page_executes_under_smoke_on_the_fallback_data(tmp_path, monkeypatch):
-    monkeypatch.setenv("RANKSTUDY_RESULTS", str(tmp_path / "results"))
+def test_the_page_executes_under_smoke_on_the_fallback_data(tmp_path, smoke_store, monkeypatch):
+    monkeypatch.setenv("RANKSTUDY_RESULTS", str(smoke_store))
     monkeypatch.setenv("RANKSTUDY_PROFILE", "smoke")
     for chapter in ("training", "rank", "dissection", "overfitting", "approximation", "low_rank_training", "lora"):
         questions.result(chapter)

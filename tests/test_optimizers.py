@@ -19,10 +19,9 @@ ROUND = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def store(tmp_path_factory):
-    """A store of its own, under `smoke`, for all tests of this module."""
+def store(smoke_store):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RANKSTUDY_RESULTS", str(tmp_path_factory.mktemp("results")))
+        patch.setenv("RANKSTUDY_RESULTS", str(smoke_store))
         patch.setenv("RANKSTUDY_PROFILE", "smoke")
         yield
 

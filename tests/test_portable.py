@@ -15,9 +15,8 @@ import pytest
 
 from rankstudy import UsageError
 from rankstudy.__main__ import main
-from rankstudy.book import notebook, preview
 from rankstudy.study import portable, questions, store
-from tests.conftest import PROFILE
+from tests.conftest import PROFILE, without_torch
 from tests.test_run import ROOT, files
 
 
@@ -91,32 +90,12 @@ def clone(tmp_path, computed, monkeypatch):
     return tmp_path
 
 
-NO_TORCH = """
-import sys
-class Forbidden:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "torchvision", "sklearn"):
-            raise ImportError(f"{name} is not installed")
-sys.meta_path.insert(0, Forbidden())
-"""
-
-
-def command(clone, *arguments):
-    """In the clone, where torch cannot be imported."""
-    (clone / "sitecustomize.py").write_text(NO_TORCH)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RANKSTUDY_")}
-    environment |= {"PYTHONPATH": str(clone), "RANKSTUDY_PROFILE": "published"}
-    told = {"cwd": clone, "env": environment, "capture_output": True, "text": True}
-    assert "torch is not installed" in subprocess.run([sys.executable, "-c", "import torch"], **told).stderr
-    return subprocess.run([sys.executable, "-m", "rankstudy", *arguments], **told)
-
-
 def test_published_results_are_shown_without_torch(clone):
     """In another clone; the page says where its numbers come from and that the code is the same."""
-    assert (done := command(clone, "run", *questions.CHAPTERS)).returncode == 0, done.stderr
+    assert (done := without_torch(clone, "run", *questions.CHAPTERS)).returncode == 0, done.stderr
     assert "nothing is computed" in done.stdout
     pages = [] if len(questions.CHAPTERS) > 2 else ["01-data", "02-training"]
-    assert (done := command(clone, "preview", *pages)).returncode == 0, done.stderr
+    assert (done := without_torch(clone, "preview", *pages)).returncode == 0, done.stderr
     assert not (clone / "results").exists()
     for page in pages or ["index", *(path.stem for path in (clone / "report").glob("0*.qmd"))]:
         text = (clone / "_preview" / f"{page}.html").read_text(encoding="utf-8")
@@ -129,16 +108,16 @@ def test_published_results_are_shown_without_torch(clone):
 def test_a_page_says_that_the_code_has_moved_on(clone):
     path = clone / "rankstudy" / "study" / "experiments" / "training.py"
     path.write_text(path.read_text(encoding="utf-8") + "\n\nMOVED = True\n", encoding="utf-8")
-    assert (done := command(clone, "preview", "02-training", "01-data")).returncode == 0, done.stderr
+    assert (done := without_torch(clone, "preview", "02-training", "01-data")).returncode == 0, done.stderr
     assert "its code has changed since" in (clone / "_preview" / "02-training.html").read_text(encoding="utf-8")
     assert "its code has changed since" not in (clone / "_preview" / "01-data.html").read_text(encoding="utf-8")
 
 
 def test_nothing_published_is_one_line(clone):
-    done = command(clone, "run")
+    done = without_torch(clone, "run")
     assert done.returncode == 2 and "no result of rank, " in done.stderr, done.stderr
     questions.PUBLISHED.unlink()
-    done = command(clone, "run")
+    done = without_torch(clone, "run")
     assert done.returncode == 2 and "nothing is published yet" in done.stderr and "Traceback" not in done.stderr
 
 
@@ -173,21 +152,6 @@ def test_the_committed_results_are_whole_and_small_and_whether_code_has_moved_on
     monkeypatch.setenv("RANKSTUDY_PROFILE", "published")
     if moved := [name for name in questions.published() if questions.result(name).stale]:
         warnings.warn(f"published/results.zip: code has moved on for {', '.join(moved)}", stacklevel=1)
-
-
-@pytest.mark.skipif(not questions.PUBLISHED.exists(), reason="nothing is published yet")
-def test_every_page_can_be_read_without_torch(tmp_path):
-    """Today's pages show the committed results where torch, torchvision and scikit-learn cannot be imported: a chapter
-    that asks for what an older result has not got would leave the reader with no book at all."""
-    for name in ("rankstudy", "report", "benchmarks", "published"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("_quarto.yml", "index.qmd", "tutorial.ipynb"):
-        shutil.copy(ROOT / name, tmp_path)
-    done = command(tmp_path, "preview")
-    assert done.returncode == 0, done.stderr
-    pages = {page.stem for page in (tmp_path / "_preview").glob("*.html")}
-    assert pages == {Path(preview.page_of(path)).stem for path in notebook.listed(ROOT)}
-    assert not (tmp_path / "results").exists()
 
 
 def encrypted(content: bytes) -> bytes:

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from rankstudy.book import handout, render
 from rankstudy.study import questions
 from rankstudy.study.store import Store
+from tests.conftest import PROFILE
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are found in /proc")
 ROOT = Path(__file__).parents[1]
@@ -96,6 +97,7 @@ def test_the_step_before_rendering_ends_and_leaves_no_process(tmp_path):
 
 
 @pytest.mark.skipif(QUARTO is None, reason="no Quarto 1.9 here")
+@pytest.mark.skipif(PROFILE != "thorough", reason="rendering the whole book takes five minutes: make thorough")
 def test_quarto_render_makes_the_whole_book_from_an_empty_store(tmp_path):
     """HTML only, which takes half as long."""
     project, store = tmp_path / "a clone", tmp_path / "results"

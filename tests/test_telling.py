@@ -9,13 +9,15 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pypandoc
 import pytest
 
-from rankstudy.book import claims, notebook, preview
+from rankstudy.book import claims, display, notebook, preview
 from rankstudy.rank import eliminate, rank_tolerance
 from rankstudy.study import questions
 from tests import page_checks
@@ -180,21 +182,59 @@ def _told_alone(match: re.Match[str]) -> str:
     return match[0] if "told.page(" in match[0] else ""
 
 
-@pytest.fixture(scope="module", params=["", *claims.VERDICTS])
-def shown(request, tmp_path_factory):
-    """The pages as a reader sees them, under the verdicts of the published results and under each for all claims, where
-    what depends on no verdict is left out for time."""
-    folder = book(tmp_path_factory.mktemp("book"))
-    for page in PAGES if request.param else ():
+def told_here(paths: Sequence[Path]) -> list[nbformat.NotebookNode]:
+    """As `notebook.execute_all` pages that only `_told_alone` is left of, without a kernel for each."""
+    books = [notebook.read(path) for path in paths]
+    for cell in (cell for book in books for cell in book.cells if cell.cell_type == "code"):
+        *before, last = ast.parse(cell.source).body
+        names: dict = {}
+        exec(compile(ast.Module(before, []), cell.metadata.where, "exec"), names)
+        said = eval(compile(ast.Expression(last.value), cell.metadata.where, "eval"), names)
+        cell.execution_count = 1
+        cell.outputs = [nbformat.v4.new_output("display_data", {"text/markdown": said._repr_markdown_()})]
+    return books
+
+
+def previewed(folder: Path, verdict: str, chosen: Sequence[str] = ()) -> dict[str, str]:
+    """The pages as a reader sees them where every claim has that verdict. What depends on none is left out for time."""
+    for page in PAGES:
         sentences = notebook.CODE.sub(_told_alone, (folder / page).read_text(encoding="utf-8"))
         (folder / page).write_text(sentences, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RANKSTUDY_PROFILE", "published")
-        patch.setenv(claims.PLANT, request.param)
-        preview.preview(folder, folder / "_preview")
-    return request.param, {
-        page: visible((folder / "_preview" / preview.page_of(Path(page))).read_text(encoding="utf-8")) for page in PAGES
-    }
+        patch.setenv(claims.PLANT, verdict)
+        patch.setenv(display.PAGE, "1")
+        patch.setattr(preview, "execute_all", told_here)
+        patch.setattr(preview.handout, "write", lambda *_: None)
+        preview.preview(folder, folder / "_preview", chosen)
+    return read(folder / "_preview")
+
+
+def read(folder: Path) -> dict[str, str]:
+    return {page: visible((folder / preview.page_of(Path(page))).read_text(encoding="utf-8")) for page in PAGES}
+
+
+@pytest.mark.skipif(not questions.PUBLISHED.exists(), reason="nothing is published yet")
+def test_every_page_can_be_read_without_torch(published_book):
+    """A chapter that asks for what an older result has not got would leave the reader with no book at all."""
+    pages = {page.stem for page in (published_book / "_preview").glob("*.html")}
+    assert pages == {Path(preview.page_of(path)).stem for path in notebook.listed(ROOT)}
+    assert not (published_book / "results").exists()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_number_of_the_published_book_is_one(published_book, page):
+    text = (published_book / "_preview" / preview.page_of(Path(page))).read_text(encoding="utf-8")
+    assert "no value" not in text and not re.search(r"(?<![A-Za-z])nan(?![A-Za-z])", text, re.I)
+    assert "This is not MNIST" not in text and "rofile full" in text
+
+
+@pytest.fixture(scope="module", params=["", *claims.VERDICTS])
+def shown(request, tmp_path_factory):
+    """The pages under the verdicts of the published results, and under each verdict for all claims."""
+    if request.param:
+        return request.param, previewed(book(tmp_path_factory.mktemp("book")), request.param)
+    return "", read(request.getfixturevalue("published_book") / "_preview")
 
 
 def computed(text: str) -> str:
@@ -373,29 +413,17 @@ def test_a_page_beyond_the_limits_is_noticed():
 @pytest.mark.parametrize(
     "page", [each for each in page_checks.DONE if page_checks.open_cells((ROOT / each).read_text(encoding="utf-8"))]
 )
-def test_open_cells_run_alone_in_order_and_print_what_the_page_prints(page, tmp_path, monkeypatch):
+def test_open_cells_run_alone_in_order_and_print_what_the_page_prints(page, tmp_path, published_book, monkeypatch):
     monkeypatch.setenv("RANKSTUDY_PROFILE", "published")
     text = (ROOT / page).read_text(encoding="utf-8")
     program = "\n".join(page_checks.open_cells(text)) + "\nimport sys\nassert 'torch' not in sys.modules\n"
-    environment = {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, env=_environment(environment)
-    )
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    executed = notebook.execute(ROOT / page)
-    printed = "".join(
-        output.get("text", "")
-        for cell in executed.cells
-        if cell.cell_type == "code" and cell.metadata.get("code-fold") is False
-        for output in cell.outputs
-    )
-    assert done.stdout == printed != ""
-
-
-def _environment(extra: dict[str, str]) -> dict[str, str]:
-    import os
-
-    return {**os.environ, **extra}
+    shown = (published_book / "_preview" / preview.page_of(Path(page))).read_text(encoding="utf-8")
+    printed = re.findall(r"<pre><code>(.*?)</code></pre>", shown, re.S)
+    lines = (line for block in printed for line in html.unescape(block).splitlines())
+    assert [line for line in done.stdout.splitlines() if line] == [line for line in lines if line] != []
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -440,12 +468,10 @@ def test_the_book_package_holds_no_prose():
             assert len(words) < 8 or known, f"{path.name}: {node.value!r}"
 
 
-def test_a_chapter_that_is_not_executed_is_shown_without_verdicts(tmp_path, monkeypatch):
-    monkeypatch.setenv("RANKSTUDY_PROFILE", "published")
-    folder = book(tmp_path)
-    preview.preview(folder, folder / "_preview", ["index"])
-    text = visible((folder / "_preview" / "03-rank.html").read_text(encoding="utf-8"))
-    assert "As high as it can be." in text and "✓" not in text
+def test_a_chapter_that_is_not_executed_is_shown_without_verdicts(tmp_path):
+    pages = previewed(book(tmp_path), "supported", ["index"])
+    assert "As high as it can be." in pages["report/03-rank.qmd"] and "✓" not in pages["report/03-rank.qmd"]
+    assert "✓" in pages["index.qmd"]
 
 
 def test_what_chapter_3_says_of_the_example_network_s_inputs():

@@ -53,6 +53,7 @@ def digest(*modules: str) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
+@cache
 def normalised(source: str) -> str:
     """Source without comments, docstrings, blank lines and trailing blanks.
 
@@ -125,17 +126,21 @@ def reached(*modules: str) -> set[str]:
         if name in found or name in NOT_COMPUTING:
             continue
         found.add(name)
-        for node in ast.walk(ast.parse(_path(name).read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "rankstudy":
-                parent = ".".join((node.module or "").split(".")[1:])
-                candidates = [parent] + [f"{parent}.{alias.name}".lstrip(".") for alias in node.names]
-            elif isinstance(node, ast.Import):
-                candidates = [
-                    alias.name.partition(".")[2] for alias in node.names if alias.name.startswith("rankstudy.")
-                ]
-            else:
-                continue
-            waiting += [candidate for candidate in candidates if _is_module(candidate)]
+        imported = _imported(_path(name).read_text(encoding="utf-8"))
+        waiting += [candidate for candidate in imported if _is_module(candidate)]
+    return found
+
+
+@cache
+def _imported(source: str) -> list[str]:
+    """What may be modules of this package (named inside it) in the imports of a source."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "rankstudy":
+            parent = ".".join((node.module or "").split(".")[1:])
+            found += [parent] + [f"{parent}.{alias.name}".lstrip(".") for alias in node.names]
+        elif isinstance(node, ast.Import):
+            found += [alias.name.partition(".")[2] for alias in node.names if alias.name.startswith("rankstudy.")]
     return found
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -210,6 +211,13 @@ def published() -> dict[str, Record]:
     path = archive(COMPARED.get())
     if not path.exists():
         raise UsageError(f"nothing is published yet (published/{path.name}); choose another RANKSTUDY_PROFILE")
+    now = path.stat()
+    return dict(_newest(path, now.st_mtime_ns, now.st_size))
+
+
+@cache
+def _newest(path: Path, changed: int, size: int) -> dict[str, Record]:
+    """What an export holds that was changed then: a page asks for a dozen results of the same one."""
     found = [decode(name, content) for name, content in exported(path).items()]
     records = sorted((record for record in found if record), key=lambda record: record.provenance["created"])
     return {record.experiment: record for record in records}
