@@ -52,6 +52,20 @@ def pytest_runtest_call(item: pytest.Item):
         handle.inner_test = inner
 
 
+# by the seconds that they take: side by side, a long file that is begun last is waited for
+LONGEST = ("telling", "prerender", "parallel", "faults", "handout", "portable", "render", "run", "chapter_rank")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config.option, "loadscopereorder"):  # pytest-xdist's: by the number of a file's tests
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(session.config, "workeroutput"):  # one process of several
         session.config.workeroutput["examples"] = _examples
