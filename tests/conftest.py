@@ -53,7 +53,7 @@ def pytest_runtest_call(item: pytest.Item):
 
 
 # by the seconds that they take: side by side, a long file that is begun last is waited for
-LONGEST = ("telling", "prerender", "parallel", "faults", "handout", "portable", "render", "run", "chapter_rank")
+LONGEST = ("prerender", "telling", "parallel", "faults", "handout", "portable", "render", "run", "chapter_rank")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -107,7 +107,8 @@ def shared(factory: pytest.TempPathFactory, name: str) -> Path:
 
 @pytest.fixture(scope="session")
 def smoke_store(tmp_path_factory) -> Path:
-    """A store for tests that ask it under `smoke` and leave it as it is: what one has computed, the others find."""
+    """A store for tests that ask it under `smoke` and leave it as it is: what one has computed, the others find. The
+    whole of it comes from `test_prerender`, where that runs."""
     return shared(tmp_path_factory, "smoke_store")
 
 
