@@ -130,14 +130,15 @@ def test_a_rendering_that_hangs_is_ended_with_all_that_it_started(tmp_path, monk
     note = tmp_path / "child"
     hanging = (
         "import subprocess, time\nchild = subprocess.Popen(['sleep', '600'])\n"
-        f"pathlib.Path({str(note)!r}).write_text(str(child.pid))\ntime.sleep(600)"
+        f"print(child.pid, file=open({str(note)!r}, 'a'), flush=True)\ntime.sleep(600)"
     )
     monkeypatch.setattr(render, "RENDER_SECONDS", 2)
     root = plain(tmp_path / "book")
     with pytest.raises(UsageError, match="has not ended after 2 s"):
-        render.render(fake_quarto(tmp_path / "bin", hanging), "html", root, root / "_book")
+        render.render(fake_quarto(tmp_path / "bin", hanging), "all", root, root / "_book")
     assert not (root / "_book").exists()
-    assert not running(int(note.read_text()))
+    children = [int(number) for number in note.read_text().split()]
+    assert len(children) == 2 and not any(map(running, children))
 
 
 def running(pid: int) -> bool:
@@ -155,14 +156,26 @@ def test_quarto_beside_the_running_python_is_found(tmp_path, monkeypatch):
     assert render.find_quarto() == path
 
 
-def test_the_book_is_rendered_format_by_format_with_this_python(tmp_path):
+def test_both_formats_are_rendered_side_by_side_with_this_python(tmp_path):
+    """Each waits until the other has begun; both are in the book."""
     told = "sys.argv[1:], os.environ['QUARTO_PYTHON'], os.environ['RANKSTUDY_SKIP_RUN']"
-    rendering = f"out.mkdir(exist_ok=True)\nwith open(out / 'index.html', 'a') as page: print({told}, file=page)"
+    rendering = (
+        "import time\nform = sys.argv[sys.argv.index('--to') + 1]\n"
+        f"begun = pathlib.Path({str(tmp_path)!r})\n(begun / form).touch()\n"
+        "while not all((begun / each).exists() for each in ('html', 'typst')): time.sleep(0.01)\n"
+        f"out.mkdir()\nwith open(out / f'{{form}}.html', 'w') as page: print({told}, file=page)"
+    )
     render.render(fake_quarto(tmp_path / "bin", rendering), "all", plain(tmp_path / "a book"), tmp_path / "_book")
-    html, pdf = (tmp_path / "_book" / "index.html").read_text().splitlines()
-    assert "'--to', 'html'" in html and "'--to', 'typst'" in pdf
-    assert html.endswith(f"{sys.executable} 1")
-    assert "'--no-clean'" in pdf  # or the first format would be gone
+    for form in ("html", "typst"):
+        page = (tmp_path / "_book" / f"{form}.html").read_text().strip()
+        assert f"'--to', '{form}'" in page and page.endswith(f"{sys.executable} 1")
+
+
+def test_one_format_that_fails_is_named_and_takes_the_other_with_it(tmp_path):
+    rendering = "out.mkdir()\nif 'typst' in sys.argv: print('no such font'); sys.exit(1)"
+    with pytest.raises(render.BookError, match="quarto render --to typst failed:\nno such font"):
+        render.render(fake_quarto(tmp_path / "bin", rendering), "all", plain(tmp_path / "book"), tmp_path / "_book")
+    assert not (tmp_path / "_book").exists()
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 Quarto executes every chapter once per format, one after the other, answers an unresolved reference with a warning,
 and deletes the last good output when a chapter fails. Here chapters are executed once, two at a time, and both formats
-are made of the same outputs; a gap in a page is an error; and what was there stays until all is well. Plain
-`quarto render` works too. Where there is no Quarto, the preview is made instead.
+are made of the same outputs, side by side; a gap in a page is an error; and what was there stays until all is well.
+Plain `quarto render` works too. Where there is no Quarto, the preview is made instead.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 from nbformat import NotebookNode
 
@@ -106,43 +105,65 @@ def render(quarto: str, to: str, root: Path, output: Path) -> None:
     with fresh(output) as folder, tempfile.TemporaryDirectory(prefix="rankstudy-") as copy:
         paths = listed(root)
         executed = dict(zip(paths, execute_all(paths), strict=True))
-        project = executed_copy(root, Path(copy).resolve(), executed)
-        for form in TARGETS[to]:
-            command = [quarto, "render", str(project), "--to", form, "--no-clean", "--output-dir", "_book"]
-            code, said = _output(command, RENDER_SECONDS, cwd=project, env=os.environ | settings)
+        projects = {form: executed_copy(root, Path(copy).resolve() / form, executed) for form in TARGETS[to]}
+        commands = [
+            [quarto, "render", str(project), "--to", form, "--output-dir", "_book"]
+            for form, project in projects.items()
+        ]
+        answers = _outputs(commands, RENDER_SECONDS, list(projects.values()), os.environ | settings)
+        for form, (code, said) in zip(projects, answers, strict=True):
             said = re.sub(r"\x1b\[[\d;]*m", "", said)
             if code:
                 raise BookError(f"quarto render --to {form} failed:\n{said[-6000:].strip()}")
             if warning := WARNINGS.search(said):
                 raise BookError(f"quarto render --to {form}: {warning[0].strip()}")
-        if "html" in TARGETS[to]:
-            handout.write(root, executed, project / "_book" / "report")
-        shutil.copytree(project / "_book", folder, dirs_exist_ok=True)
+        for form, project in projects.items():
+            if form == "html":
+                handout.write(root, executed, project / "_book" / "report")
+            shutil.copytree(project / "_book", folder, dirs_exist_ok=True)
         check(folder)
 
 
-def _output(command: list[str], seconds: float, **options: Any) -> tuple[int, str]:
-    """Exit code and output of a program, which ends with all that it has started: in time, or killed.
+def _output(command: list[str], seconds: float) -> tuple[int, str]:
+    """Exit code and output of one program, as `_outputs`."""
+    return _outputs([command], seconds, [Path.cwd()], os.environ)[0]
+
+
+def _outputs(
+    commands: Sequence[list[str]], seconds: float, folders: Sequence[Path], environment: Mapping[str, str]
+) -> list[tuple[int, str]]:
+    """Exit code and output of programs side by side, each in its folder. Each ends with all that it has started: in
+    time, or killed.
 
     Raises:
-        UsageError: it cannot start, or takes longer.
+        UsageError: one cannot start, or takes longer.
     """
-    with tempfile.TemporaryFile() as output:  # no pipe: a grandchild that lives on would keep it open
+    with ExitStack() as stack:
+        started = []
+        limit = time.monotonic() + seconds
         try:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, **options
-            )
-        except OSError as error:
-            raise UsageError(f"{command[0]} cannot start: {error.strerror}") from error
-        try:
-            code = process.wait(seconds)
-        except BaseException as error:  # Ctrl-C too: it reaches our group, not the program's
-            _kill(process)
+            for command, folder in zip(commands, folders, strict=True):
+                output = stack.enter_context(tempfile.TemporaryFile())  # no pipe: a grandchild would keep it open
+                try:
+                    process = subprocess.Popen(
+                        command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                        cwd=folder, env=environment,
+                    )  # fmt: skip
+                except OSError as error:
+                    raise UsageError(f"{command[0]} cannot start: {error.strerror}") from error
+                started.append((process, output))
+            codes = [process.wait(max(0.0, limit - time.monotonic())) for process, _ in started]
+        except BaseException as error:  # Ctrl-C too: it reaches our group, not the programs'
+            for process, _ in started:
+                _kill(process)
             if isinstance(error, subprocess.TimeoutExpired):
-                raise UsageError(f"{' '.join(command[:2])} has not ended after {seconds:.0f} s") from None
+                raise UsageError(f"{' '.join(error.cmd[:2])} has not ended after {seconds:.0f} s") from None
             raise
-        output.seek(0)
-        return code, output.read().decode(errors="replace")
+        for _, output in started:
+            output.seek(0)
+        return [
+            (code, output.read().decode(errors="replace")) for code, (_, output) in zip(codes, started, strict=True)
+        ]
 
 
 def _kill(process: subprocess.Popen) -> None:
@@ -157,6 +178,7 @@ def _kill(process: subprocess.Popen) -> None:
 
 def executed_copy(root: Path, copy: Path, executed: Mapping[Path, NotebookNode]) -> Path:
     """The book's own files, with Markdown in place of chapters that would have to be executed."""
+    copy.mkdir(parents=True, exist_ok=True)
     shutil.copy(root / "_quarto.yml", copy)
     shutil.copytree(root / "report", copy / "report")
     for path, book in executed.items():
