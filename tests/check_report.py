@@ -40,7 +40,18 @@ LOOK = """async () => {
         && (getComputedStyle(e).overflowX !== 'visible' || scrolls(e.parentElement));
     const wide = [...document.querySelectorAll('main *')]
         .filter(e => e.getBoundingClientRect().right > width + 1 && !scrolls(e.parentElement));
+    const torn = e => [...e.childNodes].some(node => {  // a word on three lines or more
+        if (node.nodeType !== Node.TEXT_NODE || e.offsetWidth < 2) return false;  // for screen readers alone
+        return [...node.data.matchAll(/[^\\s-]{4,30}/g)].some(found => {
+            const range = document.createRange();
+            range.setStart(node, found.index);
+            range.setEnd(node, found.index + found[0].length);
+            const boxes = [...range.getClientRects()].filter(box => box.width > 1);
+            return new Set(boxes.map(box => Math.round(box.top))).size > 2;
+        });
+    });
     return {
+        torn: [...document.querySelectorAll('main *')].filter(torn).map(e => e.textContent.slice(0, 40)),
         missing: images.filter(image => !image.naturalWidth).map(image => image.src),
         wide: document.documentElement.scrollWidth > width ? wide.slice(0, 3).map(e => e.outerHTML.slice(0, 90)) : null,
         links: [...document.querySelectorAll('a[href]')].map(link => link.href),
@@ -110,6 +121,7 @@ def faults(browser: object, folder: Path, site: str, name: str, width: int, audi
         page.goto(f"{site}/{name}")
         seen = page.evaluate(LOOK)
         found += [f"missing image: {image}" for image in seen["missing"]]
+        found += [f"torn to letters: {text}" for text in seen["torn"]]
         found += [f"scrolls sideways: {seen['wide']}"] if seen["wide"] is not None else []
         own = sorted({link for link in seen["links"] if link.startswith(site)})
         found += [f"dead link: {link}" for link in own if not lands(folder, link.removeprefix(site))]

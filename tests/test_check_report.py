@@ -35,6 +35,7 @@ def test_a_good_page_has_no_fault(walk):
         ("<script>undefined.oh</script>", "script: Cannot read properties of undefined"),
         ('<img src="none.png" alt="nothing">', "missing image: http:"),
         ('<img src="https://example.org/x.png" alt="far">', "asks the web for https://example.org/x.png"),
+        ('<p style="width: 1em; overflow-wrap: anywhere">hypothesis</p>', "torn to letters: hypothesis"),
         ('<p style="width: 500px; overflow-wrap: anywhere">wide</p>', "scrolls sideways: ['<p style="),
         ('<a href="gone.html">gone</a>', "dead link: http:"),
         ('<a href="other.html#here">not there</a>', "dead link: http:"),
