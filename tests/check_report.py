@@ -12,6 +12,7 @@ import http.server
 import os
 import re
 import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -153,6 +154,13 @@ def test_a_reader_stumbles_over_nothing(browser, site, name, width):
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_opened_from_disk_is_whole_and_asks_nobody(browser, name):
     assert faults(browser, BOOK, BOOK.as_uri(), name, 1280, audit=False) == []
+
+
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="no pdftotext")
+def test_no_page_of_the_pdf_is_blank():
+    (pdf,) = BOOK.glob("*.pdf")
+    pages = subprocess.run(["pdftotext", pdf, "-"], capture_output=True, text=True, check=True).stdout.split("\f")[:-1]
+    assert pages and [number for number, page in enumerate(pages, 1) if not re.search("[A-Za-z]{3}", page)] == []
 
 
 def test_search_finds_a_chapter(browser, site):
