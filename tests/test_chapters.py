@@ -147,8 +147,7 @@ def test_the_sentence_on_the_page_flips_with_the_stored_result(tmp_path, monkeyp
     original = page(tmp_path)
     assert (SUPPORTED in original) == reached and (REFUTED in original) != reached
 
-    store = shutil.copytree(os.environ["RANKSTUDY_RESULTS"], tmp_path / "results")  # the others' stays as it is
-    monkeypatch.setenv("RANKSTUDY_RESULTS", str(store))
+    monkeypatch.setenv("RANKSTUDY_RESULTS", str(tmp_path / "results"))  # the others' store stays as it is
     value = copy.deepcopy(dict(shown.value))
     value["history"]["test_accuracy"] = value["history"]["test_accuracy"].copy()
     value["history"]["test_accuracy"][:, -1] = 0.123 if reached else 0.987
