@@ -2,68 +2,51 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
 from pathlib import Path
 
 from tabulate import tabulate
 
-ROOT = Path(__file__).parents[2]
+from tests.mutants._trial import tests_of
+
 NAMES = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
-
-
-def run(tests: Sequence[str], folder: Path) -> subprocess.CompletedProcess:
-    """pytest in `folder`, whose `rankstudy` comes before any installed one."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    environment = {**os.environ, "PYTHONPATH": str(folder), "HYPOTHESIS_PROFILE": "ci", "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-
-
-def killer(path: Path, old: str, new: str, tests: Sequence[str], folder: Path) -> str:
-    """The first test that fails with the mutant in place; "" if none does."""
-    original = path.read_text(encoding="utf-8")
-    if original.count(old) != 1:
-        raise SystemExit(f"{path.name} has this {original.count(old)} times, not once: {old!r}")
-    path.write_text(original.replace(old, new), encoding="utf-8")
-    try:
-        result = run(tests, folder)
-    finally:
-        path.write_text(original, encoding="utf-8")
-    if result.returncode == 0:
-        return ""
-    failed = [line for line in result.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    if result.returncode > 2 or not failed:  # pytest itself did not work, so nothing was shown
-        raise SystemExit(f"the tests did not run with {new!r}:\n{result.stdout}\n{result.stderr}")
-    return failed[0].split("::")[-1].split(" - ")[0]
+# slow to import, not ours: imported once, into the process that the others are forked from
+PRELOADED = ["torch", "numpy", "scipy.linalg", "hypothesis", "hypothesis.extra.numpy", "pytest"]
 
 
 def main(names: list[str]) -> int:
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         raise SystemExit(f"no mutants of {', '.join(unknown)}; there are mutants of {', '.join(NAMES)}")
+    forks = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if forks else "spawn")
+    if forks:
+        context.set_forkserver_preload(PRELOADED)
+    os.environ["OMP_NUM_THREADS"] = "1"  # a process a core
     rows, survivors = [], 0
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        for part in ("rankstudy", "tests", "benchmarks"):
-            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "results"))
-        shutil.copy(ROOT / "pyproject.toml", folder)
-        for name in names or NAMES:
-            module = import_module(f"tests.mutants.{name}")
-            unchanged = run(module.TESTS, folder)
-            if unchanged.returncode != 0:
-                raise SystemExit(f"{' '.join(module.TESTS)} fails without any mutant:\n{unchanged.stdout}")
-            for wrong, old, new in module.MUTANTS:
-                begun = time.perf_counter()
-                test = killer(folder / module.FILE, old, new, module.TESTS, folder)
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=context, max_tasks_per_child=1) as pool:
+        unchanged = {name: pool.submit(tests_of, name, None) for name in names or NAMES}
+        tried = [
+            (name, wrong, pool.submit(tests_of, name, number))
+            for name in unchanged
+            for number, (wrong, _, _) in enumerate(import_module(f"tests.mutants.{name}").MUTANTS)
+        ]
+        try:
+            for name, future in unchanged.items():
+                if failed := future.result()[0]:
+                    raise SystemExit(f"without any mutant of {name}, {failed} fails")
+            for name, wrong, future in tried:
+                test, seconds = future.result()
                 survivors += not test
-                rows.append([name, wrong, test or "SURVIVED", f"{time.perf_counter() - begun:.0f} s"])
+                rows.append([name, wrong, test or "SURVIVED", f"{seconds:.0f} s"])
                 print(*rows[-1], sep=" | ", flush=True)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     print("\n" + tabulate(rows, headers=["file", "what is wrong", "noticed by", "time"], tablefmt="pipe"))
     print(f"\n{len(rows) - survivors} of {len(rows)} mutants killed")
     return 1 if survivors else 0
