@@ -5,6 +5,7 @@ Importing the package trains nothing, reads nothing, downloads nothing and does 
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -25,6 +26,7 @@ _LAZY = {
     "alternating_gradient": "factorization.alternating_gradient",
     "alternating_least_squares": "factorization.alternating_least_squares",
     "break_even_rank": "factorization.break_even_rank",
+    "smallest_rank": "factorization.smallest_rank",
     "truncated_svd": "factorization.truncated_svd",
     "LowRankLinear": "layers.LowRankLinear",
     "MLP": "layers.MLP",
@@ -54,7 +56,13 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         module, _, own = _LAZY[name].rpartition(".")
         return getattr(import_module(f"rankstudy.{module}"), own)
-    raise AttributeError(f"module 'rankstudy' has no attribute {name!r}")
+    if name == "effective_rank":  # two things are called so
+        raise AttributeError(
+            "rankstudy has no effective_rank: entropy_rank is Roy and Vetterli's, and smallest_rank(w, 0.2) the least "
+            "rank that approximates w within that error"
+        )
+    near = "" if name.startswith("_") else ", ".join(get_close_matches(name, __all__, cutoff=0.7))
+    raise AttributeError(f"module 'rankstudy' has no attribute {name!r}" + (f"; there is {near}" if near else ""))
 
 
 def __dir__() -> list[str]:

@@ -20,7 +20,10 @@ PROJECTIONS = ("partition", "fastfood", "sparse", "dense")
 
 @dataclass(frozen=True)
 class Network:
-    """A bias-free multilayer perceptron.
+    """A bias-free multilayer perceptron: `build(Network((784, 256, 10)), seed=0)` is one at its initial weights.
+
+    `activation` is relu, tanh, sigmoid or another of `registry.ACTIVATIONS`; `rank` makes every weight matrix B·C of
+    that rank, and `initialisation` says how B and C begin: default, variance or spectral (see `layers.build`).
 
     Raises: ValueError that names the field and says what is allowed.
 
@@ -72,6 +75,9 @@ class Subspace:
 @dataclass(frozen=True)
 class Training:
     """How a network is trained. Everything is per epoch of the training split it is given.
+
+    `optimizer` is adam, adamw, sgd, momentum or another of `registry.OPTIMIZERS`, and `learning_rate` its peak;
+    `schedule` is cosine, which ends at 0, or constant.
 
     Raises: ValueError that names the field and says what is allowed.
 

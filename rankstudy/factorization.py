@@ -50,7 +50,11 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """What an alternating method found, and how."""
+    """What an alternating method found, and how.
+
+    `.factors.b` and `.factors.c` are B and C, `.errors` is ‖A − BC‖/‖A‖ after each half-step (the last one is that of
+    the factors), `.gap` how far that is above the best possible, `.iterations` and `.stopped` how it ended.
+    """
 
     factors: Factors
     certificate: Certificate

@@ -90,7 +90,11 @@ def take(split: Split, counts: Sequence[int | None]) -> Split:
 
 @dataclass(frozen=True)
 class Steps:
-    """What happened in a fine-tuning, step by step: `plt.plot(steps.step, steps.loss)`. float64 but for the numbers."""
+    """What happened in a fine-tuning, step by step: `plt.plot(steps.step, steps.loss)`. float64 but for the numbers.
+
+    `.loss` and `.accuracy` are those of each step's batch; `.validation_loss` and `.validation_accuracy` those after
+    the steps `.at`, which are empty where `finetune` was given a `Split`, and not a `Dataset`.
+    """
 
     step: np.ndarray  # (steps,) int, from 1
     loss: np.ndarray  # (steps,) mean cross-entropy of the step's batch before its update, nats
@@ -118,7 +122,8 @@ def finetune(
 
     `optimizer` is a name of `registry.OPTIMIZERS`.
 
-    A batch is of `new` images, or half of it of `old` ones where there are any; each kind is shuffled anew, by the seed
+    A batch is of `new` images, or half of it of `old` ones where there are any, without which what was learned before
+    is soon forgotten; each kind is shuffled anew, by the seed
     alone, whenever all of it has been seen. `look(step)` is called after each of the steps `at` (0: before the first).
     Of a `Dataset` the training split is learned, and the validation split evaluated after each of the steps `at`, or
     where there are none after every twentieth part of all.
@@ -131,6 +136,8 @@ def finetune(
     >>> steps.loss.shape, steps.at[:3].tolist(), steps.validation_accuracy.shape
     ((40,), [0, 2, 4], (21,))
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, as in finetune(adapted, split); got {type(model).__name__}")
     trained = [p for p in model.parameters() if p.requires_grad]
     if not trained:
         raise ValueError("model has no parameter that requires a gradient")
@@ -193,6 +200,10 @@ def new_and_old(model: nn.Module, split: Split, digit: int) -> np.ndarray:
     >>> new_and_old(MLP(784, 32, 10), load("digits").test, 9).shape
     (2, 2)
     """
+    if not isinstance(split, Split):
+        raise TypeError(f"split must be one of a Dataset's, such as dataset.test; got {type(split).__name__}")
+    if digit not in range(DIGITS):
+        raise ValueError(f"digit must be a whole number from 0 to {DIGITS - 1}, got {digit!r}")
     with torch.no_grad():
         logits = model(split.images)
         loss = F.cross_entropy(logits, split.labels, reduction="none")
@@ -220,6 +231,10 @@ def reading(model: nn.Module, split: Split, digit: int) -> Reading:
     >>> reading(MLP(784, 32, 10), load("digits").test, 9).right.shape
     (10,)
     """
+    if not isinstance(split, Split):
+        raise TypeError(f"split must be one of a Dataset's, such as dataset.test; got {type(split).__name__}")
+    if digit not in range(DIGITS):
+        raise ValueError(f"digit must be a whole number from 0 to {DIGITS - 1}, got {digit!r}")
     with torch.no_grad():
         logits = model(split.images)
         loss = F.cross_entropy(logits, split.labels, reduction="none")
@@ -251,6 +266,10 @@ def confusions(model: nn.Module, split: Split, digit: int, offsets: Sequence[flo
     >>> int(confusions(MLP(784, 32, 10), load("digits").test, 9, [0.0, math.inf])[1, :, 9].sum())
     360
     """
+    if not isinstance(split, Split):
+        raise TypeError(f"split must be one of a Dataset's, such as dataset.test; got {type(split).__name__}")
+    if digit not in range(DIGITS):
+        raise ValueError(f"digit must be a whole number from 0 to {DIGITS - 1}, got {digit!r}")
     counts = torch.zeros(len(offsets), DIGITS * DIGITS, dtype=torch.int64, device=split.labels.device)
     with torch.no_grad():
         for x, y in zip(split.images.split(EVALUATION_BATCH), split.labels.split(EVALUATION_BATCH), strict=True):
@@ -268,6 +287,10 @@ def margins(model: nn.Module, split: Split, digit: int) -> np.ndarray:
     >>> margins(MLP(784, 32, 10), load("digits").test, 9).shape
     (360,)
     """
+    if not isinstance(split, Split):
+        raise TypeError(f"split must be one of a Dataset's, such as dataset.test; got {type(split).__name__}")
+    if digit not in range(DIGITS):
+        raise ValueError(f"digit must be a whole number from 0 to {DIGITS - 1}, got {digit!r}")
     with torch.no_grad():
         logits = model(split.images)
         others = shift(logits, digit, -math.inf).amax(1)

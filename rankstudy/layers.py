@@ -122,6 +122,8 @@ class MLP(nn.Module):
         widths = (*widths, *more) if isinstance(widths, Sequence) else (widths, *more)
         if len(widths) < 2 or not all(isinstance(width, Integral) and width >= 1 for width in widths):
             raise ValueError(f"widths must be two or more positive numbers of units, got {widths!r}")
+        if any(isinstance(width, bool) for width in widths):
+            raise ValueError(f"widths must be numbers of units, got {widths!r}; there is no bias to ask for")
         function = entry(ACTIVATIONS, activation, "activation").torch()
         ranks = list(rank) if isinstance(rank, Sequence) else [rank] * (len(widths) - 1)
         if len(ranks) != len(widths) - 1:
@@ -196,6 +198,11 @@ def weights(model: nn.Module) -> list[Tensor]:
     >>> [tuple(w.shape) for w in weights(MLP(784, 256, 10, rank=8))]
     [(256, 784), (10, 256)]
     """
+    if not hasattr(model, "layers"):
+        raise TypeError(
+            f"model must have a list of layers, as an MLP has; got {type(model).__name__}. "
+            "rankstudy.analyze(model) finds the matrices of any model"
+        )
     return [layer.weight.detach() for layer in model.layers]
 
 
@@ -240,6 +247,8 @@ def factorised(
     >>> small.layers[0].rank, factorised(MLP(784, 256, 10), ranks={"layers.0": 32}).layers[0].rank
     (16, 32)
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, as in factorised(model, 16); got {type(model).__name__}")
     if (rank is None) == (ranks is None):
         raise ValueError(f"give rank, one for all layers, or ranks, one for each; got {rank!r} and {ranks!r}")
     if ranks is not None and targets is not None:

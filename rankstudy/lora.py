@@ -83,6 +83,8 @@ def add_lora(
     >>> [name for name, p in adapted.named_parameters() if p.requires_grad][:2]
     ['layers.0.lora_a', 'layers.0.lora_b']
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, as in add_lora(model, 4); got {type(model).__name__}")
     if _adapters(model):
         raise ValueError("model has LoRA adapters already; merge them first")
     places, layers, others = adaptable(model)
@@ -149,6 +151,8 @@ def merged(model: nn.Module, *, untie: bool = False) -> nn.Module:
     >>> merged(add_lora(MLP(784, 256, 10), 4)).layers[0]
     Linear(in_features=784, out_features=256, bias=False)
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, as in merged(adapted); got {type(model).__name__}")
     if not _adapters(model):
         raise ValueError("model has no LoRA adapters to merge")
     model = copied(model)
@@ -202,6 +206,8 @@ def save_adapters(model: nn.Module, path: str | os.PathLike) -> None:
     ...     save_adapters(adapted, f"{folder}/nine.safetensors")
     ...     load_adapters(adapted, f"{folder}/nine.safetensors")
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, as in merged(adapted); got {type(model).__name__}")
     if not _adapters(model):
         raise ValueError("model has no LoRA adapters to save")
     write_atomically(Path(path), save(_tensors(model), metadata=_description(model)))

@@ -47,11 +47,15 @@ class Latency:
 
 def parameters(model: nn.Module) -> int:
     """How many numbers the model's parameters are, frozen ones included."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, as in parameters(model); got {type(model).__name__}")
     return sum(p.numel() for p in model.parameters())
 
 
 def parameter_bytes(model: nn.Module) -> int:
     """Bytes of the model's parameters."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, as in parameter_bytes(model); got {type(model).__name__}")
     return sum(p.nbytes for p in model.parameters())
 
 
@@ -61,6 +65,12 @@ def training_memory(model: nn.Module, config: Training, images: Tensor) -> Train
     The optimisers keep, per trained parameter: Adam and AdamW two moments and a float32 step count, SGD nothing,
     with momentum a velocity. Kernels' scratch memory and the allocator's rounding come on top.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model comes first, a torch.nn.Module; got {type(model).__name__}")
+    if not isinstance(config, Training):
+        raise TypeError(f"config must be a Training, got {type(config).__name__}")
+    if not isinstance(images, Tensor):
+        raise TypeError(f"images must be a tensor, as dataset.test.images[:128]; got {type(images).__name__}")
     trained = [p for p in model.parameters() if p.requires_grad]
     own = {_address(t): t.nbytes for t in [*model.parameters(), *model.buffers()]}
     gradients = sum(p.nbytes for p in trained)
@@ -113,6 +123,10 @@ def _address(tensor: Tensor) -> int:
 def flops(model: nn.Module, images: Tensor, *, backward: bool = False) -> int:
     """Floating-point operations of the matrix products on these images, a multiply-add as two; with the gradients of
     the parameters that require them if `backward`."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, as in flops(model, images); got {type(model).__name__}")
+    if not isinstance(images, Tensor):
+        raise TypeError(f"images must be a tensor, as dataset.test.images[:128]; got {type(images).__name__}")
     with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(backward):
         logits = model(images)
         if backward:
@@ -123,8 +137,13 @@ def flops(model: nn.Module, images: Tensor, *, backward: bool = False) -> int:
 def latency(model: nn.Module, images: Tensor, *, seconds: float = 0.5) -> Latency:
     """Time of one forward pass without gradients, warm, on the device of the images and all its threads.
 
-    Measured for about so many `seconds`, in 20 blocks of as many calls as fit.
+    Measured for about so many `seconds`, in 20 blocks of as many calls as fit. Where other programs use the cores,
+    threads wait for each other, and networks of many small products seem slow: `torch.set_num_threads(1)` first.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, as in latency(model, images); got {type(model).__name__}")
+    if not isinstance(images, Tensor):
+        raise TypeError(f"images must be a tensor, as dataset.test.images[:128]; got {type(images).__name__}")
     from torch.utils.benchmark import Timer  # here, because importing it looks for a compiler and may complain
 
     timer = Timer("model(images)", globals={"model": model, "images": images}, num_threads=torch.get_num_threads())

@@ -31,7 +31,11 @@ PIVOTINGS = ("complete", "rook", "partial")
 
 
 class Elimination(NamedTuple):
-    """What `eliminate` found. a[rows][:, columns] has the pivots' rows and columns first."""
+    """What `eliminate` found: `.rank`, and the signed `.pivots` that it counts, larger than `.tolerance`.
+
+    a[rows][:, columns] has the pivots' rows and columns first; `.growth` is the largest number on the way over the
+    largest of a.
+    """
 
     rank: int  # number of pivots
     pivots: np.ndarray  # (rank,) float64, signed, in order of elimination
@@ -41,16 +45,18 @@ class Elimination(NamedTuple):
     tolerance: float  # what a pivot had to exceed
 
 
-def pivots(a: Any, tol: float = 0.0) -> np.ndarray:
+def pivots(a: Any, tol: float | None = None) -> np.ndarray:
     """The pivots above `tol` of Gaussian elimination with complete pivoting, in order: as many as the rank.
 
-    The whole method on one screen. `eliminate` finds the same numbers bit for bit, several times faster, and tells
-    where they came from.
+    The whole method on one screen. `tol` is `rank_tolerance(a)` if nothing is said; 0 counts what rounding leaves
+    behind as well. `eliminate` finds the same numbers bit for bit, several times faster, and tells where they came
+    from.
 
     >>> pivots([[1, 2], [2, 4]]).tolist()
     [4.0]
     """
     u, found = matrices(a, ndim=2).values.copy(), []
+    tol = rank_tolerance(a) if tol is None else tol
     while u.size:
         # the largest entry that is left
         i, j = divmod(int(np.abs(u).argmax()), u.shape[1])

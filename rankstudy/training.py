@@ -30,7 +30,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from rankstudy import snapshot
 from rankstudy.config import Training
 from rankstudy.data import Dataset, Split, loader
-from rankstudy.layers import LowRankLinear
+from rankstudy.layers import MLP, LowRankLinear
 from rankstudy.registry import OPTIMIZERS
 
 SPLITS = ("train", "validation", "test")
@@ -368,6 +368,8 @@ def _check(configs: list[Training], models: Sequence[nn.Module], data: Dataset, 
     for each in configs:
         if not isinstance(each, Training):
             raise TypeError(f"config must be a Training, or one for each model, got {type(each).__name__}")
+    if not isinstance(seeds, (Sequence, np.ndarray)):
+        raise TypeError(f"seeds must be a whole number, or one for each model; got {seeds!r}")
     counts = [len(models), len(seeds), len(configs)]
     if not models or len(set(counts)) > 1:
         raise ValueError(f"models, seeds and configs must be as many, at least one; got {str(counts)[1:-1]}")
@@ -376,5 +378,19 @@ def _check(configs: list[Training], models: Sequence[nn.Module], data: Dataset, 
     if len(data.train.labels) == 0:
         raise ValueError("data.train must hold at least one image")
     for i, model in enumerate(models):
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"models[{i}] must be a torch.nn.Module, got {type(model).__name__}")
+        if any(model is other for other in models[:i]):
+            raise ValueError(f"models[{i}] is another of the models already; build one for each seed")
+        if isinstance(model, MLP) and model.layers[0].in_features != data.train.images.shape[1]:
+            raise ValueError(
+                f"models[{i}] takes {model.layers[0].in_features} inputs, and an image has "
+                f"{data.train.images.shape[1]} pixels: the first of its widths must be that"
+            )
+        if isinstance(model, MLP) and getattr(model.layers[-1], "out_features", math.inf) <= data.train.labels.max():
+            raise ValueError(
+                f"models[{i}] has {model.layers[-1].out_features} outputs, and labels go up to "
+                f"{int(data.train.labels.max())}: the last of its widths must be more than that"
+            )
         if not any(p.requires_grad for p in model.parameters()):
             raise ValueError(f"models[{i}] has no parameter that requires a gradient")

@@ -36,6 +36,9 @@ SOURCE = textwrap.dedent(
 
 
     text = f"{math.pi:.3f} # neither {'x'}"
+    lines = """first
+
+    last"""
     '''
 )
 
@@ -65,6 +68,7 @@ def test_comments_docstrings_and_blank_lines_do_not_count(old, new):
         (":.3f", ":.2f"),
         ("def g", "def h"),
         ("# neither", "#neither"),
+        ("first\n\n", "first\n"),
     ],
 )
 def test_code_counts(old, new):
@@ -72,35 +76,82 @@ def test_code_counts(old, new):
     assert normalised(SOURCE) != normalised(SOURCE.replace(old, new))
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "if x < 0:\n    raise ValueError('x')",
+        "if not isinstance(x, float) or len(str(x)) > 9: raise TypeError(f'{x!r}')",
+        "if not math.isfinite(x):  # why\n    raise ValueError(\n        f'{x}'\n    ) from None",
+        "if x:\n    if x > 3:\n        raise ValueError(x)\n    if x > 2:\n        raise ValueError(x)",
+    ],
+)
+def test_what_can_only_refuse_does_not_count(refusal):
+    """What was computed went past it."""
+    refusal = textwrap.indent(refusal, "        ") + "\n"
+    if refusal.count("if") == 3:  # an `if` that holds refusals alone is empty without them, and stays
+        with_one = SOURCE.replace("        # why\n", refusal)
+        assert normalised(with_one) == normalised(with_one.replace("x > 3", "x > 4")) != normalised(SOURCE)
+    else:
+        assert normalised(SOURCE) == normalised(SOURCE.replace("        # why\n", refusal))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "if x < 0:\n    return 0",
+        "if x < 0:\n    x = 1\n    raise ValueError(x)",
+        "if x < 0:\n    raise ValueError(x)\nelse:\n    x = 1",
+        "if (x := x + 1) < 0:\n    raise ValueError(x)",
+        "if next(x) < 0:\n    raise ValueError(x)",
+        "if not x.acquire():\n    raise ValueError(x)",
+        "if measured(x)():\n    raise ValueError(x)",
+        "raise ValueError(x)",
+    ],
+)
+def test_what_does_more_than_refuse_counts(code):
+    changed = SOURCE.replace("        # why\n", textwrap.indent(code, "        ") + "\n")
+    assert normalised(changed) != normalised(SOURCE)
+
+
 def test_what_is_left_is_the_same_program():
-    """Of every file of the package, nothing but docstrings is gone from the syntax tree."""
+    """Of every file of the package, nothing but docstrings and refusals is gone from the syntax tree."""
     for path in provenance.PACKAGE.rglob("*.py"):
         source = path.read_text(encoding="utf-8")
-        bare = ast.parse(normalised(_with_pass(source)))
-        assert ast.dump(bare) == ast.dump(_without_docstrings(ast.parse(_with_pass(source)))), path
+        assert ast.dump(ast.parse(_filled(normalised(source)))) == ast.dump(_bare(ast.parse(source))), path
 
 
-def _with_pass(source: str) -> str:
-    """A body that is a docstring alone would be empty without it; such a file is left to the parametrised tests."""
-    try:
-        ast.parse(normalised(source))
-    except SyntaxError:
-        return "pass\n"
-    return source
+def _filled(text: str) -> str:
+    """With `pass` where a body has become empty."""
+    heads = ("if", "elif", "else", "for", "while", "def", "class", "try", "except", "finally", "with", "async", ")")
+    lines = text.splitlines() or ["pass"]
+    filled = []
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        filled.append(line)
+        indent = len(line) - len(line.lstrip())
+        is_head = line.endswith(":") and line.lstrip().startswith(heads)
+        if is_head and (line.lstrip()[0] == ")" or line.count("(") >= line.count(")")):
+            if len(following) - len(following.lstrip()) > indent:
+                continue
+            filled.append(" " * (indent + 4) + "pass")
+    return "\n".join(filled)
 
 
-def _without_docstrings(tree: ast.AST) -> ast.AST:
+def _bare(tree: ast.Module) -> ast.Module:
+    """Without docstrings and refusals, told by the tree alone."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    refusals = [node for node in ast.walk(tree) if provenance._refuses(node)]
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-        if (
-            isinstance(node, kinds)
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-        ):
-            if isinstance(body[0].value.value, str):
-                del body[0]
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+        for field in ("body", "orelse", "finalbody"):
+            block = getattr(node, field, None)
+            if isinstance(block, list):
+                left = [each for each in block if each not in refusals]
+                chained = isinstance(node, ast.If) and field == "orelse"
+                is_elif = chained and bool(block) and block[0].col_offset == node.col_offset
+                if not left and (block or field == "body") and not is_elif:
+                    left = [ast.Pass()]
+                setattr(node, field, left)
     return tree
 
 

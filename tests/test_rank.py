@@ -659,6 +659,14 @@ def test_the_shortest_elimination_finds_the_same_pivots(a, tol):
     np.testing.assert_array_equal(pivots(a, tol), eliminate(a, tol=tol).pivots)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_pivots_count_no_noise_unless_told_to(dtype):
+    rng = np.random.default_rng(0)
+    low = rng.standard_normal((256, 5)) @ rng.standard_normal((5, 784))
+    assert len(pivots(low.astype(dtype))) == 5
+    assert len(pivots(low.astype(dtype), 0)) == 256
+
+
 def test_the_shortest_elimination_fits_a_screen_and_leaves_its_argument_alone():
     tree = ast.parse(textwrap.dedent(inspect.getsource(pivots))).body[0]
     assert tree.end_lineno - tree.body[1].lineno + 2 <= 14  # with its head, without its docstring

@@ -1,7 +1,8 @@
 """Where a result comes from: a digest of the code that computed it, and the machine, versions and commit.
 
 The digest of a result covers the modules of this package that its computation can reach by imports. Comments,
-docstrings and blank lines do not count, so prose never makes a result stale; any other change to those modules does.
+docstrings and blank lines do not count, so prose never makes a result stale; nor do refusals, `if ...: raise ...`: what
+was computed has passed them. Any other change to those modules does.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tokenize
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TypeGuard
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -39,6 +41,11 @@ NOT_COMPUTING = {
     "device",
     "files",
 }
+# what a refusal's condition may call: it looks at values and changes none
+LOOKS = frozenset(
+    "abs all any bool callable float getattr hasattr int isfinite isinstance issubclass len list max min range set "
+    "sorted str tuple type".split()
+)
 
 
 @cache
@@ -55,13 +62,21 @@ def digest(*modules: str) -> str:
 
 @cache
 def normalised(source: str) -> str:
-    """Source without comments, docstrings, blank lines and trailing blanks.
+    """Source without comments, docstrings, refusals, blank lines and trailing blanks.
 
     Works on the text, because `ast.dump` and `ast.unparse` differ between Python versions: the syntax tree says
-    where docstrings are, the tokenizer where comments are, and the rest is kept as it was written.
+    where docstrings and refusals are, the tokenizer where comments are, and the rest is kept as it was written.
     """
     lines = source.splitlines()
+    in_text: set[int] = set()  # rows where a blank line is part of a string
+    gone: set[int] = set()
     for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+            in_text.update(range(node.lineno - 1, node.end_lineno or node.lineno))
+        if _refuses(node):
+            rows = range(node.lineno - 1, node.end_lineno or node.lineno)
+            lines[rows.start : rows.stop] = [""] * len(rows)
+            gone.update(rows)
         if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) or not node.body:
             continue
         first = node.body[0]
@@ -70,12 +85,26 @@ def normalised(source: str) -> str:
             before = lines[first.lineno - 1].encode()[: first.col_offset].decode()  # "def f(): " of a one-line body
             after = lines[first.end_lineno - 1].encode()[first.end_col_offset :].decode()
             lines[first.lineno - 1 : first.end_lineno] = [before + after] + [""] * (first.end_lineno - first.lineno)
+            gone.update(range(first.lineno - 1, first.end_lineno))
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             row = token.start[0]
             if lines[row - 1].endswith(token.string):  # not so where the line was a docstring and is gone
                 lines[row - 1] = lines[row - 1][: -len(token.string)]
-    return "\n".join(line.rstrip() for line in lines if line.strip())
+    blank = in_text - gone
+    return "\n".join(line.rstrip() for row, line in enumerate(lines) if line.strip() or row in blank)
+
+
+def _refuses(node: ast.AST) -> TypeGuard[ast.If]:
+    """Whether it is an `if` that can do nothing but raise, so that what went past it is what would be without it."""
+    if not isinstance(node, ast.If) or node.orelse or not all(isinstance(each, ast.Raise) for each in node.body):
+        return False
+    for part in ast.walk(node.test):
+        called = part.func if isinstance(part, ast.Call) else None
+        name = called.id if isinstance(called, ast.Name) else called.attr if isinstance(called, ast.Attribute) else ""
+        if isinstance(part, (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)) or (called and name not in LOOKS):
+            return False
+    return True
 
 
 def describe(device: str, seconds: float) -> dict[str, object]:
