@@ -15,6 +15,7 @@ import rankstudy
 from rankstudy import UsageError
 from rankstudy.__main__ import main
 from rankstudy.factorization import truncated_svd
+from rankstudy.lora import save_adapters
 
 
 class Net(nn.Module):
@@ -160,3 +161,39 @@ def test_nothing_changed_is_one_line_and_no_folder(pair, tmp_path):
     with pytest.raises(UsageError, match="less than rank 1"):
         rankstudy.extract_adapter(*pair, tmp_path / "adapter", budget=10)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_adapter_is_the_update_whatever_base_is_given():
+    """Not the difference of its product and the base, which has full rank."""
+    rng = np.random.default_rng(0)
+    a, b, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((4, 64), (48, 4), (48, 64)))
+    adapter = {"base_model.model.fc.lora_A.weight": a, "base_model.model.fc.lora_B.weight": b / 100}
+    for beside in ({}, {"base_model.model.fc.base_layer.weight": w}):
+        (found,) = rankstudy.analyze(adapter | beside, {"fc.weight": w}).matrices
+        assert (found.name, found.kind, found.rank) == ("fc.weight", "adapter", 4) and found.shares[0] == 1
+        assert found.change == pytest.approx(np.linalg.norm(b @ a / 100) / np.linalg.norm(w), rel=1e-6)
+    with pytest.raises(UsageError, match="--base is a LoRA adapter; the network before fine-tuning is wanted"):
+        rankstudy.analyze({"fc.weight": w}, adapter)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_adapter_is_nothing_to_extract_from(order, tmp_path):
+    w = np.eye(48, 64, dtype=np.float32)
+    adapter = {"fc.lora_A.weight": np.ones((4, 64), np.float32), "fc.lora_B.weight": np.ones((48, 4), np.float32)}
+    with pytest.raises(UsageError, match=f"{'TUNED' if order == 1 else 'BASE'} holds a LoRA adapter already"):
+        rankstudy.extract_adapter(*[{"fc.weight": w}, adapter][::order], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("scaling", ["lora", "rslora"])
+def test_adapters_of_this_package_are_read_as_updates_too(scaling, tmp_path):
+    adapted = rankstudy.add_lora(rankstudy.MLP(64, 48, 32), 4, alpha=8, scaling=scaling)
+    for layer in adapted.layers:
+        nn.init.normal_(layer.lora_b)
+    update = adapted.layers[0].weight - adapted.layers[0].base.weight
+    save_adapters(adapted, tmp_path / "adapter.safetensors")
+    first, _ = rankstudy.analyze(tmp_path / "adapter.safetensors").matrices
+    assert (first.name, first.kind, first.rank) == ("layers.0.weight", "adapter", 4)
+    assert np.linalg.norm(first.singular_values) == pytest.approx(float(update.detach().norm()), rel=1e-5)
+    found = {m.name: (m.kind, m.rank) for m in rankstudy.analyze(adapted).matrices}  # with what it sits on
+    assert found["layers.0.weight"] == ("adapter", 4) and found["layers.0.base.weight"] == ("matrix", 48)

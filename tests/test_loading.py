@@ -281,3 +281,16 @@ def test_a_file_with_more_or_less_than_the_model_is_loaded_if_that_is_wanted(tmp
     with pytest.raises(ValueError, match=r"of another shape 0\.weight") as refused:
         rankstudy.load_compressed(wide, tmp_path / "b.safetensors", strict=False)
     assert "strict" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["small", "small/", "small.pt", "small.npz"])
+def test_what_is_written_is_named_as_what_it_is(name, tmp_path):
+    model = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64))
+    with pytest.raises(UsageError, match=r"is to be a safetensors file; name it .*small[.\w]*\.safetensors$"):
+        rankstudy.compress(model, f"{tmp_path}/{name}")
+    assert not any(tmp_path.iterdir())
+    done = rankstudy.compress(model, tmp_path / "small.safetensors")
+    assert str(done) == done.table() and "small.safetensors, which rankstudy.load_compressed reads" in " ".join(
+        done.table().split()
+    )
+    assert str(rankstudy.analyze(model)) == rankstudy.analyze(model).table()

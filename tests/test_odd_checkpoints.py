@@ -107,7 +107,7 @@ def test_safetensors_are_analysed_without_torch(tmp_path):
     program = (
         "import sys\nfrom rankstudy.__main__ import main\n"
         f"path = {str(tmp_path / 'a.safetensors')!r}\n"
-        "assert main(['analyze', path]) == 0 and main(['compress', path, path + '.out']) == 0\n"
+        "assert main(['analyze', path]) == 0 and main(['compress', path, path + '.safetensors']) == 0\n"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

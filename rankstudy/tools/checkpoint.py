@@ -117,6 +117,9 @@ class Analysis:
         """The table, and the reading."""
         return tables.markdown(self)
 
+    def __str__(self) -> str:
+        return self.table()
+
     def _repr_markdown_(self) -> str:
         """In a notebook: the table, not every singular value."""
         return self.markdown()
@@ -165,6 +168,8 @@ def analyze(
         before, twins = None, {}
         if base is not None:
             before = stack.enter_context(opened(base, "--base"))
+            if before.adapter:
+                raise UsageError("--base is a LoRA adapter; the network before fine-tuning is wanted")
             twins = levels.matched({w.name: found.entries[w.name] for w in weights}, before.entries)
             listed = [w for w in listed if not _without_base(w, found, before, twins, left_out)]
         matrices = _analyzed(found, listed, before, twins, rank_error, left_out, progress)
@@ -203,9 +208,11 @@ def _analyzed(
 
     def judge(w: Weight) -> Matrix | str:
         entry = found.entries[w.name]
-        if entry.factors is not None and before is None:
-            values = decomposition.of_product(*entry.factors, min(w.shape))
-            return _judged(w, entry.dtype, Spectrum(values, w.shape), rank_error, w.kind == "adapter")
+        if entry.factors is not None and (before is None or w.kind == "adapter"):  # an adapter is the update
+            spectrum = Spectrum(decomposition.of_product(*entry.factors, min(w.shape)), w.shape)
+            start = None if before is None else roles.values(before.entries[twins[w.name]], w)
+            size = None if start is None or isinstance(start, str) else _norm(start)
+            return _judged(w, entry.dtype, spectrum, rank_error, w.kind == "adapter", size)
         matrix = roles.values(entry, w)
         if isinstance(matrix, str):
             return matrix

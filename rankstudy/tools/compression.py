@@ -122,7 +122,8 @@ def compress(
         return Compression(
             tuple(choices), {**left_out, **work.unfit}, tuple(found.left_out), *_sizes(found, choices),
             (found.bytes, 0 if out is None else writing.size(target)),
-            f"metric within {loss:g}" if evaluate else str(amount), scores, model,
+            f"metric within {loss:g}" if evaluate else str(amount), "" if out is None else str(out), dense, scores,
+            model,
         )  # fmt: skip
 
 

@@ -119,6 +119,9 @@ def extract_adapter(
     with ExitStack() as stack:
         before = stack.enter_context(opened(base, "BASE"))
         after = stack.enter_context(opened(tuned, "TUNED"))
+        for name, each in (("BASE", before), ("TUNED", after)):
+            if each.adapter:
+                raise UsageError(f"{name} holds a LoRA adapter already; the network with it merged into is wanted")
         weights, left_out = roles.survey(before, "BASE")
         twins = levels.matched({w.name: before.entries[w.name] for w in weights}, after.entries)
         chosen = [

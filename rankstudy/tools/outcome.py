@@ -7,6 +7,7 @@ import io
 import json
 import math
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rankstudy.tools import tables
@@ -36,6 +37,8 @@ class Compression:
     memory: tuple[int, int]  # bytes of its tensors, before and after `load_compressed`
     disk: tuple[int, int]  # bytes of the files; 0 where there is none
     amount: str  # what was asked
+    out: str = ""  # what was written, and is to be loaded by `load_compressed`
+    dense: bool = False  # or by the model itself
     scores: tuple[float, float] | None = None  # of the metric, before and after
     model: Any = field(default=None, repr=False)  # of a module: a copy with the factors in place
 
@@ -43,6 +46,9 @@ class Compression:
     def ranks(self) -> dict[str, int | None]:
         """Rank of each matrix, None where it stays as it is."""
         return {choice.name: choice.rank for choice in self.choices}
+
+    def __str__(self) -> str:
+        return self.table()
 
     def table(self) -> str:
         """What the command prints."""
@@ -73,6 +79,9 @@ class Compression:
             said += f"; metric {self.scores[0]:.6g} -> {self.scores[1]:.6g}"
         elif done:
             said += "; how well the network still does, the errors do not tell: measure it"
+        if self.out:
+            load = "safetensors.torch.load_file" if self.dense else "rankstudy.load_compressed"
+            said += f"; written to {Path(self.out).name}, which {load} reads"
         if not done:
             said += "; nothing pays: more error, fewer parameters to keep, or --include may"
         return said

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from rankstudy.tools.reading import Checkpoint
 
 CONFIG = "adapter_config.json"
-PAIR = re.compile(  # peft's names, kohya's (lora_down, lora_up) and those of diffusers (to_q_lora.down)
+PAIR = re.compile(  # names of peft, kohya (lora_down, lora_up), diffusers (to_q_lora.down), ours (lora_a, lora_b)
     r"^(?:base_model\.model\.)?(?:(?P<layer>.*?)[._])?lora[._](?:embedding_|linear_layer[._])?"
-    r"(?P<side>[AB]|down|up)(?:\.(?!weight)[^.]+)?(?:\.weight)?$"
+    r"(?P<side>[ABab]|down|up)(?:\.(?!weight)[^.]+)?(?:\.weight)?$"
 )
-SIDES = {"down": "A", "up": "B"}
+SIDES = {"down": "A", "up": "B", "a": "A", "b": "B"}
 
 
 def settings(path: Path | None) -> dict[str, Any]:
@@ -56,7 +56,12 @@ def pair(found: Checkpoint, path: Path | None) -> None:
 
 
 def _own_scale(found: Checkpoint, layer: str, rank: int) -> float:
-    """α/r where a file keeps α as a tensor beside the factors, else 1."""
+    """α/r where a file keeps α as a tensor beside the factors, or as `save_adapters` does in its metadata; else 1."""
+    try:
+        own = json.loads(found.metadata.get(layer, ""))
+        return float(own["alpha"]) / (math.sqrt(rank) if own["scaling"] == "rslora" else max(rank, 1))
+    except (ValueError, LookupError, TypeError, RecursionError):
+        pass
     alpha = found.entries.get(f"{layer}.alpha")
     return float(alpha.values().reshape(-1)[0]) / max(rank, 1) if alpha is not None and alpha.size == 1 else 1.0
 

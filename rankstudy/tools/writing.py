@@ -87,6 +87,8 @@ def check(out: Path, source: Any, found: Checkpoint) -> None:
         raise UsageError(f"OUT {out} lies inside FILE; name another place")
     if out.exists() and any(out.samefile(found.folder / shard) for shard in set(found.files.values())):
         raise UsageError(f"OUT {out} is a shard of FILE; name another file")
+    if not sharded(out, found) and not out.is_dir() and out.suffix != ".safetensors":
+        raise UsageError(f"OUT {out} is to be a safetensors file; name it {out.with_name(out.name + '.safetensors')}")
     if out.is_dir() and not (sharded(out, found) and not any(out.iterdir())):
         raise UsageError(f"OUT {out} is a folder" + (" that is not empty" if sharded(out, found) else ""))
     if not out.parent.is_dir():
