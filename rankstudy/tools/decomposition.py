@@ -4,6 +4,9 @@ The eigenvectors of the smaller Gram matrix, formed in float64, are found in flo
 that takes less than half the time of a float32 SVD. Singular values are the lengths of the matrix's projections on
 them, right to about 1e-4·σ₁; the other factor is such a projection too, so that what float32 does to a vector costs
 next to nothing, and the error that is reported is measured.
+
+Products are SciPy's BLAS, as the eigenvectors are: NumPy has a library of its own, whose threads wait busily for more
+after each product, so that eigenvectors found meanwhile took half as long again.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy.linalg import eigh
+from scipy.linalg import eigh, get_blas_funcs
+from scipy.linalg.blas import dsyrk
 
 from rankstudy._linalg.gram import GRAM_ERROR, accelerator, singular_values
 from rankstudy._linalg.leading import leading_factors
@@ -50,9 +54,9 @@ class Decomposed:
             tall = matrix if self._is_tall() else matrix.T
             kind = np.float64 if rank_error < SINGLE_ERROR else np.float32
             gram = _gram(tall, self.scale).astype(kind)
-            basis = eigh(gram, overwrite_a=True, check_finite=False, driver="evd")[1]
+            basis = eigh(gram, lower=True, overwrite_a=True, check_finite=False, driver="evd")[1]
             squares = sum(
-                ((part @ basis / self.scale) ** 2).sum(axis=0, dtype=np.float64) for part in blocks(tall, kind)
+                ((product(part, basis) / self.scale) ** 2).sum(axis=0, dtype=np.float64) for part in blocks(tall, kind)
             )
             order = np.argsort(-squares, kind="stable")
             self.values = np.sqrt(squares[order]) * self.scale
@@ -91,7 +95,7 @@ def projected(matrix: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.nda
     tall = matrix.shape[0] >= matrix.shape[1]
     parts = blocks(matrix if tall else matrix.T, basis.dtype)
     scale = float(np.abs(matrix).max()) or 1.0
-    other = np.concatenate([part @ basis for part in parts])
+    other = np.concatenate([product(part, basis) for part in parts])
     lengths = np.sqrt(((other / scale) ** 2).sum(axis=0, dtype=np.float64)) * scale
     root = np.sqrt(np.where(lengths > 0, lengths, 1.0))
     long, short = other / root, (basis * root).T
@@ -111,7 +115,7 @@ def error(matrix: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:
     for start in range(0, len(matrix), step):
         part = matrix[start : start + step].astype(np.float64) / scale
         whole += float((part**2).sum())
-        part -= (b[start : start + step] / scale) @ c
+        part -= product(b[start : start + step] / scale, c)
         lost += float((part**2).sum())
     return (lost / whole) ** 0.5 if whole else 0.0
 
@@ -133,9 +137,19 @@ def blocks(tall: np.ndarray, kind: Any = np.float64) -> Iterator[np.ndarray]:
         yield tall[start : start + step].astype(kind, copy=False)
 
 
+def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """left @ right, of float32 or float64; an array in C's order goes in as a transposed one, and nothing is copied."""
+    if not (left.size and right.size):
+        return left @ right
+    (first, turned), (second, turned_too) = (
+        (each, False) if each.flags.f_contiguous else (each.T, True) for each in (left, right)
+    )
+    return get_blas_funcs("gemm", (left, right))(1.0, first, second, trans_a=turned, trans_b=turned_too)
+
+
 def _gram(tall: np.ndarray, scale: float) -> np.ndarray:
-    gram = np.zeros((tall.shape[1],) * 2)
+    """tallᵀ·tall/scale² in float64: its lower triangle."""
+    gram = np.zeros((tall.shape[1],) * 2, order="F")
     for part in blocks(tall):
-        part = part / scale
-        gram += part.T @ part
+        gram = dsyrk(1.0, np.ascontiguousarray(part / scale).T, beta=1.0, c=gram, lower=True, overwrite_c=True)
     return gram
