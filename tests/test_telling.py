@@ -175,6 +175,14 @@ def bound(text: str) -> list[tuple[str, str]]:
     return [(sentence, claim) for sentence, claim in found if re.search(r"[a-z]{3}", sentence)]
 
 
+def test_a_bound_sentence_is_a_whole_one():
+    """Under another verdict a hypothesis stands in its place, and ends as a sentence does."""
+    pages = [path.read_text(encoding="utf-8") for path in notebook.listed(ROOT)]
+    found = [words for page in pages for words, _ in bound(re.sub(r' when="[^"]*"', "", page))]
+    assert len(found) > 100
+    assert [words for words in found if not words.rstrip("*").endswith((".", "?", "!"))] == []
+
+
 def _told_alone(match: re.Match[str]) -> str:
     """A cell that gives the page its verdicts, as it is; no other one, and a letter for an inline number."""
     if match["inline"]:

@@ -10,6 +10,8 @@ from matplotlib.ticker import NullLocator
 from rankstudy.book.plots.drawing import INK, Drawing, colour, direct, line, panel
 from rankstudy.book.stats import number_text
 
+CLOSE = 0.05  # a fraction: names of levels that are nearer would be written over each other
+
 
 def by_dimension(
     series: Mapping[str, tuple[np.ndarray, np.ndarray]],
@@ -39,9 +41,12 @@ def by_dimension(
         for each in points[1]:
             axes.plot(points[0], 100 * each, "^", color=INK, markerfacecolor="none", markersize=4)
         ends["published"] = (float(100 * points[1][:, -1].mean()), INK)
-    for name, level in (levels or {}).items():
+    named = sorted((levels or {}).items(), key=lambda item: item[1])
+    for place, (name, level) in enumerate(named):
         axes.axhline(100 * level, color=INK, linewidth=0.8, linestyle=":")
-        axes.text(0.01, 100 * level, name, transform=axes.get_yaxis_transform(), color=INK, va="bottom", fontsize=8)
+        below = place + 1 < len(named) and named[place + 1][1] - level < CLOSE  # the next line's name
+        axes.text(0.01, 100 * level, name, transform=axes.get_yaxis_transform(), color=INK,
+                  va="top" if below else "bottom", fontsize=8)  # fmt: skip
     axes.set(xscale="log", xlabel="dimension d", ylabel=ylabel)
     shown = [tick for tick in (20, 50, 100, 200, 400, 750, 1500, 3000) if min(ticks) <= tick <= max(ticks)]
     axes.set_xticks(shown or sorted(ticks), [number_text(tick) for tick in shown or sorted(ticks)])
