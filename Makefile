@@ -52,7 +52,7 @@ test: $(VENV)/ready
 # what takes too long for every day: 2,000 examples a property, the book by plain Quarto from nothing, coverage of the core, mutants, faults on purpose
 CORE = rank spectrum factorization replace targets layers places lora_layers lora
 thorough: $(VENV)/ready
-	HYPOTHESIS_PROFILE=thorough $(PY) -m pytest $(CORE:%=tests/test_%.py) tests/test_prerender.py
+	HYPOTHESIS_PROFILE=thorough $(PY) -m pytest -n auto --dist worksteal $(CORE:%=tests/test_%.py) tests/test_prerender.py
 	$(PY) -m pytest -q --cov-branch $(CORE:%=--cov=rankstudy.%) --cov-report=term-missing --cov-fail-under=99 $(CORE:%=tests/test_%.py)
 	$(PY) -m tests.mutants
 	$(PY) -m tests.faults

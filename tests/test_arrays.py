@@ -16,6 +16,7 @@ from rankstudy._linalg.arrays import (
     matrices,
     non_negative,
     positive_number,
+    ratio_of,
     scaled,
     whole_number,
 )
@@ -115,3 +116,11 @@ def test_ranks_need_no_torch():
         "assert matrix_rank(np.eye(3)) == matrix_rank([[1, 0], [0, 1], [1, 1]]) + 1"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_nothing_of_nothing_is_nothing():
+    """0/0 is 0, x/0 infinite, shapes and scalars as NumPy's."""
+    with np.errstate(all="raise"):  # and no warning is given
+        found = ratio_of(np.array([0.0, 0.0, 1.0, 3.0]), np.array([0.0, 2.0, 0.0, 2.0]))
+    np.testing.assert_array_equal(found, [0.0, 0.0, np.inf, 1.5])
+    assert ratio_of(0.0, 0.0) == 0.0 and np.isscalar(ratio_of(0.0, 0.0))
