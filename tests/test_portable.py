@@ -90,6 +90,11 @@ def clone(tmp_path, computed, monkeypatch):
     return tmp_path
 
 
+def words(folder: Path, page: str) -> str:
+    """A page's HTML without its line breaks: where they fall depends on how long the processor's name is."""
+    return " ".join((folder / "_preview" / f"{page}.html").read_text(encoding="utf-8").split())
+
+
 def test_published_results_are_shown_without_torch(clone):
     """In another clone; the page says where its numbers come from and that the code is the same."""
     assert (done := without_torch(clone, "run", *questions.CHAPTERS)).returncode == 0, done.stderr
@@ -98,7 +103,7 @@ def test_published_results_are_shown_without_torch(clone):
     assert (done := without_torch(clone, "preview", *pages)).returncode == 0, done.stderr
     assert not (clone / "results").exists()
     for page in pages or ["index", *(path.stem for path in (clone / "report").glob("0*.qmd"))]:
-        text = (clone / "_preview" / f"{page}.html").read_text(encoding="utf-8")
+        text = words(clone, page)
         assert "Profile <code>published</code>, computed under <code>smoke</code>" in text or (
             "Published results of profile smoke" in text
         ), page
@@ -109,8 +114,8 @@ def test_a_page_says_that_the_code_has_moved_on(clone):
     path = clone / "rankstudy" / "study" / "experiments" / "training.py"
     path.write_text(path.read_text(encoding="utf-8") + "\n\nMOVED = True\n", encoding="utf-8")
     assert (done := without_torch(clone, "preview", "02-training", "01-data")).returncode == 0, done.stderr
-    assert "its code has changed since" in (clone / "_preview" / "02-training.html").read_text(encoding="utf-8")
-    assert "its code has changed since" not in (clone / "_preview" / "01-data.html").read_text(encoding="utf-8")
+    assert "its code has changed since" in words(clone, "02-training")
+    assert "its code has changed since" not in words(clone, "01-data")
 
 
 def test_nothing_published_is_one_line(clone):
