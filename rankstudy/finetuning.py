@@ -122,11 +122,10 @@ def finetune(
 
     `optimizer` is a name of `registry.OPTIMIZERS`.
 
-    A batch is of `new` images, or half of it of `old` ones where there are any, without which what was learned before
-    is soon forgotten; each kind is shuffled anew, by the seed
-    alone, whenever all of it has been seen. `look(step)` is called after each of the steps `at` (0: before the first).
-    Of a `Dataset` the training split is learned, and the validation split evaluated after each of the steps `at`, or
-    where there are none after every twentieth part of all.
+    A batch is of `new` images, or half of it of `old` ones where there are any; without them what was learned before
+    is soon forgotten. Each kind is shuffled anew, by the seed alone, whenever all of it has been seen. `look(step)` is
+    called after each of the steps `at` (0: before the first). Of a `Dataset` the training split is learned, and the
+    validation split evaluated after each of the steps `at`, or where there are none after every twentieth part of all.
 
     Raises: ValueError if a split is empty, the model has nothing to train, or steps or batch_size are too
         small.

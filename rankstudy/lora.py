@@ -189,6 +189,8 @@ def trainable(model: nn.Module) -> Trainable:
     >>> trainable(add_lora(MLP(784, 256, 10), 1)).parameters == (784 + 256) + (256 + 10)
     True
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model comes first, a torch.nn.Module; got {type(model).__name__}")
     found = {name: p for name, p in model.named_parameters() if p.requires_grad}
     numbers = sum(p.numel() for p in found.values())
     return Trainable(tuple(found), numbers, sum(p.numel() * p.element_size() for p in found.values()))
@@ -207,7 +209,7 @@ def save_adapters(model: nn.Module, path: str | os.PathLike) -> None:
     ...     load_adapters(adapted, f"{folder}/nine.safetensors")
     """
     if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, as in merged(adapted); got {type(model).__name__}")
+        raise TypeError(f"model comes first, a torch.nn.Module; got {type(model).__name__}")
     if not _adapters(model):
         raise ValueError("model has no LoRA adapters to save")
     write_atomically(Path(path), save(_tensors(model), metadata=_description(model)))
@@ -224,6 +226,8 @@ def load_adapters(model: nn.Module, path: str | os.PathLike) -> None:
     >>> save_adapters(adapted, path)
     >>> load_adapters(adapted, path)
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model comes first, a torch.nn.Module; got {type(model).__name__}")
     expected = _tensors(model)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:

@@ -172,7 +172,7 @@ def test_an_adapter_is_the_update_whatever_base_is_given():
         (found,) = rankstudy.analyze(adapter | beside, {"fc.weight": w}).matrices
         assert (found.name, found.kind, found.rank) == ("fc.weight", "adapter", 4) and found.shares[0] == 1
         assert found.change == pytest.approx(np.linalg.norm(b @ a / 100) / np.linalg.norm(w), rel=1e-6)
-    with pytest.raises(UsageError, match="--base is a LoRA adapter; the network before fine-tuning is wanted"):
+    with pytest.raises(UsageError, match="--base holds a LoRA adapter; the network before fine-tuning is wanted"):
         rankstudy.analyze({"fc.weight": w}, adapter)
 
 

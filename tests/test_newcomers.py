@@ -11,6 +11,7 @@ from rankstudy.book.plots import curves
 from rankstudy.data import load
 from rankstudy.finetuning import new_and_old, reading
 from rankstudy.layers import weights
+from rankstudy.lora import load_adapters, save_adapters, trainable
 from rankstudy.measure import flops, latency, parameters, training_memory
 
 
@@ -26,6 +27,9 @@ from rankstudy.measure import flops, latency, parameters, training_memory
         (lambda model, data: factorised(model.layers[0].weight, 16), "got Parameter"),
         (lambda model, data: add_lora(4, model), r"as in add_lora\(model, 4\); got int"),
         (lambda model, data: merged([model]), "model must be a torch.nn.Module"),
+        (lambda model, data: save_adapters("a.safetensors", model), "model comes first, a torch.nn.Module; got str"),
+        (lambda model, data: load_adapters("a.safetensors", model), "model comes first, a torch.nn.Module; got str"),
+        (lambda model, data: trainable(data), "got Dataset"),
         (lambda model, data: finetune(data.train, model), r"as in finetune\(adapted, split\); got Split"),
         (lambda model, data: new_and_old(model, data, 9), "split must be one of a Dataset's, such as dataset.test"),
         (lambda model, data: reading(model, data, 9), "split must be one of a Dataset's, such as dataset.test"),

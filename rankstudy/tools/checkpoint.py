@@ -169,7 +169,7 @@ def analyze(
         if base is not None:
             before = stack.enter_context(opened(base, "--base"))
             if before.adapter:
-                raise UsageError("--base is a LoRA adapter; the network before fine-tuning is wanted")
+                raise UsageError("--base holds a LoRA adapter; the network before fine-tuning is wanted")
             twins = levels.matched({w.name: found.entries[w.name] for w in weights}, before.entries)
             listed = [w for w in listed if not _without_base(w, found, before, twins, left_out)]
         matrices = _analyzed(found, listed, before, twins, rank_error, left_out, progress)
