@@ -224,7 +224,7 @@ def _cut(count: int, held_out: int) -> tuple[torch.Tensor, torch.Tensor]:
     if not 0 < held_out < count:
         raise ValueError(
             f"selection.validation_size is {held_out} ({config.Data.validation_size} unless it is given); of {count} "
-            f"training pictures 1 to {count - 1} can be held out, as in Data(name, validation_size={max(1, count // 6)})"
+            f"pictures 1 to {count - 1} can be held out, as in Data(name, validation_size={max(1, count // 6)})"
         )
     order = torch.randperm(count, generator=torch.Generator().manual_seed(SPLIT_SEED))
     return order[: count - held_out], order[count - held_out :]
