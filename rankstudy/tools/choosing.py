@@ -6,12 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from rankstudy import UsageError
 from rankstudy.factorization import smallest_rank
 from rankstudy.spectrum import FLOAT32_EPS as EPS
-from rankstudy.spectrum import Spectrum
+from rankstudy.spectrum import Spectrum, marchenko_pastur_edge, noise_std
 
 NEGLIGIBLE = 3e-4  # of σ₁: a direction that no parameters are spent on
+GUARD = 0.75  # of the rank that a budget gives to all alike: no matrix gets less
 KEEP = 0.5  # what `compress` does where nothing is asked: half of the parameters of the matrices that it takes
 
 
@@ -79,10 +82,11 @@ def chosen_ranks(spectra: Sequence[Spectrum], amount: Amount, min_saving: float)
 def allocate(spectra: Sequence[Spectrum], budget: int, min_saving: float = 0.0) -> list[int | None]:
     """Ranks under a common number of parameters for whole networks, None for a matrix that stays dense.
 
-    The next parameters always go to the matrix whose next direction has the largest √(σ_r/σ₁)/r. By 1/r alone all would
-    end at one rank, by σ_r/σ₁ at one relative error in the spectral norm; trained networks keep their accuracy best in
-    between, and far worse where Σ ‖W − BC‖²/‖W‖² is least (`factorization.allocate`, right for updates): most of ‖W‖²
-    is what is left of the random start, and that objective spends a budget on it.
+    Every matrix gets `GUARD` of the rank that the budget would give to all alike. Then come directions that stand out
+    of the noise in their matrix, in the order of √(share)/r, where the r-th holds this share of its matrix's energy
+    above the noise; and what is left makes the ranks equal. What a random start leaves in a matrix is cheap to lose, in
+    one as in another, and an objective on errors, Σ ‖W − BC‖²/‖W‖² (`factorization.allocate`, right for updates),
+    spends a budget on just that. `python -m benchmarks allocation` has what this does to the study's networks.
 
     Args:
         spectra: one matrix each.
@@ -90,22 +94,56 @@ def allocate(spectra: Sequence[Spectrum], budget: int, min_saving: float = 0.0) 
         min_saving: share of a matrix that its factors must save.
     """
     tops = [highest_rank(each.shape, min_saving) for each in spectra]
-    ranks: list[int | None] = [1 if top else None for top in tops]
-    left = budget - sum(sum(s.shape) if r else math.prod(s.shape) for s, r in zip(spectra, ranks, strict=True))
+    costs = [sum(each.shape) for each in spectra]
+    worth = [min(top, _directions(each)) for each, top in zip(spectra, tops, strict=True)]
+    left = budget - sum(math.prod(s.shape) for s, top in zip(spectra, tops, strict=True) if not top)
+    alike = left // max(1, sum(cost for cost, top in zip(costs, tops, strict=True) if top))
+    ranks: list[int | None] = [
+        max(1, min(int(GUARD * alike), most)) if top else None for most, top in zip(worth, tops, strict=True)
+    ]
+    left -= sum(cost * (rank or 0) for cost, rank in zip(costs, ranks, strict=True))
     steps = []
+    for index, (spectrum, rank) in enumerate(zip(spectra, ranks, strict=True)):
+        share = signal(spectrum)
+        for r in range((rank or 0) + 1, worth[index] + 1):
+            steps.append((0, -math.sqrt(share[r - 1]) / r, index, r) if share[r - 1] else (1, r, index, r))
+    for *_, index, rank in sorted(steps):
+        if ranks[index] == rank - 1 and costs[index] <= left:
+            ranks[index], left = rank, left - costs[index]
     for index, (spectrum, top) in enumerate(zip(spectra, tops, strict=True)):
-        sigma = spectrum.scaled
-        rank = int((sigma > max(NEGLIGIBLE, max(spectrum.shape) * EPS)).sum())
-        steps += [(-math.sqrt(sigma[r - 1]) / r, index, r) for r in range(2, min(top, rank) + 1)]
-    for _, index, rank in sorted(steps):
-        cost = sum(spectra[index].shape)
-        if ranks[index] == rank - 1 and cost <= left:
-            ranks[index], left = rank, left - cost
-    for index, (spectrum, top) in enumerate(zip(spectra, tops, strict=True)):
-        more = math.prod(spectrum.shape) - top * sum(spectrum.shape)
+        more = math.prod(spectrum.shape) - top * costs[index]
         if ranks[index] == top and more <= left:
             ranks[index], left = None, left - more
     return ranks
+
+
+def signal(spectrum: Spectrum) -> np.ndarray:
+    """(k,) each direction's share of the energy above the noise in its matrix, 0 for those within it. The edge counts
+    as one direction, so that the hair by which noise alone may stand out has next to none.
+
+    The noise is what its median singular value says (Gavish & Donoho 2014, section III.E). A strong signal raises that
+    in a small matrix, so what stands out of the Marchenko–Pastur edge is taken out and the noise asked of the rest,
+    until nothing more stands out.
+
+    >>> planted = np.diag([3.0, 2.0, *np.zeros(98)]) + np.random.default_rng(0).normal(scale=0.05, size=(100, 100))
+    >>> signal(Spectrum.of(planted)).round(1)[:3]
+    array([0.6, 0.3, 0. ])
+    """
+    values, found = spectrum.scaled, 0
+    while True:
+        rest = (spectrum.shape[0] - found, spectrum.shape[1] - found)
+        edge = max(float(marchenko_pastur_edge(rest, noise_std(Spectrum(values[found:], rest), "bulk"))), NEGLIGIBLE)
+        more = min(int((values > edge).sum()), len(values) - 1)
+        if more <= found:
+            break
+        found = more
+    above = np.maximum((values / edge) ** 2 - 1, 0.0)
+    return above / (1 + above.sum())
+
+
+def _directions(spectrum: Spectrum) -> int:
+    """Those that parameters are spent on."""
+    return int((spectrum.scaled > max(NEGLIGIBLE, max(spectrum.shape) * EPS)).sum())
 
 
 def sizes(spectra: Sequence[Spectrum], errors: Sequence[float], min_saving: float = 0.0) -> list[int]:
