@@ -174,6 +174,14 @@ def test_nothing_to_draw_is_said():
     assert "Not run under this profile" in plots.by_dimension({}, "%")._repr_markdown_()
 
 
+def test_few_dimensions_are_all_written_on_the_axis_and_many_are_not():
+    """Of 800, 1500 and 2800 only one is round."""
+    for dimensions, written in (([800, 1500, 2800], [800, 1500, 2800]), (range(100, 200, 10), [100])):
+        values = np.full((2, len(dimensions)), 0.5)
+        (figure,) = plots.by_dimension({"a": (np.array(dimensions), values)}, "%").figures
+        assert figure.axes[0].get_xticks().tolist() == written
+
+
 def test_names_of_lines_do_not_cover_each_other():
     _, axes = panel()
     axes.plot([0, 1], [0, 1])

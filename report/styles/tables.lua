@@ -1,15 +1,27 @@
 -- Long rows make pandoc divide the width of a table by the dashes under its header; let contents decide instead.
--- A first column of phrases is marked: on a phone it would shrink to a word a line.
-local LONG = 10 -- letters
+-- What would shrink to a word a line on a phone is marked: a first column of phrases, and a long phrase in any other.
+local LONG = 10 -- letters of a first column
+local PHRASE = 24 -- letters of any other cell
+
+local function letters(cell)
+  return utf8.len(pandoc.utils.stringify(cell.contents))
+end
 
 function Table(found)
   found.colspecs = found.colspecs:map(function(column) return { column[1], nil } end)
+  local rows = pandoc.List()
+  rows:extend(found.head.rows)
   for _, body in ipairs(found.bodies) do
     for _, row in ipairs(body.body) do
-      if utf8.len(pandoc.utils.stringify(row.cells[1].contents)) > LONG then
+      if letters(row.cells[1]) > LONG and not found.attr.classes:includes("long-labels") then
         found.attr.classes:insert("long-labels")
-        return found
       end
+    end
+    rows:extend(body.body)
+  end
+  for _, row in ipairs(rows) do
+    for place, cell in ipairs(row.cells) do
+      if place > 1 and letters(cell) > PHRASE then cell.attr.classes:insert("phrase") end
     end
   end
   return found

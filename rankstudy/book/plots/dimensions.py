@@ -11,6 +11,8 @@ from rankstudy.book.plots.drawing import INK, Drawing, colour, direct, line, pan
 from rankstudy.book.stats import number_text
 
 CLOSE = 0.05  # a fraction: names of levels that are nearer would be written over each other
+ROUND = (20, 50, 100, 200, 400, 750, 1500, 3000)  # dimensions that are written on the axis
+FEW = 5  # so many that were tried are all written
 
 
 def by_dimension(
@@ -48,8 +50,8 @@ def by_dimension(
         axes.text(0.01, 100 * level, name, transform=axes.get_yaxis_transform(), color=INK,
                   va="top" if below else "bottom", fontsize=8)  # fmt: skip
     axes.set(xscale="log", xlabel="dimension d", ylabel=ylabel)
-    shown = [tick for tick in (20, 50, 100, 200, 400, 750, 1500, 3000) if min(ticks) <= tick <= max(ticks)]
-    axes.set_xticks(shown or sorted(ticks), [number_text(tick) for tick in shown or sorted(ticks)])
+    shown = [tick for tick in ROUND if min(ticks) <= tick <= max(ticks)] if len(ticks) > FEW else sorted(ticks)
+    axes.set_xticks(shown, [number_text(tick) for tick in shown])
     axes.xaxis.set_minor_locator(NullLocator())
     direct(axes, ends)
     return Drawing([figure], columns=1)
