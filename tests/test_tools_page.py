@@ -53,7 +53,7 @@ def test_what_needs_torch_is_shown_as_it_was_run():
     assert [code for code, _ in outputs] == blocks, "run `python -m benchmarks tools`"
     shown = [int(place) for place in re.findall(r'^kept\.printed\("tools", (\d)\)$', TEXT, re.M)]
     assert shown == list(range(len(blocks)))
-    before, after = map(float, re.search(r"metric (\S+) -> (\S+)", outputs[0][1].replace("\n", " ")).groups())
+    before, after = map(float, re.search(r"metric ([\d.]+) -> ([\d.]+)", outputs[0][1].replace("\n", " ")).groups())
     assert before > 0.9 and after >= before - 0.002  # MNIST, and within the loss that the page allows
 
 
