@@ -18,6 +18,7 @@ import rankstudy
 from benchmarks import mnist, report
 from rankstudy import config
 from rankstudy.data import Dataset, load
+from rankstudy.registry import ACTIVATIONS
 
 SHARES = (0.5, 0.25, 0.1)  # of the parameters of all matrices but the head
 SEEDS = (10, 11, 12)
@@ -47,7 +48,7 @@ def main(arguments: list[str]) -> None:
     few = load(config.Data("mnist", train_size=5000))
     shares = " / ".join(f"{share:g}" for share in SHARES)
     heads = ["network", "activation", "whole", f"one rank for all {shares}", f"allotted {shares}"]
-    table = [[*heads, f"difference {shares}", "lowest and highest difference", "n"]]
+    table = [[*heads, f"difference {shares}", "all differences"]]
     for (widths, activation), rate in RATES.items():
         data, training = (
             (few, config.Training(12, 64, learning_rate=rate))
@@ -59,7 +60,8 @@ def main(arguments: list[str]) -> None:
             model = rankstudy.build(config.Network(widths, activation), seed)
             rankstudy.train(training, model, data, seed)
             found.append(list(accuracies(model, data)))
-        table.append([f"{widths[1]} × {len(widths) - 2}", activation, *cells(100 * np.array(found)), len(seeds)])
+        name, label = f"{widths[1]} × {len(widths) - 2}", ACTIVATIONS[activation].label
+        table.append([name, label, *cells(100 * np.array(found))])
         print(*table[-1], sep=" | ", flush=True)
     report("allocation", [], time.perf_counter() - begun, {"Accuracy": table})
 
@@ -67,12 +69,17 @@ def main(arguments: list[str]) -> None:
 def cells(found: np.ndarray) -> list[str]:
     """Means over networks of (networks, 1 + 2 per share), and the range of the differences."""
     mean, apart = found.mean(axis=0), found[:, 2::2] - found[:, 1::2]
-    return [f"{mean[0]:.1f}", _numbers(mean[1::2], ".1f"), _numbers(mean[2::2], ".1f"),
-            _numbers(apart.mean(axis=0), "+.2f"), f"{apart.min():+.2f} to {apart.max():+.2f}"]  # fmt: skip
+    lowest, highest = (_number(value, "+.2f") for value in (apart.min(), apart.max()))
+    levels = [_number(mean[0], ".1f"), _numbers(mean[1::2], ".1f"), _numbers(mean[2::2], ".1f")]
+    return [*levels, _numbers(apart.mean(axis=0), "+.2f"), f"{lowest} to {highest}"]
 
 
 def _numbers(values: np.ndarray, form: str) -> str:
-    return " / ".join(format(value, form) for value in values)
+    return " / ".join(_number(value, form) for value in values)
+
+
+def _number(value: float, form: str) -> str:
+    return format(value, form).replace("-", "−")
 
 
 def accuracies(model: nn.Module, data: Dataset) -> Iterator[float]:
