@@ -163,6 +163,37 @@ def test_no_page_of_the_pdf_is_blank():
     assert pages and [number for number, page in enumerate(pages, 1) if not re.search("[A-Za-z]{3}", page)] == []
 
 
+def words(page: str) -> list[tuple[float, float, float, float, str]]:
+    """Left, top, right, bottom and text of the words of a page as `pdftotext -bbox` writes it, from left to right."""
+    sides = " ".join(f'{side}="([-\\d.]+)"' for side in ("xMin", "yMin", "xMax", "yMax"))
+    return sorted((*map(float, found[:4]), found[4]) for found in re.findall(rf"<word {sides}>(.*?)</word>", page))
+
+
+def crowded(page: str) -> list[tuple[str, str]]:
+    """Pairs of words on one line of which one stands on the other, and words beyond the page's edge."""
+    found = []
+    width = float(re.search(r'width="([\d.]+)"', page)[1])
+    shown = words(page)
+    for index, (_, top, right, bottom, word) in enumerate(shown):
+        if right > width:
+            found.append((word, "the edge"))
+        for left, other_top, _, other_bottom, other in shown[index + 1 :]:
+            if left > right - 1.5:  # points
+                break
+            if abs(top + bottom - other_top - other_bottom) < 0.6 * (bottom - top):
+                found.append((word, other))
+    return found
+
+
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="no pdftotext")
+def test_no_word_of_the_pdf_stands_on_another():
+    """A table too wide for its page prints its cells into each other, and says nothing."""
+    (pdf,) = BOOK.glob("*.pdf")
+    found = subprocess.run(["pdftotext", "-bbox", pdf, "-"], capture_output=True, text=True, check=True).stdout
+    pages = found.split("<page ")[1:]
+    assert {number: pairs for number, page in enumerate(pages, 1) if (pairs := crowded(page))} == {}
+
+
 def test_search_finds_a_chapter(browser, site):
     page = browser.new_page()
     page.goto(f"{site}/index.html", wait_until="networkidle")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import zlib
+from itertools import combinations
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from rankstudy.book import claims, plots, results
 from rankstudy.book.plots.drawing import GRID, INK, SERIES, direct, panel
@@ -29,7 +31,7 @@ def drawings(rank):
     values = np.geomspace(10, 0.1, 20)
     errors = np.linspace(90, 0, 5) + np.zeros((3, 1))
     return {
-        "spectra": plots.spectra(rank.task2, edge=True),
+        "spectra": plots.spectra(rank.task2, range(4), edge=True),
         "sizes": plots.sizes({"values": values, "pivots": values[::-1] / 2}, tolerance=0.01),
         "window": plots.sizes({"values": values}, tolerance=0.01, window=(5, 15)),
         "by_layer": plots.by_layer({"a": rank.task2, "b": rank.deep["relu"]}),
@@ -49,6 +51,32 @@ def drawings(rank):
         "by_dimension": plots.by_dimension({"a": (np.array([10, 100]), values[:2] + np.zeros((3, 1)))}, "%"),
         "weight_images": plots.weight_images(np.zeros((2, 3, 4, 4)), ["a", "b"]),
     }
+
+
+def on_each_other(figure):
+    """Pairs of texts that share more than a pixel's edge."""
+    figure.draw_without_rendering()
+    unseen = [  # matplotlib keeps ticks beyond an axis's ends, and does not draw them
+        label
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+        for label in (tick.label1, tick.label2)
+    ]
+    texts = [text for text in figure.findobj(Text) if text not in unseen]
+    shown = [text for text in texts if text.get_visible() and text.get_text().strip()]
+    boxes = [(text.get_text(), text.get_window_extent()) for text in shown]
+    return [
+        (one, other)
+        for (one, a), (other, b) in combinations(boxes, 2)
+        if min(a.x1, b.x1) - max(a.x0, b.x0) > 1 and min(a.y1, b.y1) - max(a.y0, b.y0) > 1
+    ]
+
+
+def test_no_text_stands_on_another(drawings):
+    found = {name: [on_each_other(each) for each in drawing.figures] for name, drawing in drawings.items()}
+    assert {name: pairs for name, pairs in found.items() if any(pairs)} == {}
 
 
 def halves(drawing):

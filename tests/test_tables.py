@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rankstudy.book.pages import STYLES
 from rankstudy.book.stats import Estimate, estimate, interval_text, number_text
 from rankstudy.book.tables import csv_text, down, table
 
@@ -60,6 +61,14 @@ def test_the_link_is_in_the_page_and_not_in_the_pdf(form, links):
     command = [pypandoc.get_pandoc_path(), "-f", "markdown", "-t", form]
     page = subprocess.run(command, input=table(["x"], [["1"]]), capture_output=True, encoding="utf-8", check=True)
     assert page.stdout.count("data:text/csv") == page.stdout.count(">CSV<") == links
+
+
+@pytest.mark.parametrize("first, widths", [("word " * 20, "(42%, auto)"), ("word", "2")])
+def test_on_paper_a_first_column_of_sentences_is_wide_enough_to_be_read(first, widths):
+    command = [pypandoc.get_pandoc_path(), "-f", "markdown", "-t", "typst", "--lua-filter", STYLES / "tables.lua"]
+    shown = table(["x", "y"], [[first, "1"]])
+    page = subprocess.run(command, input=shown, capture_output=True, encoding="utf-8", check=True)
+    assert f"columns: {widths}," in page.stdout
 
 
 def test_down_has_a_row_a_value():

@@ -30,14 +30,22 @@ def baselines(sizes: Sequence[Size]) -> Markdown:
 def labels(view: Labels) -> Markdown:
     """What each condition of `paths.Labels` reaches at each learning rate, and differences at equal distance, in the
     square layers."""
-    columns: dict[str, np.ndarray] = {}
-    for name in ("true", "shuffled", "anew"):
-        columns[f"{name}: right in training, %"] = 100 * view.end(name, "train_accuracy")
-        columns[f"{name}: distance"] = view.end(name, "distance", view.square)
-        columns[f"{name}: entropy rank"] = view.end(name, "entropy_rank", view.square)
-    for one, other in (("shuffled", "true"), ("shuffled", "anew"), ("anew", "true")):
-        columns[f"{one} − {other}"] = view.by_rate(one, other, view.square)
-    return down("learning rate", [f"{rate:g}" for rate in view.learning_rates], columns)
+    names, layers = ("true", "shuffled", "anew"), view.square
+    nothing = np.full_like(view.end("true", "train_accuracy"), np.nan)
+    columns = {
+        "right in training, %": [100 * view.end(name, "train_accuracy") for name in names],
+        "distance": [view.end(name, "distance", layers) for name in names],
+        "entropy rank": [view.end(name, "entropy_rank", layers) for name in names],
+        "less the true labels’, at equal distance": [
+            nothing, view.by_rate("shuffled", "true", layers), view.by_rate("anew", "true", layers),
+        ],
+        "less drawn anew’s": [nothing, view.by_rate("shuffled", "anew", layers), nothing],
+    }  # fmt: skip
+    return down(
+        "labels, learning rate",
+        [f"{label}, {rate:g}" for label in view.conditions for rate in view.learning_rates],
+        {header: np.concatenate(each, axis=1) for header, each in columns.items()},
+    )
 
 
 @of_control

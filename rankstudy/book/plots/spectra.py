@@ -10,6 +10,8 @@ from matplotlib.ticker import MaxNLocator
 from rankstudy.book.measured import Networks
 from rankstudy.book.plots.drawing import INK, NAMES, SERIES, Drawing, colour, direct, panel, plain_log, powers
 
+LINE = 13  # points from the top of one name to that of the next
+
 
 def spectra(group: Networks, layers: Sequence[int] | None = None, *, edge: bool = False) -> Drawing:
     """W₀, W and W − W₀ of the first network, one panel a layer (indices; all but the output layer by default);
@@ -34,12 +36,16 @@ def spectra(group: Networks, layers: Sequence[int] | None = None, *, edge: bool 
         axes.set_ylim(bottom, top)
         plain_log(axes.xaxis)
         plain_log(axes.yaxis)
+        taken = float("inf")  # in points: no name stands on another
         for name, above in zip(sorted(starts, key=lambda each: -starts[each]), (True, False, False), strict=True):
             middle = float(np.asarray(kinds[name][layer])[min(2, len(kinds[name][layer]) - 1)])
+            height = float(axes.transData.transform((1.9, middle))[1]) * 72 / figure.dpi
+            shift = 7 if above else min(-7, taken - LINE - height)
             axes.annotate(
-                NAMES[name], (1.9, middle), (0, 7 if above else -7), "data", "offset points",
+                NAMES[name], (1.9, middle), (0, shift), "data", "offset points",
                 color=SERIES[name][0], weight="bold", va="bottom" if above else "top",
             )  # fmt: skip
+            taken = taken if above else height + shift
         drawn.append(figure)
     return Drawing(drawn)
 
