@@ -53,6 +53,7 @@ def test_intervals_and_units_do_not_break():
     shown = table(["x", "y"], [["a ± b", "98.3 ± 0.1 %"]]).split("\n\n")[0]
     assert "98.3\u00a0±\u00a00.1\u00a0%" in shown and " ±" not in shown
     assert "0.001:\u00a098\u00a0%; 0.01:\u00a097\u00a0%" in str(table(["a", "b"], [["x", "0.001: 98 %; 0.01: 97 %"]]))
+    assert "✓\u00a0+0.2\u00a0±\u00a00.1 points" in str(table(["a", "b"], [["x", "✓ +0.2 ± 0.1 points"]]))
     assert "2.5\u00a0ms" in str(table(["a", "b"], [["x", "2.5 ms"]]))
 
 

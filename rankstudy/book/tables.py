@@ -95,10 +95,11 @@ def _plain(number: str | None) -> str:
 
 
 def _whole(cell: str) -> str:
-    """With no-break spaces, so that no interval, no unit and no value after its label stands at the start of a line; a
-    bar, as in |x|, ends no cell."""
+    """With no-break spaces, so that no interval, no unit and no value after its label or its verdict's mark stands at
+    the start of a line; a bar, as in |x|, ends no cell."""
     cell = re.sub(r"(?<!\\)\|", r"\\|", cell)
-    return re.sub(r" (?=[±%/×] ?)|(?<= [±/×]) |(?<=\d) (?=(?:s|ms|kB|MB)\b)|(?<=\d:) ", "\u00a0", cell)
+    kept = r" (?=[±%/×] ?)|(?<= [±/×]) |(?<=\d) (?=(?:s|ms|kB|MB)\b)|(?<=\d:) |(?<=[✓✗?]) (?=[+−\d])"
+    return re.sub(kept, "\u00a0", cell)
 
 
 def _download(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> str:

@@ -16,7 +16,7 @@ def ellipse(a: Sequence[Sequence[float]] | np.ndarray) -> Drawing:
     u, sigma, vt = np.linalg.svd(a)
     angle = np.linspace(0, 2 * np.pi, 200)
     circle = np.stack([np.cos(angle), np.sin(angle)])
-    reach = 1.2 * max(1.0, float(sigma[0]))
+    reach = 1.35 * max(1.0, float(sigma[0]))
     drawn = []
     for title, curve, arrows, names in (
         ("directions x", circle, vt.T, ("v₁", "v₂")),
@@ -27,7 +27,11 @@ def ellipse(a: Sequence[Sequence[float]] | np.ndarray) -> Drawing:
         for index, (name, (x, y)) in enumerate(zip(names, arrows.T, strict=True)):
             shade = colour("weights" if index == 0 else "update")
             axes.plot([0, x], [0, y], color=shade)
-            axes.annotate(name, (x, y), (4, 4), "data", "offset points", color=shade, weight="bold")
+            beyond = 12 * np.array([x, y]) / (np.hypot(x, y) or 1.0)  # points past the tip: no line crosses the name
+            axes.annotate(
+                name, (x, y), beyond, "data", "offset points",
+                color=shade, weight="bold", ha="center", va="center",
+            )  # fmt: skip
         axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
         drawn.append(figure)
     return Drawing(drawn)
