@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rankstudy.book import tables
 from rankstudy.book.pages import STYLES
 from rankstudy.book.stats import Estimate, estimate, interval_text, number_text
 from rankstudy.book.tables import csv_text, down, table
@@ -70,6 +71,14 @@ def test_on_paper_a_first_column_of_sentences_is_wide_enough_to_be_read(first, w
     shown = table(["x", "y"], [[first, "1"]])
     page = subprocess.run(command, input=shown, capture_output=True, encoding="utf-8", check=True)
     assert f"columns: {widths}," in page.stdout
+
+
+def test_a_card_on_a_phone_names_the_columns_that_it_has():
+    """p once stood before the tier."""
+    heads = [cell.strip() for cell in tables.hypotheses([]).splitlines()[1].strip("|").split("|")]
+    css = (STYLES / "telling.css").read_text(encoding="utf-8")
+    named = re.findall(r'\.hypotheses td:nth-child\((\d)\)::before { content: "(.*?)"; }', css)
+    assert [heads[int(place) - 1] for place, _ in named] == [word.strip(" =") for _, word in named] == ["n", "p"]
 
 
 def test_down_has_a_row_a_value():
