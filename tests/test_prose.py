@@ -57,7 +57,14 @@ GIVEN = {  # what is asked, and what the words on the page mean; never what came
         "**3. What would",
     ),
     "evidence/02-training": ("Intervals are 95 % Student t", "ends at 95 % or more", "Epoch 0 is"),
-    "03-rank": ("(exercise 3)", "**1. Where", "Which one makes it 255", "**2. Make a matrix of rank 32.", "**3. Is it"),
+    "03-rank": (
+        "(exercise 2)",
+        "(exercise 3)",
+        "**1. Where",
+        "Which one makes it 255",
+        "**2. Make a matrix of rank 32.",
+        "**3. Is it",
+    ),
     "evidence/03-rank": (
         "fresh seeds, from 100 on",
         "Intervals are 95 % Student t",

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankstudy.book import tables
+from rankstudy.book import numbers, tables
 from rankstudy.book.pages import STYLES
 from rankstudy.book.stats import Estimate, estimate, interval_text, number_text
 from rankstudy.book.tables import csv_text, down, table
@@ -54,7 +54,8 @@ def test_intervals_and_units_do_not_break():
     shown = table(["x", "y"], [["a ± b", "98.3 ± 0.1 %"]]).split("\n\n")[0]
     assert "98.3\u00a0±\u00a00.1\u00a0%" in shown and " ±" not in shown
     assert "0.001:\u00a098\u00a0%; 0.01:\u00a097\u00a0%" in str(table(["a", "b"], [["x", "0.001: 98 %; 0.01: 97 %"]]))
-    assert "✓\u00a0+0.2\u00a0±\u00a00.1 points" in str(table(["a", "b"], [["x", "✓ +0.2 ± 0.1 points"]]))
+    shown = str(table(["a", "b"], [["✗ refuted: why? 1 case", "✓ +0.2 ± 0.1 points"]]))
+    assert "✗\u00a0refuted: why? 1 case" in shown and "✓\u00a0+0.2\u00a0±\u00a00.1 points" in shown
     assert "2.5\u00a0ms" in str(table(["a", "b"], [["x", "2.5 ms"]]))
 
 
@@ -117,3 +118,12 @@ def test_what_is_the_same_in_every_network_has_no_interval():
     values = np.full(5, 1546 / 7)
     values[1:3] = np.nextafter(values[1:3], 300)
     assert "±" not in interval_text(estimate(values))
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [(98.0, "%", "98"), (98.5, "%", "98.5"), (99.985, "%", "99.98"), (100.0, "%", "100"), (0.003, "", "0.003"),
+     (40, "", "40"), (10.0, "", "10"), (-2.5, "", "−2.5")],
+)  # fmt: skip
+def test_a_number_without_an_interval_is_as_it_is(value, unit, shown):
+    assert numbers.fixed(value, unit) == shown + (f"\u00a0{unit}" if unit else "")

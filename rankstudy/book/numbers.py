@@ -130,7 +130,7 @@ def fixed(value: float, unit: str = "") -> Markdown:
     """A number that has no interval: a setting, a size, a value of one network. Whole numbers and 0.003 as they are."""
     text = _near_full(value) if unit == "%" else short(value)
     if "." in text and float(text.replace("−", "-")) == value:
-        text = text.rstrip("0")
+        text = text.rstrip("0").rstrip(".")
     return Markdown(text + (NO_BREAK + unit if unit else ""))
 
 
