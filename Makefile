@@ -45,8 +45,10 @@ preview: $(BOOK)/ready
 run: $(BOOK)/ready
 	$(BOOKPY) -m rankstudy run
 
-# a process a core; a file stays in one of them, since its tests share what they compute
+# a process a core; a file stays in one of them, since its tests share what they compute. Tests start Python some 200
+# times: where it may not write byte code, each would compile the package anew.
 test: $(VENV)/ready
+	$(PY) -m compileall -q rankstudy
 	$(PY) -m pytest -n auto --dist loadfile
 
 # what takes too long for every day: 2,000 examples a property, the book by plain Quarto from nothing, coverage of the core, mutants, faults on purpose

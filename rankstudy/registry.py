@@ -11,7 +11,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import cache, reduce
 from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
@@ -97,9 +97,15 @@ class Activation:
         gain²·q/3; q = E[φ(z)²] under z ~ N(0, 1), by Gauss and Hermite's quadrature. For ReLU it is He's rule, √6
         (He et al. 2015, arXiv 1502.01852).
         """
-        z, weight = np.polynomial.hermite_e.hermegauss(100)
+        z, weight = _quadrature()
         second = (weight * self.numpy(z) ** 2).sum() / weight.sum()
         return float(np.sqrt(3 / second))
+
+
+@cache
+def _quadrature() -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights for z ~ N(0, 1). Every key of a result asks for gains, and they take 30 ms."""
+    return np.polynomial.hermite_e.hermegauss(100)
 
 
 def _gelu(z: np.ndarray) -> np.ndarray:

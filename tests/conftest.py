@@ -121,7 +121,7 @@ def published_book(tmp_path_factory) -> Path:
         if not (folder / "_preview").exists():
             shutil.rmtree(folder, ignore_errors=True)
             for name in ("rankstudy", "report", "benchmarks", "published"):
-                shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(ROOT / name, folder / name)  # with its byte code, if there is any
             for name in ("_quarto.yml", "index.qmd", "tutorial.ipynb"):
                 shutil.copy(ROOT / name, folder)
             done = without_torch(folder, "preview")
