@@ -56,6 +56,7 @@ def test_intervals_and_units_do_not_break():
     assert "0.001:\u00a098\u00a0%; 0.01:\u00a097\u00a0%" in str(table(["a", "b"], [["x", "0.001: 98 %; 0.01: 97 %"]]))
     shown = str(table(["a", "b"], [["✗ refuted: why? 1 case", "✓ +0.2 ± 0.1 points"]]))
     assert "✗\u00a0refuted: why? 1 case" in shown and "✓\u00a0+0.2\u00a0±\u00a00.1 points" in shown
+    assert "<\u00a00.0001" in str(table(["a", "p"], [["x", "< 0.0001"]]))
     assert "2.5\u00a0ms" in str(table(["a", "b"], [["x", "2.5 ms"]]))
 
 

@@ -137,6 +137,11 @@ class LowRankTraining:
         lowest = min(float(each.validation_accuracy.max(axis=1).min()) for each in (self.dense, self.low_rank))
         return next((level for level in LEVELS if lowest >= level), None)
 
+    @property
+    def level_name(self) -> str:
+        """`level` in a sentence."""
+        return "any level" if self.level is None else f"{100 * self.level:g}\u00a0%"
+
     def epochs(self, history: History) -> np.ndarray:
         """(networks,), the first epoch at `level`; NaN where there is no level."""
         if self.level is None:

@@ -95,10 +95,10 @@ def _plain(number: str | None) -> str:
 
 
 def _whole(cell: str) -> str:
-    """With no-break spaces, so that no interval, no unit and no value after its label or its verdict's mark stands at
+    """With no-break spaces, so that no interval, no unit and no value after its label or its mark stands at
     the start of a line; a bar, as in |x|, ends no cell."""
     cell = re.sub(r"(?<!\\)\|", r"\\|", cell)
-    kept = r" (?=[±%/×] ?)|(?<= [±/×]) |(?<=\d) (?=(?:s|ms|kB|MB)\b)|(?<=\d:) |(?<=^[✓✗?]) "
+    kept = r" (?=[±%/×] ?)|(?<= [±/×]) |(?<=\d) (?=(?:s|ms|kB|MB)\b)|(?<=\d:) |(?<=^[✓✗?<]) "
     return re.sub(kept, "\u00a0", cell)
 
 
